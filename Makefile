@@ -1,0 +1,94 @@
+# Two commands on a machine with python3 (3.11+), make and git: `make demo` and `make test`.
+#
+#   PYTHON=python3.12     the interpreter that makes the environment
+#   TORCH_INDEX=URL       take torch from another index, e.g. https://download.pytorch.org/whl/cpu (see README.md)
+#   PYTEST_ARGS='-k crop' further arguments for pytest
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PINS := constraints-cpu.txt
+INSTALLED := $(VENV)/.installed
+INSTALLED_TEST := $(VENV)/.installed-test
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format types imports tests wheel bench clean distclean FORCE
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## train, evaluate and predict on the embedded data, then say where to look
+	$(BIN)/probpose train --dataset synthetic
+	$(BIN)/probpose evaluate
+	$(BIN)/probpose predict $$(ls data/synthetic/val2017/*.jpg | head -n 4)
+	@echo
+	@echo "The newest folder in runs/ holds the model, its configuration, curves.png, the metrics and the overlays:"
+	@ls -td runs/*/ | head -n 1
+
+test: lint types imports tests  ## everything that must pass: lint, types, import contract, tests, doctests, coverage
+
+lint: $(INSTALLED_TEST)  ## style, and the formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED_TEST)  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(INSTALLED_TEST)  ## mypy --strict
+	$(BIN)/mypy
+
+imports: $(INSTALLED_TEST)  ## the direction of imports between the layers
+	$(BIN)/lint-imports --no-logo
+
+# One thread of torch for each of pytest's processes: more of both only compete for the cores.
+tests: $(INSTALLED_TEST)  ## tests and doctests with coverage
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --maxprocesses 4 \
+		--cov --cov-report=term --cov-report=xml $(PYTEST_ARGS)
+
+wheel: $(INSTALLED_TEST)  ## build the wheel into dist/
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build
+
+bench: $(INSTALLED)  ## regression with known noise, every residual family (docs/results.md)
+	$(BIN)/python -m benchmarks.recover_noise
+
+clean:  ## remove what building and testing leave (keeps .venv, data/ and runs/)
+	rm -rf build dist *.egg-info .coverage coverage.xml .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## remove the environment too
+	rm -rf $(VENV)
+
+# --- the environment: made once, and again when what it is made from changes ---
+
+ifneq ($(TORCH_INDEX),)
+ifneq ($(TORCH_INDEX),$(shell cat $(VENV)/.torch-index 2>/dev/null))
+$(INSTALLED): FORCE  # another build of torch than the one that is installed
+endif
+endif
+
+$(INSTALLED): pyproject.toml $(PINS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "probpose needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)."; \
+		echo "Name another interpreter: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+		rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: sudo apt-get install python3-venv"; \
+		exit 1; }
+ifneq ($(TORCH_INDEX),)
+	$(PIP) uninstall --quiet --yes torch
+	$(PIP) install --quiet --constraint $(PINS) --index-url $(TORCH_INDEX) torch
+	@echo '$(TORCH_INDEX)' > $(VENV)/.torch-index
+endif
+	$(PIP) install --quiet --constraint $(PINS) --editable .
+	@touch $@
+
+$(INSTALLED_TEST): $(INSTALLED)
+	$(PIP) install --quiet --constraint $(PINS) --editable '.[test]'
+	@touch $@

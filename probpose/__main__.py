@@ -1,0 +1,8 @@
+"""`python -m probpose` is the command `probpose`."""
+
+__all__: list[str] = []
+
+from probpose.cli import main
+
+if __name__ == "__main__":
+    main()

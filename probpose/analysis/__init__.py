@@ -1,0 +1,1 @@
+"""What is learnt from a fit: evaluation, calibration, prediction and figures."""

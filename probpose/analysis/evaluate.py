@@ -1,0 +1,146 @@
+"""Evaluation of a model on annotated persons: point metrics, log density, coverage."""
+
+from __future__ import annotations
+
+__all__ = ["evaluate"]
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from probpose.analysis.estimates import Array, Estimates, Estimator
+from probpose.analysis.evaluation import Evaluation, JointRow
+from probpose.analysis.forward import freeze, predict_persons
+from probpose.analysis.ground_truth import GroundTruth
+from probpose.analysis.oks import CocoMetrics, coco_metrics
+from probpose.analysis.pck import FRACTION, pck_reference
+from probpose.analysis.records import Records
+from probpose.analysis.results import ResultRow, result_rows
+from probpose.analysis.statistics import Statistics, nll_sampling_error
+from probpose.data.boxes import Boxes, unlabelled_persons
+from probpose.data.persons import Persons
+from probpose.errors import DataError
+from probpose.models.densities import Residual
+from probpose.models.keypoint_model import KeypointModel
+
+
+def evaluate(
+    model: KeypointModel,
+    persons: Persons,
+    input_size: tuple[int, int],
+    *,
+    flip_test: bool = False,
+    estimator: Estimator = "mean",
+    boxes: Boxes | None = None,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Evaluate a model.
+
+    Persons whose image cannot be read are left out of every number and listed. Persons of `persons.annotations` that
+    are not in the table count neither as found nor as missed.
+
+    Args:
+        model: in eval mode; it is moved to `device`.
+        persons: annotated persons.
+        input_size: height and width of the network's input.
+        flip_test: predict with the equal mixture of the crop's and the mirrored crop's densities.
+        estimator: the point estimate of the point metrics.
+        boxes: detected boxes to predict for, in place of the annotated ones; only COCO's metrics are then defined.
+        batch_size: persons at a time.
+        device: of the network.
+        workers: processes that read images.
+        progress: called after each batch with the number of persons or boxes done so far.
+
+    Raises:
+        DataError: no image can be read, or the log density of a label is not finite.
+        CheckpointError: the network's output is not finite.
+    """
+    residual = freeze(model, device)
+    targets = persons if boxes is None else unlabelled_persons(boxes, persons)
+    estimates, records, unreadable = [], [], []
+    for forward in predict_persons(
+        model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
+        residual=residual, progress=progress,
+    ):  # fmt: skip
+        estimates.append(Estimates.of(forward, estimator))
+        unreadable += forward.unreadable
+        if boxes is None:
+            records.append(Records.of(forward, estimates[-1], persons))
+    joined = Estimates.join(estimates)
+    if not len(joined):
+        raise DataError(f"None of the {len(targets)} persons' images could be read, such as {unreadable[0]}.")
+    images, results, coco = _coco(joined, targets, persons, boxes)
+    known: dict[str, Any] = {"keypoints": int(persons.labelled[images].sum()), "joints": [], "records": None}
+    if boxes is None:
+        known |= _densities(Records.join(records), joined, persons, residual)
+    return Evaluation(
+        **known,
+        **asdict(coco),
+        dataset=persons.name,
+        persons=int(images.sum()),
+        boxes=None if boxes is None else len(joined),
+        estimator=estimator,
+        gauge=model.residual.gauge,
+        flip_test=flip_test,
+        ess=float(residual.native.ess.min()),
+        unreadable=list(dict.fromkeys(unreadable)),
+        skipped=targets.skipped,
+        results=results,
+    )
+
+
+def _coco(
+    estimates: Estimates, targets: Persons, persons: Persons, boxes: Boxes | None
+) -> tuple[npt.NDArray[np.bool_], list[ResultRow], CocoMetrics]:
+    """Which annotated persons count (P,), the results, and COCO's metrics of the results."""
+    truth = GroundTruth.of(persons)
+    score = None if boxes is None else boxes.score
+    categories = [truth.category] * len(estimates) if boxes is not None else truth.category_of(estimates.rows)
+    results = result_rows(estimates, targets, categories, box_score=score)
+    lost = set(np.delete(targets.image_id, estimates.rows).tolist()) | truth.elsewhere
+    images = {*persons.image_id.tolist(), *targets.image_id.tolist()} - lost
+    kept = [row for row in results if row["image_id"] in images]
+    counts = np.isin(persons.image_id, list(images))
+    return counts, results, coco_metrics(truth.document(images), kept, persons.skeleton)
+
+
+def _densities(records: Records, estimates: Estimates, persons: Persons, residual: Residual) -> dict[str, Any]:
+    """What the predictive densities at the annotated boxes are worth, as arguments of `Evaluation`."""
+    reference, by_torso = pck_reference(persons)
+    correct = records.error_px <= FRACTION * reference[records.person]
+    joints = persons.skeleton.joints
+    return asdict(Statistics.of(records, correct)) | {
+        "nll_error_nats": _log_z_error(residual, records.joint),
+        "nll_sampling_error_nats": nll_sampling_error(records.log_prob, persons.image_id[records.person]),
+        "presence_nll_nats": _presence_nll(estimates.presence, persons.labelled[estimates.rows]),
+        "pck_by_box": int((~by_torso[records.person]).sum()),
+        "joints": [_joint_row(joint, records, correct, index) for index, joint in enumerate(joints)],
+        "records": records,
+    }
+
+
+def _joint_row(name: str, records: Records, correct: npt.NDArray[np.bool_], joint: int) -> JointRow:
+    chosen = records.joint == joint
+    return JointRow(joint=name, **asdict(Statistics.of(records.select(chosen), correct[chosen])))
+
+
+def _presence_nll(presence: Array, labelled: npt.NDArray[np.bool_]) -> float:
+    """Mean negative log probability of what was labelled, nats per joint."""
+    return float(-np.log(np.where(labelled, presence, 1 - presence).clip(1e-12)).mean())
+
+
+def _log_z_error(residual: Residual, joint: npt.NDArray[np.int64]) -> float | None:
+    """Standard error that log Z brings into the mean log density of labels of joints (M,); errors are independent."""
+    error = residual.native.log_z_error.cpu().numpy()
+    if not len(joint):
+        return None
+    share = np.bincount(joint, minlength=len(error)) / len(joint) if len(error) > 1 else np.ones(1)
+    return math.sqrt(float(((share * error) ** 2).sum()))

@@ -1,0 +1,82 @@
+"""The outcome of an evaluation."""
+
+from __future__ import annotations
+
+__all__ = ["Evaluation", "JointRow"]
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from probpose.analysis.estimates import Estimator
+from probpose.analysis.records import Records
+from probpose.analysis.results import ResultRow
+from probpose.analysis.statistics import Statistics
+from probpose.models.gauge import Gauge
+
+_FIRST = ("AP", "AP50", "AP75", "AR", "pck", "epe_px", "nll_nats", "coverage50", "coverage90", "keypoints", "persons")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointRow(Statistics):
+    """Statistics of one joint.
+
+    Attributes:
+        joint: its name.
+    """
+
+    joint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Statistics):
+    """Metrics of a model on a dataset; None where undefined. With detected boxes only COCO's metrics are defined.
+
+    Attributes:
+        dataset: what the dataset is called.
+        persons: annotated persons that count.
+        boxes: number of detected boxes, or None when the boxes are the annotated ones.
+        estimator: the point estimate that COCO's metrics, PCK and EPE use.
+        gauge: what sigma means (`probpose.models.gauge`).
+        flip_test: the prediction is the mixture with the mirrored crop's.
+        AP: COCO average precision by OKS; AP50, AP75, AP_medium, AP_large and AR likewise.
+        nll_error_nats: standard error of the numerical log Z, as it enters `nll_nats`; 0 for closed forms.
+        nll_sampling_error_nats: standard error of `nll_nats` over images.
+        ess: effective share of the nodes behind log Z, the least of all residual densities.
+        presence_nll_nats: mean negative log probability of labelled or not, nats per joint; not part of `nll_nats`.
+        pck_by_box: labelled keypoints whose PCK refers to the box, for want of a labelled torso.
+        unreadable: images left out, one "file: reason" each.
+        skipped: annotations or boxes left out while reading, by reason.
+        joints: one row a joint.
+        records: one record a labelled keypoint, None with detected boxes.
+        results: rows of a COCO results file.
+    """
+
+    dataset: str
+    persons: int
+    boxes: int | None
+    estimator: Estimator
+    gauge: Gauge
+    flip_test: bool
+    AP: float | None
+    AP50: float | None
+    AP75: float | None
+    AP_medium: float | None
+    AP_large: float | None
+    AR: float | None
+    nll_error_nats: float | None = None
+    nll_sampling_error_nats: float | None = None
+    ess: float
+    presence_nll_nats: float | None = None
+    pck_by_box: int | None = None
+    unreadable: list[str]
+    skipped: dict[str, int]
+    joints: list[JointRow]
+    records: Records | None
+    results: list[ResultRow]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the records and the results, as one JSON object; None stands for undefined."""
+        left_out = ("records", "results", "joints")
+        values = {name: value for name, value in vars(self).items() if name not in left_out}
+        ordered = {name: values[name] for name in (*_FIRST, *values)}
+        return ordered | {"joints": [asdict(row) for row in self.joints]}

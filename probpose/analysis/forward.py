@@ -1,0 +1,128 @@
+"""A model run over persons: their predictive distributions in pixels of the original images."""
+
+from __future__ import annotations
+
+__all__ = ["Forward", "freeze", "predict_persons"]
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from probpose.data.loading import Batch, CropDataset, loader
+from probpose.data.persons import Persons
+from probpose.errors import CheckpointError
+from probpose.models.densities import Residual
+from probpose.models.keypoint_model import KeypointModel
+from probpose.models.mixture import EqualMixture
+from probpose.models.predictive import Predictive
+from probpose.models.regressor import Heads
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a model predicts for N persons with K joints.
+
+    Attributes:
+        rows: (N,) int64, rows in the table of persons.
+        keypoints: predictive distribution in pixels of the original images, float64.
+        presence: (N, K) float64, probability that an annotator labels the joint.
+        unit_sigma: (N, K, 2), scale per axis as the network says it, in units of the crop's width and height.
+        unreadable: one "file: reason" for each person of the batch whose image could not be read.
+    """
+
+    rows: npt.NDArray[np.int64]
+    keypoints: Predictive
+    presence: Tensor
+    unit_sigma: Tensor
+    unreadable: list[str]
+
+
+def freeze(model: KeypointModel, device: torch.device | str = "cpu") -> Residual:
+    """Move a model to a device, and its residual density in float64 from 2^16 nodes, for reported numbers."""
+    model.to(device)
+    residual: Residual = model.residual.frozen()
+    return residual
+
+
+def predict_persons(
+    model: KeypointModel,
+    persons: Persons,
+    input_size: tuple[int, int],
+    *,
+    batch_size: int = 64,
+    flip_test: bool = False,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    residual: Residual | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Forward]:
+    """Predict batch by batch, in the order of the table, on crops without augmentation.
+
+    Args:
+        model: in eval mode; it is moved to `device`.
+        persons: where to look; labels are not used.
+        input_size: height and width of the crops.
+        batch_size: persons at a time.
+        flip_test: also run the mirrored crops; the prediction is the equal mixture of both densities.
+        device: of the network.
+        workers: processes that read images.
+        residual: R to use, `freeze(model, device)` by default.
+        progress: called after each batch with the number of persons done so far.
+
+    Raises:
+        ValueError: the model is in training mode.
+        CheckpointError: the network's output is not finite.
+    """
+    if model.training:
+        raise ValueError("The model is in training mode: call model.eval() first.")
+    model.to(device)
+    residual = freeze(model, device) if residual is None else residual
+    dataset = CropDataset(persons, input_size, cache=workers == 0)
+    done = 0
+    for batch in loader(dataset, batch_size, workers=workers, pin_memory=torch.device(device).type == "cuda"):
+        forward = _forward(model, batch.to(device), residual, flip_test)
+        _check_finite(forward, persons)
+        yield forward
+        done += len(batch) + len(batch.unreadable)
+        if progress is not None:
+            progress(done)
+
+
+@torch.no_grad()
+def _forward(model: KeypointModel, batch: Batch, residual: Residual, flip_test: bool) -> Forward:
+    """Predict for one batch, whose crops are not flipped."""
+    views = [model.heads(batch.image)]
+    if flip_test:
+        views.append(model.heads(batch.image.flip(-1), torch.ones_like(batch.flipped)))
+    matrix, offset = batch.to_image[..., :2], batch.to_image[..., 2]
+    located = [model.located(heads, residual).affine(matrix, offset) for heads in views]
+    return Forward(
+        rows=batch.person.cpu().numpy(),
+        keypoints=EqualMixture(located) if flip_test else located[0],
+        presence=_mean([heads.presence.double().sigmoid() for heads in views]),
+        unit_sigma=_mean([_unit_sigma(heads) for heads in views]),
+        unreadable=batch.unreadable,
+    )
+
+
+def _unit_sigma(heads: Heads) -> Tensor:
+    """Lengths of the rows of L, (N, K, 2): the scale per axis when R has unit scale."""
+    return (heads.scale.double() ** 2).sum(-1).sqrt()
+
+
+def _mean(views: list[Tensor]) -> Tensor:
+    return torch.stack(views).mean(0)
+
+
+def _check_finite(forward: Forward, persons: Persons) -> None:
+    sound = (forward.keypoints.mean.sum(-1) + forward.unit_sigma.sum(-1) + forward.presence).isfinite().all(-1)
+    if not bool(sound.all()):
+        row = int(forward.rows[int((~sound).nonzero()[0])])
+        raise CheckpointError(
+            f"{persons.path(row)}, annotation {persons.annotation_id[row]}: the network's output is not finite. "
+            "Its weights are damaged or its training has diverged: use another checkpoint."
+        )

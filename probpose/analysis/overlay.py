@@ -1,0 +1,148 @@
+"""Overlays: the image, the skeleton, and the regions where an annotator would click."""
+
+from __future__ import annotations
+
+__all__ = ["Drawn", "draw_overlay", "save_overlay"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path as Curve
+
+from probpose.analysis.estimates import Array
+from probpose.analysis.regions import Outline
+from probpose.data.images import Image
+from probpose.errors import DataError
+from probpose.skeleton import Skeleton
+
+LEVELS = (0.5, 0.9)
+"""Content of the regions that are drawn."""
+
+_FILL = (0.32, 0.14)
+_LINE = (1.1, 0.7)
+_COLOURS = {"left": "#35c2ff", "right": "#ff9a3c", "centre": "#7dff8a"}
+_DPI = 100
+_SIDE = (900.0, 1600.0)
+_STRIP = 30.0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One person as it is drawn, in pixels of the image.
+
+    Attributes:
+        point: (K, 2).
+        presence: (K,); joints below 0.5 are drawn hollow and faint.
+        outlines: the regions of each joint, `LEVELS` ascending.
+    """
+
+    point: Array
+    presence: Array
+    outlines: Sequence[Sequence[Outline]]
+
+
+def draw_overlay(image: Image, persons: Sequence[Drawn], skeleton: Skeleton, *, title: str | None = None) -> Figure:
+    """Draw persons over an image (h, w, 3); small images are enlarged, a strip below holds the legend.
+
+    Args:
+        image: RGB.
+        persons: who is drawn.
+        skeleton: joints and edges; the person's left is blue, the right orange.
+        title: printed in the strip.
+    """
+    height, width = image.shape[:2]
+    zoom = float(np.clip(1.0, _SIDE[0] / max(height, width), _SIDE[1] / max(height, width)))
+    size = (max(width * zoom, 420.0), height * zoom + _STRIP)
+    figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, facecolor="#15171a")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, _STRIP / size[1], 1.0, 1 - _STRIP / size[1]))
+    axes.imshow(_dimmed(image), interpolation="bilinear" if zoom > 1 else "antialiased")
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    axes.set_axis_off()
+    for person in persons:
+        _draw_person(axes, person, skeleton)
+    _draw_legend(figure, title)
+    return figure
+
+
+def save_overlay(
+    file: Path, image: Image, persons: Sequence[Drawn], skeleton: Skeleton, *, title: str | None = None
+) -> None:
+    """Write `draw_overlay` as a PNG file.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draw_overlay(image, persons, skeleton, title=title).savefig(file, format="png")
+    except OSError as error:
+        raise DataError(f"{file} cannot be written: {error.strerror or error}.") from error
+
+
+def _dimmed(image: Image) -> npt.NDArray[np.uint8]:
+    """The image, a little darker, so that the drawing stands out."""
+    return np.asarray(image * 0.78, dtype=np.uint8)
+
+
+def _draw_person(axes: Axes, person: Drawn, skeleton: Skeleton) -> None:
+    sides = _sides(skeleton)
+    seen = person.presence >= 0.5
+    for a, b in skeleton.edges:
+        colour = _COLOURS[sides[a] if sides[a] == sides[b] else "centre"]
+        x, y = person.point[[a, b]].T
+        axes.plot(x, y, color=colour, lw=1.6, alpha=0.85 if seen[a] and seen[b] else 0.2, solid_capstyle="round")
+    for joint, side in enumerate(sides):
+        strength = 1.0 if seen[joint] else 0.35
+        for outline, fill, line in zip(person.outlines[joint], _FILL, _LINE, strict=True):
+            _draw_region(axes, outline, _COLOURS[side], fill * strength, line, strength)
+        _draw_point(axes, person.point[joint], _COLOURS[side], bool(seen[joint]))
+
+
+def _draw_region(axes: Axes, outline: Outline, colour: str, fill: float, line: float, strength: float) -> None:
+    if outline:
+        curve = Curve.make_compound_path(*(Curve(part, closed=True) for part in outline))
+        axes.add_patch(PathPatch(curve, facecolor=colour, alpha=fill, lw=0))
+        axes.add_patch(PathPatch(curve, fill=False, edgecolor=colour, lw=line, alpha=0.9 * strength))
+
+
+def _draw_point(axes: Axes, point: Array, colour: str, seen: bool) -> None:
+    face, alpha = (colour, 1.0) if seen else ("none", 0.5)
+    edge = "black" if seen else colour
+    axes.plot(*point, "o", ms=4.5, mfc=face, mec=edge, mew=0.7, alpha=alpha, zorder=3)
+
+
+def _sides(skeleton: Skeleton) -> list[str]:
+    """left, right or centre for each joint, from the flip pairs and the names."""
+    sides = ["centre"] * len(skeleton)
+    for first, second in skeleton.flip_pairs:
+        swapped = skeleton.joints[first].lower().startswith("r")
+        sides[first], sides[second] = ("right", "left") if swapped else ("left", "right")
+    return sides
+
+
+def _draw_legend(figure: Figure, title: str | None) -> None:
+    grey = "#d0d4da"
+    handles = [
+        Patch(facecolor=grey, alpha=0.65, label=f"{LEVELS[0]:.0%} region"),
+        Patch(facecolor=grey, alpha=0.3, label=f"{LEVELS[1]:.0%} region"),
+        *(Line2D([], [], color=colour, lw=2, label=side) for side, colour in _COLOURS.items()),
+        Line2D([], [], color=grey, marker="o", mfc="none", ls="none", ms=4.5, label="probably unlabelled"),
+    ]
+    legend = figure.legend(
+        handles=handles, loc="lower right", ncols=len(handles), fontsize=7, frameon=False, handlelength=1.2,
+        columnspacing=1.0, borderaxespad=0.3, labelcolor=grey,
+    )  # fmt: skip
+    legend.set_in_layout(False)
+    if title:
+        figure.text(8 / (figure.get_figwidth() * _DPI), 0.5 * _STRIP / (figure.get_figheight() * _DPI), title,
+                    color=grey, fontsize=8, va="center")  # fmt: skip

@@ -1,0 +1,94 @@
+"""Tables of an evaluation for the terminal."""
+
+from __future__ import annotations
+
+__all__ = ["evaluation_tables"]
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from probpose.analysis.evaluation import Evaluation
+from probpose.analysis.statistics import Statistics
+
+_COLUMNS = (
+    ("labels", "keypoints", 0),
+    ("EPE px", "epe_px", 2),
+    ("PCK@0.2", "pck", 3),
+    ("NLL nats", "nll_nats", 3),
+    ("in 50%", "coverage50", 3),
+    ("in 90%", "coverage90", 3),
+    ("sigma px", "sigma_px", 2),
+    ("r50 px", "r50_px", 2),
+    ("r90 px", "r90_px", 2),
+)
+"""Heading, attribute of `Statistics`, decimals."""
+
+
+def evaluation_tables(evaluation: Evaluation) -> Group:
+    """Summary, per-joint table (none with detected boxes) and notes on what was left out."""
+    parts: list[RenderableType] = [_summary(evaluation)]
+    if evaluation.joints:
+        parts.append(_joints(evaluation))
+    return Group(*parts, *(Text(note, style="dim") for note in _notes(evaluation)))
+
+
+def number(value: float | None, decimals: int) -> str:
+    """A number for a table; a dash where undefined."""
+    return "–" if value is None else f"{value:.{decimals}f}"
+
+
+def _summary(e: Evaluation) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=_title(e), title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    for name in ("AP", "AP50", "AP75", "AR"):
+        table.add_row(name, number(getattr(e, name), 3), f"OKS, of the {e.estimator}" if name == "AP" else "")
+    if e.records is not None:
+        for row in _density_lines(e):
+            table.add_row(*row)
+    return table
+
+
+def _density_lines(e: Evaluation) -> list[tuple[str, str, str]]:
+    sampling = f"± {number(e.nll_sampling_error_nats, 3)} over images; log Z ± {e.nll_error_nats or 0:.1g}"
+    return [
+        ("PCK@0.2", number(e.pck, 3), f"of the torso; of the box for {e.pck_by_box} keypoints"),
+        ("EPE px", number(e.epe_px, 2), f"of the {e.estimator}"),
+        ("NLL nats", number(e.nll_nats, 3), f"per labelled keypoint, image pixels; {sampling}"),
+        ("presence NLL nats", number(e.presence_nll_nats, 3), "labelled or not, per joint; apart from the NLL"),
+        ("in 50% region", number(e.coverage50, 3), "share of labels; 0.5 when calibrated"),
+        ("in 90% region", number(e.coverage90, 3), "share of labels; 0.9 when calibrated"),
+        ("sigma px", number(e.sigma_px, 2), f"median; gauge {e.gauge}"),
+        ("r50 px", number(e.r50_px, 2), "median radius about the mean that holds 50%"),
+        ("r90 px", number(e.r90_px, 2), "median radius about the mean that holds 90%"),
+    ]
+
+
+def _title(e: Evaluation) -> str:
+    boxes = "annotated boxes" if e.boxes is None else f"{e.boxes} detected boxes"
+    flip = ", flip test" if e.flip_test else ""
+    return f"{e.dataset}: {e.persons} persons, {e.keypoints} labelled keypoints; {boxes}{flip}"
+
+
+def _joints(e: Evaluation) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("joint")
+    for heading, _, _ in _COLUMNS:
+        table.add_column(heading, justify="right")
+    for row in e.joints:
+        table.add_row(row.joint, *_cells(row))
+    return table
+
+
+def _cells(row: Statistics) -> list[str]:
+    return [number(getattr(row, name), decimals) for _, name, decimals in _COLUMNS]
+
+
+def _notes(e: Evaluation) -> list[str]:
+    notes = [f"left out while reading: {count} x {reason}" for reason, count in e.skipped.items()]
+    if e.unreadable:
+        notes.append(f"{len(e.unreadable)} images could not be read, such as {e.unreadable[0]}")
+    return notes

@@ -1,0 +1,31 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+import click
+
+from probpose import __version__
+from probpose.cli.data import data
+from probpose.cli.errors import ReportingGroup
+from probpose.cli.evaluate import evaluate
+from probpose.cli.predict import predict
+from probpose.cli.train import train
+
+
+@click.group(cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="probpose")
+def main() -> None:
+    r"""Keypoint regression whose uncertainty means something.
+
+    \b
+    Example:
+      probpose train --dataset synthetic
+      probpose evaluate
+      probpose predict photo.jpg
+    """
+
+
+for command in (train, evaluate, predict, data):
+    main.add_command(command)

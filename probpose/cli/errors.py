@@ -1,0 +1,34 @@
+"""Errors on the command line: one message and an exit code, never a stack trace for what a user can mend."""
+
+from __future__ import annotations
+
+__all__ = ["ReportingGroup"]
+
+from typing import Any
+
+import click
+
+from probpose.errors import ConfigError, ProbposeError
+
+
+class ReportingGroup(click.Group):
+    """A group whose commands report `ProbposeError`: exit code 2 for wrong options, 1 for anything else."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ProbposeError as error:
+            kind = click.UsageError if isinstance(error, ConfigError) else click.ClickException
+            raise kind(str(error)) from error
+        except torch_memory_errors() as error:
+            raise click.ClickException(
+                f"out of memory ({error}): lower --batch-size or --input-size, or use --precision bf16."
+            ) from error
+
+
+def torch_memory_errors() -> tuple[type[BaseException], ...]:
+    """What running out of memory raises."""
+    import torch  # here: `probpose --help` should not wait for torch
+
+    return (MemoryError, torch.OutOfMemoryError)

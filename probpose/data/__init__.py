@@ -1,0 +1,1 @@
+"""Datasets, crops and batches."""

@@ -1,0 +1,219 @@
+"""Batches of crops: decoding, cutting and augmenting, the same whatever the number of workers.
+
+The pixels of a flipped sample are mirrored, while its keypoints stay in the frame of the crop as it was cut, with left
+and right as labelled: `Batch.flipped` tells the model, which mirrors its prediction back before scoring it.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Batch", "CropDataset", "loader", "make_loader"]
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+
+from probpose.data.augment import Augmentation, Jitter, half_body_box, jitter_colour, lower_body, move
+from probpose.data.crop import Array, apply_affine, crop_from_box, cut, invert_affine
+from probpose.data.images import Image, read_image
+from probpose.data.persons import Persons
+
+_CACHE_BYTES = 10**9
+_NO_CHANGE = (1.0, 1.0, 1.0)
+
+
+@dataclass
+class Batch:
+    """N crops with K joints each. N may be 0, when no image of the batch could be read.
+
+    Attributes:
+        image: (N, 3, H, W) uint8, RGB; mirrored where `flipped`.
+        keypoints: (N, K, 2) float32, network coordinates u in the frame before mirroring; 0 where unlabelled.
+        labelled: (N, K) bool.
+        visibility: (N, K) int64: 0 unlabelled, 1 labelled but occluded, 2 visible.
+        flipped: (N,) bool.
+        to_image: (N, 2, 3) float64, [A | b] with x_image = A u + b, of the frame before mirroring.
+        person: (N,) int64, the row in the table of persons.
+        unreadable: one "file: reason" for each sample that is left out.
+    """
+
+    image: Tensor
+    keypoints: Tensor
+    labelled: Tensor
+    visibility: Tensor
+    flipped: Tensor
+    to_image: Tensor
+    person: Tensor
+    unreadable: list[str]
+
+    def __len__(self) -> int:
+        return len(self.person)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on a device that has float64."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, for a DataLoader that feeds a GPU."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        tensors = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "unreadable"}
+        return Batch(**tensors, unreadable=self.unreadable)
+
+
+class CropDataset(Dataset[Batch]):
+    """Crops of persons, indexed by a list of rows: `dataset[[3, 1]]` is a Batch.
+
+    A sample's augmentation is drawn from the generator of (seed, epoch, row) alone. When the decoded images are
+    estimated to fit in 1 GB they are kept in memory, for all epochs.
+
+    Args:
+        persons: the table.
+        input_size: height and width of the crops.
+        augmentation: None cuts the crops as they are.
+        seed: of the augmentation and of the order.
+        cache: False never keeps decoded images.
+    """
+
+    def __init__(
+        self,
+        persons: Persons,
+        input_size: tuple[int, int],
+        *,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        cache: bool = True,
+    ) -> None:
+        self.persons = persons
+        self.input_size = input_size
+        self.augmentation = augmentation or Augmentation.none()
+        self.seed = seed
+        self.epoch = 0
+        self._lower = lower_body(persons.skeleton.joints)
+        self._cache: dict[str, Image | str] | None = {} if cache and _fits(persons) else None
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    def at_epoch(self, epoch: int) -> CropDataset:
+        """The same dataset, with the same cache, in another epoch."""
+        dataset = copy.copy(self)
+        dataset.epoch = epoch
+        return dataset
+
+    def preload(self) -> None:
+        """Fill the cache, so that worker processes share it; nothing when the images do not fit."""
+        if self._cache is not None:
+            for name in self.persons.file_name:
+                self._image(name)
+
+    def __getitem__(self, rows: Sequence[int]) -> Batch:
+        found = {row: self._image(self.persons.file_name[row]) for row in rows}
+        images = {row: image for row, image in found.items() if not isinstance(image, str)}
+        unreadable = [f"{self.persons.path(row)}: {found[row]}" for row in rows if row not in images]
+        kept = [row for row in rows if row in images]
+        jitters = [self.augmentation.draw(np.random.default_rng([self.seed, self.epoch, row])) for row in kept]
+        to_image = self._frames(kept, jitters)
+        table = self.persons.select(kept)
+        points = apply_affine(invert_affine(to_image), table.keypoints)
+        crops = np.empty((len(kept), *self.input_size, 3), dtype=np.uint8)
+        for i, (row, jitter) in enumerate(zip(kept, jitters, strict=True)):
+            crops[i] = _pixels(images[row], to_image[i], self.input_size, jitter)
+        return Batch(
+            image=torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous(),
+            keypoints=torch.from_numpy(np.where(table.labelled[..., None], points, 0.0).astype(np.float32)),
+            labelled=torch.from_numpy(table.labelled),
+            visibility=torch.from_numpy(table.visibility),
+            flipped=torch.tensor([jitter.flipped for jitter in jitters], dtype=torch.bool),
+            to_image=torch.from_numpy(to_image),
+            person=torch.tensor(kept, dtype=torch.int64),
+            unreadable=unreadable,
+        )
+
+    def _image(self, name: str) -> Image | str:
+        if self._cache is None:
+            return read_image(self.persons.image_dir / name)
+        if name not in self._cache:
+            self._cache[name] = read_image(self.persons.image_dir / name)
+        return self._cache[name]
+
+    def _frames(self, rows: list[int], jitters: list[Jitter]) -> Array:
+        """(N, 2, 3) maps from u to image pixels."""
+        box = self.persons.box[rows].reshape(-1, 4)
+        for i, (row, jitter) in enumerate(zip(rows, jitters, strict=True)):
+            if jitter.half is not None and self._lower is not None:
+                half = self._lower if jitter.half == "lower" else ~self._lower
+                found = half_body_box(self.persons.keypoints[row], self.persons.labelled[row] & half)
+                box[i] = box[i] if found is None else found
+        crop = crop_from_box(box, self.input_size)
+        return move(crop, jitters).to_image
+
+
+def loader(
+    dataset: CropDataset,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    epoch: int = 0,
+    workers: int = 0,
+    drop_last: bool = False,
+    pin_memory: bool = False,
+) -> DataLoader[Batch]:
+    """Batches of one epoch of a dataset; build the dataset once and a loader every epoch, and the cache lasts.
+
+    The order of a shuffled epoch depends on the dataset's seed and the epoch alone.
+    """
+    if workers:
+        dataset.preload()
+    order = torch.Generator().manual_seed(int(np.random.SeedSequence([dataset.seed, epoch]).generate_state(1)[0]))
+    rows = RandomSampler(dataset, generator=order) if shuffle else SequentialSampler(dataset)
+    return DataLoader(
+        dataset.at_epoch(epoch),
+        sampler=BatchSampler(rows, batch_size, drop_last),
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def make_loader(
+    persons: Persons,
+    input_size: tuple[int, int],
+    batch_size: int,
+    *,
+    augmentation: Augmentation | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+    epoch: int = 0,
+    workers: int = 0,
+    cache: bool = True,
+) -> DataLoader[Batch]:
+    """Batches of one pass over the persons: a `CropDataset` and its `loader` in one."""
+    dataset = CropDataset(persons, input_size, augmentation=augmentation, seed=seed, cache=cache)
+    return loader(dataset, batch_size, shuffle=shuffle, epoch=epoch, workers=workers)
+
+
+def _start_worker(_: int) -> None:
+    cv2.setNumThreads(0)
+
+
+def _fits(persons: Persons) -> bool:
+    """Whether the decoded images are expected to fit in the cache, judged by a few of them."""
+    names = sorted(set(persons.file_name))
+    images = [read_image(persons.image_dir / name) for name in names[:: max(1, len(names) // 8)]]
+    sizes = [image.nbytes for image in images if not isinstance(image, str)]
+    return bool(sizes) and float(np.mean(sizes)) * len(names) < _CACHE_BYTES
+
+
+def _pixels(image: Image, to_image: Array, input_size: tuple[int, int], jitter: Jitter) -> Image:
+    crop = cut(image, to_image, input_size)
+    crop = crop if jitter.colour == _NO_CHANGE else jitter_colour(crop, jitter.colour)
+    return crop[:, ::-1] if jitter.flipped else crop

@@ -1,0 +1,89 @@
+"""The table of annotated persons that every dataset is read into."""
+
+from __future__ import annotations
+
+__all__ = ["Persons"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from probpose.skeleton import Skeleton
+
+_ROWS = ("image_id", "file_name", "annotation_id", "box", "area", "keypoints", "visibility", "truth")
+
+
+@dataclass(frozen=True)
+class Persons:
+    """P annotated persons with K joints, one row a person.
+
+    Coordinates are in pixels of the original image with pixel centres at integers; boxes are edge coordinates.
+
+    Attributes:
+        name: what the dataset is called in messages, such as "coco val2017".
+        skeleton: the K joints.
+        image_dir: folder that `file_name` is relative to.
+        annotations: the annotation file, or None when the table was not read from one.
+        image_id: (P,) int64.
+        file_name: P paths relative to `image_dir`.
+        annotation_id: (P,) int64.
+        box: (P, 4) float64, x, y, width, height.
+        area: (P,) float64, the object's area in square pixels (OKS).
+        keypoints: (P, K, 2) float64; unlabelled joints hold anything finite.
+        visibility: (P, K) int64: 0 unlabelled, 1 labelled but occluded, 2 visible.
+        truth: for synthetic figures, (P, K, 4) float64: true x, y and the annotation noise's standard
+            deviation per axis in pixels; otherwise None.
+        skipped: number of records left out while reading, by reason.
+    """
+
+    name: str
+    skeleton: Skeleton
+    image_dir: Path
+    annotations: Path | None
+    image_id: npt.NDArray[np.int64]
+    file_name: tuple[str, ...]
+    annotation_id: npt.NDArray[np.int64]
+    box: npt.NDArray[np.float64]
+    area: npt.NDArray[np.float64]
+    keypoints: npt.NDArray[np.float64]
+    visibility: npt.NDArray[np.int64]
+    truth: npt.NDArray[np.float64] | None = None
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    @property
+    def labelled(self) -> npt.NDArray[np.bool_]:
+        """(P, K), True where the joint has a label."""
+        return self.visibility > 0
+
+    def path(self, person: int) -> Path:
+        """Image file of one person."""
+        return self.image_dir / self.file_name[person]
+
+    def select(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Persons:
+        """The persons in `rows`, in that order."""
+        index = np.asarray(rows, dtype=np.int64)
+        chosen: dict[str, object] = {}
+        for name in _ROWS:
+            column = getattr(self, name)
+            if column is not None:
+                chosen[name] = column[index] if isinstance(column, np.ndarray) else tuple(column[i] for i in index)
+        return replace(self, **chosen)  # type: ignore[arg-type]
+
+    def split_by_image(self, fraction: float, seed: int) -> tuple[Persons, Persons]:
+        """Split into (rest, part) with about `fraction` of the images, no image in both.
+
+        Args:
+            fraction: share of the images that goes to the second table, in (0, 1).
+            seed: seed of the choice.
+        """
+        images = np.unique(self.image_id)
+        order = np.random.default_rng(seed).permutation(len(images))
+        part = set(images[order[: max(1, round(fraction * len(images)))]].tolist())
+        inside = np.array([i in part for i in self.image_id.tolist()], dtype=bool)
+        return self.select(np.flatnonzero(~inside)), self.select(np.flatnonzero(inside))

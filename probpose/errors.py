@@ -1,0 +1,23 @@
+"""Errors that a user can act on: each names the file, the record, what is wrong and what to do."""
+
+__all__ = ["CheckpointError", "ConfigError", "DataError", "ProbposeError", "TrainingError"]
+
+
+class ProbposeError(Exception):
+    """Base of every error that the commands print as one message, without a stack trace."""
+
+
+class DataError(ProbposeError):
+    """Images, annotations or boxes that cannot be used."""
+
+
+class ConfigError(ProbposeError):
+    """Options that do not go together, or a run configuration that cannot be read."""
+
+
+class CheckpointError(ProbposeError):
+    """A checkpoint that is missing, truncated, or made by another model."""
+
+
+class TrainingError(ProbposeError):
+    """Training that cannot go on, with the reason."""

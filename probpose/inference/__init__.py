@@ -1,0 +1,1 @@
+"""How a model is fitted: maximum likelihood, checkpoints and runs."""

@@ -1,0 +1,179 @@
+"""The typed configuration of a run, saved as TOML in its folder."""
+
+from __future__ import annotations
+
+__all__ = ["TrainConfig", "default_config", "load_config", "save_config"]
+
+import tomllib
+import types
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from probpose.errors import ConfigError
+from probpose.inference.files import write_atomically
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a training run depends on.
+
+    Attributes:
+        dataset: name in `probpose.data.sources.DATASETS`; a label when annotation files are given.
+        data_root: folder of the data set; None looks where the data set usually lies.
+        train_annotations: any COCO-format keypoint file to train on, instead of the named data set.
+        val_annotations: the one to judge on.
+        image_dir: folder of the images of both files.
+        flip_pairs: 0-based pairs of left and right joints; None reads them off the names.
+        backbone: name in `probpose.models.backbones.BACKBONES`.
+        weights: file of backbone weights (.pth or .safetensors) to start from.
+        residual: name in `probpose.models.families.FAMILIES`.
+        scale: one sigma per axis (`diag`), or a full triangle (`full`).
+        gauge: what sigma means; None takes the family's own.
+        per_joint: one residual density a joint instead of one for all.
+        input_height: rows of the crop, pixels.
+        input_width: columns of the crop, pixels.
+        epochs: passes over the training images.
+        batch_size: persons a step.
+        lr: Adam's learning rate after the warm-up.
+        schedule: `step` divides the rate by 10 at `lr_steps`; `cosine` lets it fall to zero.
+        lr_steps: epochs at which `step` divides.
+        warmup: iterations over which the rate rises linearly from 0.
+        clip_norm: largest norm of the gradient; 0 for no limit.
+        flip: probability of mirroring a training crop.
+        scale_jitter: largest relative change of the crop's size, log-uniform.
+        shift: largest displacement of the crop, as a fraction of its size.
+        rotation: largest rotation in degrees; it smears the residual density, which lives in the image's axes.
+        half_body: probability of training on the upper or lower half only.
+        colour: largest relative change of brightness, contrast and saturation.
+        selection: share of the training images that chooses the checkpoint.
+        precision: `fp32`, or `bf16` for the network (the density is always fp32).
+        device: torch device, such as `cpu` or `cuda`.
+        workers: processes that prepare batches.
+        seed: of the weights, the order, the augmentation and the nodes.
+    """
+
+    dataset: str = "synthetic"
+    data_root: str | None = None
+    train_annotations: str | None = None
+    val_annotations: str | None = None
+    image_dir: str | None = None
+    flip_pairs: tuple[tuple[int, int], ...] | None = None
+    backbone: str = "small"
+    weights: str | None = None
+    residual: str = "rle"
+    scale: Literal["diag", "full"] = "diag"
+    gauge: Literal["moment", "quantile", "native"] | None = None
+    per_joint: bool = False
+    input_height: int = 64
+    input_width: int = 64
+    epochs: int = 24
+    batch_size: int = 64
+    lr: float = 2e-3
+    schedule: Literal["step", "cosine"] = "cosine"
+    lr_steps: tuple[int, ...] = ()
+    warmup: int = 50
+    clip_norm: float = 5.0
+    flip: float = 0.5
+    scale_jitter: float = 0.15
+    shift: float = 0.05
+    rotation: float = 0.0
+    half_body: float = 0.0
+    colour: float = 0.2
+    selection: float = 0.1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "cpu"
+    workers: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("input_height", "input_width", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1.")
+        if not 0 < self.selection < 1:
+            raise ConfigError(f"selection is {self.selection}: it must lie between 0 and 1.")
+        if not self.lr > 0:
+            raise ConfigError(f"lr is {self.lr}: it must be positive.")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the crop in pixels."""
+        return self.input_height, self.input_width
+
+
+_RLE_LITERATURE: dict[str, Any] = {
+    "backbone": "resnet50",
+    "input_height": 256,
+    "input_width": 192,
+    "epochs": 210,
+    "batch_size": 256,
+    "lr": 1e-3,
+    "schedule": "step",
+    "lr_steps": (170, 200),
+    "warmup": 500,
+    "clip_norm": 0.0,
+    "scale_jitter": 0.3,
+    "shift": 0.0,
+    "half_body": 0.3,
+    "colour": 0.0,
+    "workers": 4,
+}
+"""The training of Li et al. (ICCV 2021) on COCO, without its rotation of 40 degrees, which smears R."""
+
+
+def default_config(dataset: str, **changes: Any) -> TrainConfig:
+    """The defaults of a data set, with `changes`.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+    defaults = {} if dataset == "synthetic" else _RLE_LITERATURE
+    return TrainConfig(**{"dataset": dataset, **defaults, **changes})
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """Write a configuration as TOML, atomically; options that are None are left out."""
+    table = {name: value for name, value in asdict(config).items() if value is not None}
+    write_atomically(path, tomli_w.dumps(table).encode())
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a configuration.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or holds an unknown option or a value of the wrong type.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist: is {path.parent} the folder of a run?") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML ({error}).") from error
+    hints = get_type_hints(TrainConfig)
+    known = {field.name for field in fields(TrainConfig)}
+    for name, value in table.items():
+        if name not in known:
+            raise ConfigError(f"{path}: unknown option {name!r}; the run was made by another version.")
+        table[name] = _checked(value, hints[name], f"{path}: {name}")
+    return replace(TrainConfig(), **table)
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    """`value` as `hint` asks, lists made tuples."""
+    origin, choices = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _checked(value, next(choice for choice in choices if choice is not type(None)), where)
+    if origin is Literal:
+        if value not in choices:
+            raise ConfigError(f"{where} is {value!r}: expected one of {', '.join(map(repr, choices))}.")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where} is {value!r}: expected a list.")
+        return tuple(_checked(item, choices[0], where) for item in value)
+    number = hint is float and isinstance(value, int) and not isinstance(value, bool)
+    if type(value) is not hint and not number:
+        raise ConfigError(f"{where} is {value!r}: expected {hint.__name__}.")
+    return float(value) if number else value

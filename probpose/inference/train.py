@@ -1,0 +1,122 @@
+"""Training from a configuration: data, split, model, run folder."""
+
+from __future__ import annotations
+
+__all__ = ["open_split", "resume_training", "start_training"]
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from probpose.data.crop import apply_affine, crop_from_box, invert_affine
+from probpose.data.persons import Persons
+from probpose.data.sources import Split, open_dataset
+from probpose.errors import ConfigError, DataError
+from probpose.inference.config import TrainConfig, load_config
+from probpose.inference.report import Report
+from probpose.inference.runs import RunFolder, read_skeleton, untrained_model
+from probpose.inference.trainer import Trainer
+from probpose.inference.weights import load_backbone_weights
+from probpose.models.regressor import Targets
+
+
+def open_split(config: TrainConfig, split: Split) -> Persons:
+    """The persons of the training or validation data that a configuration names.
+
+    Raises:
+        ConfigError: options that do not go together.
+        DataError: the data cannot be read.
+    """
+    file = config.train_annotations if split == "train" else config.val_annotations
+    if file is None and (config.train_annotations or config.val_annotations):
+        raise ConfigError(f"no annotations are given for {split}: name them with --{split}-annotations.")
+    persons = open_dataset(
+        config.dataset,
+        split,
+        root=_path(config.data_root),
+        annotations=_path(file),
+        image_dir=_path(config.image_dir) if file else None,
+        flip_pairs=config.flip_pairs,
+    )
+    if len(persons) < 4:
+        raise DataError(f"{persons.name} has {len(persons)} usable persons ({persons.skipped or 'none skipped'}).")
+    return persons
+
+
+def start_training(
+    config: TrainConfig, folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] = lambda _: None
+) -> None:
+    """Train from the beginning.
+
+    Args:
+        config: what to train on what.
+        folder: the run's folder, which must not hold a run.
+        on_epoch: called with the folder after each epoch.
+
+    Raises:
+        ProbposeError: with the file, the record or the option that is wrong.
+    """
+    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    torch.manual_seed(config.seed)
+    model = untrained_model(config, train.skeleton)
+    notes = _describe(train, selection)
+    if config.weights is not None:
+        loaded = load_backbone_weights(model.regressor.backbone, Path(config.weights))
+        notes.append(f"{config.weights}: {loaded.loaded} tensors, missing {_listed(loaded.missing)}")
+        notes.append(f"  not used: {_listed(loaded.unused)}")
+    model.regressor.start_at(training_targets(train, config.input_size))
+    folder.create(config, train.skeleton)
+    _fit(Trainer(config, folder, model, train, selection), notes, on_epoch)
+
+
+def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] = lambda _: None) -> None:
+    """Go on with an interrupted run; the end is that of an uninterrupted one, to the bit on a CPU.
+
+    Raises:
+        ProbposeError: the folder is no run, its checkpoint is damaged, or the data have changed.
+    """
+    config = load_config(folder.config)
+    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    if train.skeleton != read_skeleton(folder):
+        raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
+    torch.manual_seed(config.seed)
+    model = untrained_model(config, train.skeleton)
+    if config.weights is not None and not folder.last.exists():
+        load_backbone_weights(model.regressor.backbone, Path(config.weights))
+    model.regressor.start_at(training_targets(train, config.input_size))
+    trainer = Trainer(config, folder, model, train, selection)
+    if folder.last.exists():
+        trainer.resume()
+    _fit(trainer, [f"resuming {folder.path} after epoch {trainer.epoch} of {config.epochs}"], on_epoch)
+
+
+def training_targets(persons: Persons, input_size: tuple[int, int]) -> Targets:
+    """Where the labels lie in the un-augmented training crops, network units."""
+    to_u = invert_affine(crop_from_box(persons.box, input_size).to_image)
+    points = apply_affine(to_u, np.where(persons.labelled[..., None], persons.keypoints, 0.0))
+    return Targets.of(torch.from_numpy(points).float(), torch.from_numpy(persons.labelled))
+
+
+def _fit(trainer: Trainer, notes: list[str], on_epoch: Callable[[RunFolder], None]) -> None:
+    with Report(trainer.config.epochs, trainer.steps_per_epoch, trainer.step) as report:
+        for note in notes:
+            report.say(note)
+        trainer.fit(report, lambda: on_epoch(trainer.folder))
+
+
+def _describe(train: Persons, selection: Persons) -> list[str]:
+    lines = [f"{train.name}: {len(train)} persons to train on, {len(selection)} to choose the checkpoint"]
+    if train.skipped:
+        lines.append("  skipped: " + ", ".join(f"{count} {reason}" for reason, count in train.skipped.items()))
+    return lines
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:6]) or "none"
+    return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

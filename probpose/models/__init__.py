@@ -1,0 +1,1 @@
+"""Generative programs: regressors, residual densities, flows and likelihood families."""

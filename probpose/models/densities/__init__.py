@@ -1,0 +1,21 @@
+"""Residual densities R: what the annotator's error looks like in units of sigma."""
+
+from probpose.models.densities.base import ResidualDensity
+from probpose.models.densities.classical import GaussianResidual, LaplaceResidual, StudentTResidual
+from probpose.models.densities.flow import FlowResidual, PublishedResidual
+from probpose.models.densities.residual import Native, Residual
+from probpose.models.densities.rle import RLEResidual, gaussian_log_q, laplace_log_q
+
+__all__ = [
+    "FlowResidual",
+    "GaussianResidual",
+    "LaplaceResidual",
+    "Native",
+    "PublishedResidual",
+    "RLEResidual",
+    "Residual",
+    "ResidualDensity",
+    "StudentTResidual",
+    "gaussian_log_q",
+    "laplace_log_q",
+]

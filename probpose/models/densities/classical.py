@@ -1,0 +1,108 @@
+"""Residual densities in closed form: what the usual pose losses are when read as maximum likelihood."""
+
+from __future__ import annotations
+
+__all__ = ["GaussianResidual", "LaplaceResidual", "StudentTResidual"]
+
+import math
+
+import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from probpose.errors import ConfigError
+from probpose.models.densities.base import ResidualDensity, closed_form
+from probpose.models.densities.residual import Native
+from probpose.models.flows import LOG_2PI
+from probpose.models.gauge import QUANTILE_LEVELS, Gauge
+from probpose.models.nodes import normal_nodes
+
+_UPPER = QUANTILE_LEVELS[2]
+
+
+class _FixedShape(ResidualDensity):
+    """A density without parameters, written down in its gauge: nothing is standardised by draws.
+
+    `unit` is the density's own scale when its gauge scale is 1.
+    """
+
+    def __init__(self, batch: int, gauge: Gauge, full: bool, units: dict[Gauge, float]) -> None:
+        super().__init__(batch, gauge=gauge, full=full)
+        self.unit: Tensor
+        self.register_buffer("unit", torch.tensor(units[gauge], dtype=torch.float64).float(), persistent=False)
+
+    @property
+    def applied_gauge(self) -> Gauge:
+        return "native"
+
+
+class GaussianResidual(_FixedShape):
+    """Standard normal R: maximum likelihood is heteroscedastic L2."""
+
+    def __init__(self, batch: int = 1, *, gauge: Gauge = "moment", full: bool = False) -> None:
+        units: dict[Gauge, float] = {"moment": 1.0, "quantile": float(1 / stats.norm.ppf(_UPPER))}
+        super().__init__(batch, gauge, full, units)
+
+    def native(self, uniform: Tensor, replicates: int) -> Native:
+        def log_prob(w: Tensor) -> Tensor:
+            return -0.5 * ((w / self.unit) ** 2).sum(-1) - 2 * self.unit.log() - LOG_2PI
+
+        return closed_form(log_prob, lambda u: self.unit * normal_nodes(u), uniform, self.batch)
+
+
+class LaplaceResidual(_FixedShape):
+    """Two independent Laplace axes: maximum likelihood is heteroscedastic L1."""
+
+    def __init__(self, batch: int = 1, *, gauge: Gauge = "moment", full: bool = False) -> None:
+        units: dict[Gauge, float] = {"moment": math.sqrt(0.5), "quantile": float(1 / stats.laplace.ppf(_UPPER))}
+        super().__init__(batch, gauge, full, units)
+
+    def native(self, uniform: Tensor, replicates: int) -> Native:
+        def log_prob(w: Tensor) -> Tensor:
+            return -(w.abs() / self.unit).sum(-1) - 2 * (2 * self.unit).log()
+
+        def draw(u: Tensor) -> Tensor:
+            side = u - 0.5
+            return -self.unit * side.sign() * torch.log1p(-2 * side.abs().clamp_max(0.5 - 1e-7))
+
+        return closed_form(log_prob, draw, uniform, self.batch)
+
+
+class StudentTResidual(ResidualDensity):
+    """Elliptical Student-t on R^2 with free degrees of freedom > 1 (so that the mean exists).
+
+    log R(w) = -log 2 pi - (df / 2 + 1) log(1 + |w|^2 / df). Variances may be infinite: quantile gauge only.
+
+    Raises:
+        ConfigError: a gauge other than `quantile`.
+    """
+
+    gauges = ("quantile",)
+
+    def __init__(self, batch: int = 1, *, gauge: Gauge = "quantile", full: bool = False) -> None:
+        if gauge != "quantile":
+            raise ConfigError(
+                "student_t has free degrees of freedom, its variance may be infinite: use gauge quantile."
+            )
+        super().__init__(batch, gauge=gauge, full=full)
+        self.raw_df = nn.Parameter(torch.full((batch,), 4.0))
+
+    @property
+    def df(self) -> Tensor:
+        """Degrees of freedom, (B,)."""
+        return 1 + F.softplus(self.raw_df)
+
+    def native(self, uniform: Tensor, replicates: int) -> Native:
+        df = self.df.unsqueeze(-1)
+
+        def log_prob(w: Tensor) -> Tensor:
+            return -LOG_2PI - (df / 2 + 1) * torch.log1p((w**2).sum(-1) / df)
+
+        def draw(u: Tensor) -> Tensor:
+            tail = u[..., 0].clamp_max(1 - 1e-7)
+            radius = (df * torch.expm1(-2 / df * torch.log1p(-tail))).sqrt()
+            angle = 2 * math.pi * u[..., 1]
+            return radius.unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], -1)
+
+        return closed_form(log_prob, draw, uniform, self.batch)

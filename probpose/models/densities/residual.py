@@ -1,0 +1,171 @@
+"""The residual density R in its gauge, as a distribution: what the annotator's error looks like in units of sigma."""
+
+from __future__ import annotations
+
+__all__ = ["Native", "Residual"]
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from probpose.models.gauge import Gauge, moment_gauge, quantile_gauge, weighted_quantile
+
+
+@dataclass(frozen=True)
+class Native:
+    """A normalised density on R^2 in its own coordinates w, before the gauge; B densities side by side.
+
+    Attributes:
+        log_prob: (B, n, 2) -> (B, n), in nats.
+        nodes: (B, n, 2), draws that represent the density when weighted.
+        weights: (B, n), summing to 1 over n.
+        sample: n -> (B, n, 2), exact independent draws, without gradient.
+        log_z: (B,), the log normaliser that `log_prob` already contains; 0 for densities in closed form.
+        log_z_error: (B,), its standard error over independent replicates of the nodes; 0 for a single replicate.
+    """
+
+    log_prob: Callable[[Tensor], Tensor]
+    nodes: Tensor
+    weights: Tensor
+    sample: Callable[[int], Tensor]
+    log_z: Tensor
+    log_z_error: Tensor
+
+    @property
+    def ess(self) -> Tensor:
+        """Effective sample size of the weighted nodes as a share of their number, (B,), in (0, 1]."""
+        return 1 / (self.weights.shape[-1] * (self.weights**2).sum(-1))
+
+
+class Residual(TorchDistribution):
+    """R(z): batch shape () when shared by all joints or (K,) when per joint, event shape (2,).
+
+    With w = m + C z and the native density p, log R(z) = log p(m + C z) + log det C (design: "Standardise R").
+
+    Args:
+        native: the density before the gauge, B = 1 or K.
+        gauge: `moment`, `quantile`, or `native` for m = 0, C = I.
+        full: whiten fully in the moment gauge (see `moment_gauge`).
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.real_vector
+    has_rsample = False
+
+    def __init__(self, native: Native, gauge: Gauge, *, full: bool = False) -> None:
+        self.native = native
+        self.gauge = gauge
+        self.loc, self.factor = _gauge_of(native, gauge, full)
+        batch = native.nodes.shape[0]
+        super().__init__(torch.Size() if batch == 1 else torch.Size((batch,)), torch.Size((2,)), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in nats (...) or (..., K) at residuals of shape (..., 2) or (..., K, 2)."""
+        flat, unflatten = self._flatten(value)
+        native = self.loc.unsqueeze(-2) + flat @ self.factor.mT
+        return unflatten(self.native.log_prob(native) + self._log_det)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Independent residuals, shape `sample_shape` + batch shape + (2,), without gradient."""
+        shape = torch.Size(sample_shape)
+        with torch.no_grad():
+            draws = self._to_gauge(self.native.sample(shape.numel()))
+        draws = draws.squeeze(0) if self.batch_shape == () else draws.transpose(0, 1)
+        return draws.reshape(shape + self.batch_shape + self.event_shape)
+
+    @cached_property
+    def nodes(self) -> Tensor:
+        """(B, n, 2), the weighted draws in the gauge; their weights are `native.weights`."""
+        return self._to_gauge(self.native.nodes)
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """(B, 2)."""
+        return moment_gauge(self.nodes, self.native.weights)[0]
+
+    @cached_property
+    def covariance(self) -> Tensor:
+        """(B, 2, 2)."""
+        factor = moment_gauge(self.nodes, self.native.weights, full=True)[1]
+        return factor @ factor.mT
+
+    @cached_property
+    def median(self) -> Tensor:
+        """(B, 2), per axis."""
+        return weighted_quantile(self.nodes.mT, self.native.weights.unsqueeze(-2), [0.5])[0]
+
+    @cached_property
+    def mode(self) -> Tensor:
+        """(B, 2), the highest point: the best node, refined on three ever finer grids."""
+        best = self._highest(self.nodes)
+        for reach in (0.2, 0.04, 0.008):
+            side = torch.linspace(-reach, reach, 9, dtype=best.dtype, device=best.device)
+            best = self._highest(best.unsqueeze(-2) + torch.cartesian_prod(side, side))
+        return best
+
+    def hdr_level(self, value: Tensor) -> Tensor:
+        """Probability content of the smallest highest-density region that holds `value`; shape as `log_prob`.
+
+        Uniform on (0, 1) when `value` is drawn from R. The content is the weight of the nodes with a higher density
+        (Hyndman, "Computing and graphing highest density regions", The American Statistician 1996).
+        """
+        heights, content = self._ladder
+        flat, unflatten = self._flatten(self.log_prob(value).unsqueeze(-1).expand(*value.shape))
+        above = torch.searchsorted(-heights, -flat[..., 0].contiguous())
+        return unflatten(content.gather(-1, above))
+
+    def hdr_threshold(self, level: float) -> Tensor:
+        """Log density (B,) on the border of the highest-density region that holds `level`."""
+        heights, content = self._ladder
+        index = (content[..., 1:] < level).sum(-1, keepdim=True).clamp_max(heights.shape[-1] - 1)
+        return heights.gather(-1, index).squeeze(-1)
+
+    @cached_property
+    def _ladder(self) -> tuple[Tensor, Tensor]:
+        """Log densities of the nodes in descending order, (B, n), and the weight above each, (B, n + 1)."""
+        with torch.no_grad():
+            log_det = self._log_det
+            heights, order = (self.native.log_prob(self.native.nodes) + log_det).sort(-1, descending=True)
+            content = self.native.weights.gather(-1, order).cumsum(-1)
+        return heights, torch.cat([torch.zeros_like(content[..., :1]), content], -1)
+
+    @property
+    def _log_det(self) -> Tensor:
+        return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
+
+    def _to_gauge(self, native: Tensor) -> Tensor:
+        centred = native - self.loc.unsqueeze(-2)
+        z: Tensor = torch.linalg.solve_triangular(self.factor, centred.mT, upper=False).mT
+        return z
+
+    def _highest(self, points: Tensor) -> Tensor:
+        flat = self.loc.unsqueeze(-2) + points @ self.factor.mT
+        index = self.native.log_prob(flat).argmax(-1)
+        return points[torch.arange(len(points)), index]
+
+    def _flatten(self, value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """View (..., [K,] 2) as (B, n, 2), and the inverse for results (B, n)."""
+        if self.batch_shape == ():
+            shape = value.shape[:-1]
+            return value.reshape(1, -1, 2), lambda result: result.reshape(shape)
+        value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
+        lead = value.shape[:-2]
+        count = math.prod(lead)
+        flat = value.reshape(count, *self.batch_shape, 2).transpose(0, 1)
+        return flat, lambda result: result.transpose(0, 1).reshape(lead + self.batch_shape)
+
+
+def _gauge_of(native: Native, gauge: Gauge, full: bool) -> tuple[Tensor, Tensor]:
+    """Location m (B, 2) and lower triangular factor C (B, 2, 2) of w = m + C z."""
+    if gauge == "moment":
+        return moment_gauge(native.nodes, native.weights, full=full)
+    if gauge == "quantile":
+        return quantile_gauge(native.nodes, native.weights)
+    eye = torch.eye(2).to(native.nodes).expand(native.nodes.shape[0], 2, 2)
+    return torch.zeros_like(eye[..., 0]), eye

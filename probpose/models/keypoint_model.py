@@ -1,0 +1,132 @@
+"""The generative program: where an annotator clicks, given the image.
+
+    mu, L, presence = regressor(image)            networks run outside the plates
+    z ~ R                                         residual density in its gauge
+    labelled ~ Bernoulli(presence)                is this joint labelled at all?
+    keypoint = mu + L z   where labelled
+
+Maximum likelihood is stochastic variational inference with an empty guide (`probpose.inference`).
+"""
+
+from __future__ import annotations
+
+__all__ = ["KeypointModel", "Program"]
+
+from collections.abc import Sequence
+from typing import cast
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.nn import PyroModule
+from torch import Tensor
+
+from probpose.models.densities import Residual, ResidualDensity
+from probpose.models.located import Located, unmirror
+from probpose.models.objectives import Likelihood, Objective
+from probpose.models.regressor import Heads, Regressor
+
+
+class KeypointModel(PyroModule):
+    """A regressor with a residual density.
+
+    Args:
+        regressor: image -> mu, L, presence.
+        residual: the family of R, `batch` 1 or K.
+        flip_permutation: index of each joint's mirror image, K entries.
+        objective: what training maximises.
+    """
+
+    def __init__(
+        self,
+        regressor: Regressor,
+        residual: ResidualDensity,
+        flip_permutation: Sequence[int],
+        objective: Objective | None = None,
+    ) -> None:
+        super().__init__()
+        self.regressor = regressor
+        self.residual = residual
+        self.objective = objective or Likelihood()
+        self.register_buffer("flip_permutation", torch.tensor(tuple(flip_permutation)), persistent=False)
+
+    def heads(self, image: Tensor, flipped: Tensor | None = None) -> Heads:
+        """What the network says, in the coordinates of the crops as they were before mirroring.
+
+        Args:
+            image: (N, 3, H, W) uint8; mirrored where `flipped`.
+            flipped: (N,) bool, or None for no mirrored crop.
+        """
+        heads: Heads = self.regressor(image)
+        if flipped is None:
+            return heads
+        loc, scale = unmirror(heads.loc, heads.scale, flipped, self.flip_permutation)
+        presence = torch.where(flipped[:, None], heads.presence[:, self.flip_permutation], heads.presence)
+        return Heads(loc, scale, presence)
+
+    def forward(self, image: Tensor, flipped: Tensor | None = None, residual: Residual | None = None) -> Located:
+        """The predictive distribution of N crops in network units: batch shape (N, K), event shape (2,).
+
+        Args:
+            image: (N, 3, H, W) uint8.
+            flipped: (N,) bool.
+            residual: R to use, such as `self.residual.frozen()`, whose dtype the result takes; a fresh one by default.
+        """
+        return self.located(self.heads(image, flipped), residual)
+
+    def located(self, heads: Heads, residual: Residual | None = None) -> Located:
+        """The predictive distribution that `heads` stand for (see `forward`)."""
+        residual = self.residual() if residual is None else residual
+        return Located(heads.loc.to(residual.loc), heads.scale.to(residual.loc), residual)
+
+    def model(
+        self, image: Tensor, flipped: Tensor | None, keypoints: Tensor | None = None, labelled: Tensor | None = None
+    ) -> Located:
+        """The generative program; the densities are means: per labelled keypoint, presence per keypoint.
+
+        Args:
+            image: (N, 3, H, W) uint8.
+            flipped: (N,) bool or None.
+            keypoints: (N, K, 2) in network units, or None to draw them; unlabelled ones may hold anything.
+            labelled: (N, K) bool, or None to draw it.
+
+        Returns:
+            The predictive distribution, for the log.
+        """
+        heads = self.heads(image, flipped)
+        predictive = self.located(heads)
+        persons, joints = predictive.batch_shape
+        keypoints = _fill_unlabelled(keypoints, labelled, predictive.loc)
+        count = persons * joints if labelled is None else max(1, int(labelled.sum()))
+        with pyro.plate("person", persons, dim=-2), pyro.plate("joint", joints, dim=-1):
+            with poutine.scale(scale=1 / (persons * joints)):
+                seen = pyro.sample("labelled", dist.Bernoulli(logits=heads.presence), obs=_as_float(labelled))
+            with poutine.mask(mask=cast(torch.BoolTensor, seen.bool())), poutine.scale(scale=1 / count):
+                self.objective(predictive, keypoints)
+        return predictive
+
+
+class Program(PyroModule):
+    """`KeypointModel.model` as a module's forward: what the ELBO and DistributedDataParallel need to see parameters."""
+
+    def __init__(self, keypoint_model: KeypointModel) -> None:
+        super().__init__()
+        self.keypoint_model = keypoint_model
+
+    def forward(
+        self, image: Tensor, flipped: Tensor | None, keypoints: Tensor | None = None, labelled: Tensor | None = None
+    ) -> Located:
+        """See `KeypointModel.model`."""
+        return self.keypoint_model.model(image, flipped, keypoints, labelled)
+
+
+def _as_float(labelled: Tensor | None) -> Tensor | None:
+    return None if labelled is None else labelled.float()
+
+
+def _fill_unlabelled(keypoints: Tensor | None, labelled: Tensor | None, loc: Tensor) -> Tensor | None:
+    """Unlabelled coordinates replaced by mu: a NaN under a mask would still give NaN gradients."""
+    if keypoints is None or labelled is None:
+        return keypoints
+    return torch.where(labelled.unsqueeze(-1), keypoints.to(loc), loc.detach())

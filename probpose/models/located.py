@@ -1,0 +1,105 @@
+"""The location-scale family x = mu + L z, z ~ R: log p(x) = log R(L^-1 (x - mu)) - log |det L|."""
+
+from __future__ import annotations
+
+__all__ = ["Located", "unmirror"]
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from probpose.models.densities.residual import Residual
+from probpose.models.predictive import POINTS, Predictive
+
+
+class Located(Predictive):
+    """x = mu + L z with z ~ R; L may be any invertible matrix, so that a change of coordinates stays in the family.
+
+    Args:
+        loc: mu, (N, K, 2).
+        scale: L, (N, K, 2, 2), invertible.
+        residual: R, shared (batch shape ()) or one a joint (batch shape (K,)).
+    """
+
+    def __init__(self, loc: Tensor, scale: Tensor, residual: Residual) -> None:
+        self.loc, self.scale, self.residual = loc, scale, residual
+        self.gauge = residual.gauge
+        super().__init__(*loc.shape[:2])
+
+    def standardised(self, value: Tensor) -> Tensor:
+        """The residual z = L^-1 (value - mu), (..., N, K, 2)."""
+        x, y = (value - self.loc).unbind(-1)
+        a, b, c, d = self.scale.flatten(-2).unbind(-1)
+        return torch.stack([d * x - b * y, a * y - c * x], -1) / (a * d - b * c).unsqueeze(-1)
+
+    @property
+    def log_abs_det(self) -> Tensor:
+        """log |det L|, (N, K)."""
+        a, b, c, d = self.scale.flatten(-2).unbind(-1)
+        return (a * d - b * c).abs().log()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.residual.log_prob(self.standardised(value)) - self.log_abs_det
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        persons, joints = self.batch_shape
+        lead = (persons, joints) if self.residual.batch_shape == () else (persons,)
+        with torch.no_grad():
+            return self._at(self.residual.sample((*sample_shape, *lead)))
+
+    def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
+        nodes, weights = self.residual.nodes[:, :count], self.residual.native.weights[:, :count]
+        positions = self.loc.unsqueeze(-2) + nodes.to(self.scale) @ self.scale.mT
+        return positions, (weights / weights.sum(-1, keepdim=True)).to(self.scale)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._at(self.residual.mean)
+
+    @property
+    def mode(self) -> Tensor:
+        return self._at(self.residual.mode)
+
+    @property
+    def sigma(self) -> Tensor:
+        if self.gauge == "quantile":
+            return super().sigma
+        product = self.scale @ self.residual.covariance.to(self.scale) @ self.scale.mT
+        return product.diagonal(dim1=-2, dim2=-1).sqrt()
+
+    def hdr_level(self, value: Tensor) -> Tensor:
+        return self.residual.hdr_level(self.standardised(value))
+
+    def affine(self, matrix: Tensor, offset: Tensor) -> Located:
+        matrix, offset = matrix.to(self.loc).unsqueeze(1), offset.to(self.loc).unsqueeze(1)
+        loc = (matrix @ self.loc.unsqueeze(-1)).squeeze(-1) + offset
+        return Located(loc, matrix @ self.scale, self.residual)
+
+    def rows(self, index: slice) -> Located:
+        return Located(self.loc[index], self.scale[index], self.residual)
+
+    def _at(self, z: Tensor) -> Tensor:
+        """mu + L z for z broadcastable to (..., N, K, 2)."""
+        return self.loc + (self.scale @ z.to(self.loc).unsqueeze(-1)).squeeze(-1)
+
+
+def unmirror(loc: Tensor, scale: Tensor, flipped: Tensor, permutation: Tensor) -> tuple[Tensor, Tensor]:
+    """Location (N, K, 2) and scale (N, K, 2, 2) that a mirrored crop stands for in the crop as it was.
+
+    With F = diag(-1, 1) and p the left/right permutation: mu_k = F mu'_p(k), L_k = F L'_p(k) F. A label is then scored
+    by its own joint's R in the image's own axes, as if the crop had not been flipped.
+
+    Args:
+        loc: in network units, whose origin is the crop's centre.
+        scale: in network units.
+        flipped: (N,) bool.
+        permutation: (K,), the index of each joint's mirror image.
+    """
+    mirror = loc.new_tensor([-1.0, 1.0])
+    back_loc = loc[:, permutation] * mirror
+    back_scale = scale[:, permutation] * mirror.unsqueeze(-1) * mirror
+    return (
+        torch.where(flipped[:, None, None], back_loc, loc),
+        torch.where(flipped[:, None, None, None], back_scale, scale),
+    )

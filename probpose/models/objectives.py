@@ -1,0 +1,94 @@
+"""What is maximised: the likelihood of the labels, or a published objective written as a Pyro factor.
+
+Each objective is a few Pyro statements inside the plates of `KeypointModel.model`; `weight` is 1 / number of labelled
+keypoints, so that every objective is a mean per labelled keypoint.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Likelihood", "Objective", "PointLoss", "PublishedRLE", "published_rle_loss"]
+
+import math
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import pyro
+import torch
+from torch import Tensor
+
+from probpose.models.located import Located
+
+EPSILON = 1e-9
+
+
+class Objective(ABC):
+    """States, in the plates of persons and joints, what the labels contribute. To add one, implement `__call__`."""
+
+    @abstractmethod
+    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+        """Pyro statements for `predictive` (N, K) and labels (N, K, 2), or None to draw them."""
+
+
+class Likelihood(Objective):
+    """log p(label | image): the objective of every normalised family."""
+
+    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+        pyro.sample("keypoints", predictive, obs=keypoints)
+
+
+class PointLoss(Objective):
+    """The plain L1 or L2 loss on mu; the scale is fitted to the residuals by likelihood with mu held fixed.
+
+    Training by likelihood would weight the joints by their scales; this trains mu as everybody does.
+
+    Args:
+        power: 1 or 2; the loss is the sum over axes of |mu - label|^power in network units.
+    """
+
+    def __init__(self, power: int) -> None:
+        self.power = power
+
+    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+        detached = Located(predictive.loc.detach(), predictive.scale, predictive.residual)
+        pyro.sample("keypoints", detached, obs=keypoints)
+        if keypoints is not None:
+            pyro.factor("point_loss", -(predictive.loc - keypoints).abs().pow(self.power).sum(-1))
+
+
+class PublishedRLE(Objective):
+    """The loss of the published RLE codes, as they compute it. It is not a log density (see `published_rle_loss`).
+
+    Args:
+        variant: `official` (the authors' code) or `mmpose`.
+    """
+
+    def __init__(self, variant: Literal["official", "mmpose"] = "official") -> None:
+        self.variant = variant
+
+    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+        if keypoints is None:
+            pyro.sample("keypoints", predictive)
+            return
+        pyro.factor("published_rle", -published_rle_loss(predictive, keypoints, self.variant).sum(-1))
+
+
+def published_rle_loss(predictive: Located, keypoints: Tensor, variant: str) -> Tensor:
+    """The published loss per keypoint and axis, (N, K, 2), before the visibility weight.
+
+    log sigma - log G(e) + [log(sigma sqrt(2 pi)) + |pred - x| / (sqrt(2) sigma)] (official), or with log(2 sigma) + |e|
+    in the bracket (mmpose), e = (pred - x) / sigma. log sigma stands twice, log G is broadcast over both axes and so
+    stands twice, log Z is missing, and e has the sign opposite to the residual (Li et al., ICCV 2021, and its codes).
+
+    Args:
+        predictive: with a diagonal scale and `PublishedResidual`, whose R is the mirrored flow: R(-e) = G(e).
+        keypoints: (N, K, 2), labels.
+        variant: `official` or `mmpose`.
+    """
+    sigma = predictive.scale.diagonal(dim1=-2, dim2=-1)
+    log_g = predictive.residual.log_prob(predictive.standardised(keypoints)).unsqueeze(-1)
+    distance = (predictive.loc - keypoints).abs()
+    if variant == "mmpose":
+        log_q = torch.log(2 * sigma) + distance / (sigma + EPSILON)
+    else:
+        log_q = torch.log(sigma * math.sqrt(2 * math.pi)) + distance / (math.sqrt(2) * sigma + EPSILON)
+    return sigma.log() - log_g + log_q
