@@ -14,7 +14,7 @@ from torch import Tensor
 
 from probpose.data.loading import Batch, CropDataset, loader
 from probpose.data.persons import Persons
-from probpose.errors import CheckpointError
+from probpose.errors import CheckpointError, DataError
 from probpose.models.densities import Residual
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.mixture import EqualMixture
@@ -75,10 +75,13 @@ def predict_persons(
 
     Raises:
         ValueError: the model is in training mode.
+        DataError: the table is empty.
         CheckpointError: the network's output is not finite.
     """
     if model.training:
         raise ValueError("The model is in training mode: call model.eval() first.")
+    if not len(persons):
+        raise DataError(f"{persons.name}: there are no persons to predict for. Check what was selected.")
     model.to(device)
     residual = freeze(model, device) if residual is None else residual
     dataset = CropDataset(persons, input_size, cache=workers == 0)

@@ -29,9 +29,14 @@ LEVELS = (0.5, 0.9)
 _FILL = (0.32, 0.14)
 _LINE = (1.1, 0.7)
 _COLOURS = {"left": "#35c2ff", "right": "#ff9a3c", "centre": "#7dff8a"}
+_BACKGROUND, _TEXT = "#15171a", "#d0d4da"
 _DPI = 100
 _SIDE = (900.0, 1600.0)
+"""Least and most pixels of the longer side of the drawing."""
+_LEAST_WIDTH = 640.0
 _STRIP = 30.0
+_LEGEND = 480.0
+_MARGIN = 0.4
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Drawn:
 
 
 def draw_overlay(image: Image, persons: Sequence[Drawn], skeleton: Skeleton, *, title: str | None = None) -> Figure:
-    """Draw persons over an image (h, w, 3); small images are enlarged, a strip below holds the legend.
+    """Draw persons over an image (h, w, 3), enlarged where they are small; a strip below holds the legend.
 
     Args:
         image: RGB.
@@ -58,19 +63,21 @@ def draw_overlay(image: Image, persons: Sequence[Drawn], skeleton: Skeleton, *, 
         skeleton: joints and edges; the person's left is blue, the right orange.
         title: printed in the strip.
     """
-    height, width = image.shape[:2]
-    zoom = float(np.clip(1.0, _SIDE[0] / max(height, width), _SIDE[1] / max(height, width)))
-    size = (max(width * zoom, 420.0), height * zoom + _STRIP)
-    figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, facecolor="#15171a")
+    left, top, right, bottom = _view(image, persons)
+    width, height = right - left, bottom - top
+    side = float(np.clip(max(width, height), *_SIDE))
+    zoom = side / max(width, height)
+    size = (max(width * zoom, _LEAST_WIDTH), height * zoom + _STRIP)
+    figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.0, _STRIP / size[1], 1.0, 1 - _STRIP / size[1]))
     axes.imshow(_dimmed(image), interpolation="bilinear" if zoom > 1 else "antialiased")
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
     axes.set_axis_off()
     for person in persons:
         _draw_person(axes, person, skeleton)
-    _draw_legend(figure, title)
+    _draw_legend(figure, size, title)
     return figure
 
 
@@ -87,6 +94,21 @@ def save_overlay(
         draw_overlay(image, persons, skeleton, title=title).savefig(file, format="png")
     except OSError as error:
         raise DataError(f"{file} cannot be written: {error.strerror or error}.") from error
+
+
+def _view(image: Image, persons: Sequence[Drawn]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what is shown: the persons' surroundings where they fill little of the image."""
+    size = np.array(image.shape[1::-1], dtype=np.float64)
+    if not persons:
+        return -0.5, -0.5, size[0] - 0.5, size[1] - 0.5
+    points = np.concatenate([person.point for person in persons])
+    low, high = points.min(0), points.max(0)
+    reach = (high - low) / 2 + _MARGIN * (high - low).max()
+    low, high = (low + high) / 2 - reach, (low + high) / 2 + reach
+    low, high = np.clip(low, -0.5, size - 1.5), np.clip(high, 0.5, size - 0.5)
+    if not 64 <= (high - low).prod() <= 0.5 * size.prod():
+        low, high = np.array([-0.5, -0.5]), size - 0.5
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
 def _dimmed(image: Image) -> npt.NDArray[np.uint8]:
@@ -130,19 +152,19 @@ def _sides(skeleton: Skeleton) -> list[str]:
     return sides
 
 
-def _draw_legend(figure: Figure, title: str | None) -> None:
-    grey = "#d0d4da"
+def _draw_legend(figure: Figure, size: tuple[float, float], title: str | None) -> None:
     handles = [
-        Patch(facecolor=grey, alpha=0.65, label=f"{LEVELS[0]:.0%} region"),
-        Patch(facecolor=grey, alpha=0.3, label=f"{LEVELS[1]:.0%} region"),
+        Patch(facecolor=_TEXT, alpha=0.65, label=f"{LEVELS[0]:.0%} region"),
+        Patch(facecolor=_TEXT, alpha=0.3, label=f"{LEVELS[1]:.0%} region"),
         *(Line2D([], [], color=colour, lw=2, label=side) for side, colour in _COLOURS.items()),
-        Line2D([], [], color=grey, marker="o", mfc="none", ls="none", ms=4.5, label="probably unlabelled"),
+        Line2D([], [], color=_TEXT, marker="o", mfc="none", ls="none", ms=4.5, label="probably unlabelled"),
     ]
-    legend = figure.legend(
-        handles=handles, loc="lower right", ncols=len(handles), fontsize=7, frameon=False, handlelength=1.2,
-        columnspacing=1.0, borderaxespad=0.3, labelcolor=grey,
+    middle = 0.5 * _STRIP / size[1]
+    figure.legend(
+        handles=handles, loc="center right", bbox_to_anchor=(1.0, middle), ncols=len(handles), fontsize=7,
+        frameon=False, handlelength=1.2, columnspacing=1.0, borderaxespad=0.3, labelcolor=_TEXT,
     )  # fmt: skip
-    legend.set_in_layout(False)
     if title:
-        figure.text(8 / (figure.get_figwidth() * _DPI), 0.5 * _STRIP / (figure.get_figheight() * _DPI), title,
-                    color=grey, fontsize=8, va="center")  # fmt: skip
+        room = int((size[0] - _LEGEND) / 6)
+        short = title if len(title) <= room else f"…{title[1 - room :]}"
+        figure.text(8 / size[0], middle, short, color=_TEXT, fontsize=8, va="center", parse_math=False)

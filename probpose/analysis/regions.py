@@ -14,14 +14,17 @@ from torch import Tensor
 
 from probpose.analysis.estimates import Array, as_array
 from probpose.models.densities import Residual
+from probpose.models.gauge import weighted_quantile
 from probpose.models.located import Located
 from probpose.models.predictive import Predictive
 
 Outline = list[Array]
 """Closed curves, (m, 2) points each: a region may have several parts, and holes."""
 
-GRID_SIDE = 72
-POINTS = 4096
+_FINE = (120, 8192)
+"""Side of the grid and number of points where they are needed once."""
+_COARSE = (44, 1024)
+"""The same where they are needed for every joint of every person."""
 
 
 def regions(predictive: Predictive, levels: Sequence[float]) -> list[list[list[Outline]]]:
@@ -30,7 +33,9 @@ def regions(predictive: Predictive, levels: Sequence[float]) -> list[list[list[O
     For location-scale densities the outlines of R are found once and moved by mu + L z.
     """
     if not isinstance(predictive, Located):
-        return [_of_person(predictive.rows(slice(i, i + 1)), levels) for i in range(predictive.batch_shape[0])]
+        return [
+            _of_person(predictive.rows(slice(i, i + 1)), levels, *_COARSE) for i in range(predictive.batch_shape[0])
+        ]
     shapes = _of_residual(predictive.residual, tuple(levels))
     loc, scale = as_array(predictive.loc), as_array(predictive.scale)
     persons, joints = predictive.batch_shape
@@ -47,23 +52,28 @@ def _of_residual(residual: Residual, levels: tuple[float, ...]) -> list[list[Out
     count = residual.native.nodes.shape[0]
     loc = residual.loc.new_zeros(1, count, 2)
     eye = torch.eye(2).to(loc).expand(1, count, 2, 2)
-    return _of_person(Located(loc, eye, residual), levels)
+    return _of_person(Located(loc, eye, residual), levels, *_FINE)
 
 
-def _of_person(predictive: Predictive, levels: Sequence[float]) -> list[list[Outline]]:
-    """Outlines for the only person of a predictive distribution, [joint][level]."""
+def _of_person(predictive: Predictive, levels: Sequence[float], side: int, count: int) -> list[list[Outline]]:
+    """Outlines for the only person of a predictive distribution, [joint][level].
+
+    Args:
+        predictive: of one person.
+        levels: ascending.
+        side: of the grid that the density is evaluated on.
+        count: points that represent the density.
+    """
     with torch.no_grad():
-        points, weights = predictive.points(POINTS)
+        points, weights = predictive.points(count)
         weights = weights.expand(points.shape[:-1])[0]
         heights = predictive.log_prob(points.movedim(-2, 0)).movedim(0, -1)[0]
         thresholds = _thresholds(heights, weights, levels)
-        low, high = _bounds(points[0], heights >= thresholds[:, -1:])
-        steps = torch.linspace(0, 1, GRID_SIDE).to(low)
-        x, y = (low[:, i, None] + (high - low)[:, i, None] * steps for i in (0, 1))
-        grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), -1)
+        lines = _lines(points[0], weights * (heights >= thresholds[:, -1:]), side)
+        grid = torch.stack(torch.broadcast_tensors(lines[:, 0, None, :], lines[:, 1, :, None]), -1)
         values = predictive.log_prob(grid.flatten(1, 2).movedim(1, 0).unsqueeze(1))
-    field = as_array(values.squeeze(1).movedim(0, 1)).reshape(len(grid), GRID_SIDE, GRID_SIDE)
-    return [_outlines(as_array(x[k]), as_array(y[k]), field[k], as_array(thresholds[k])) for k in range(len(field))]
+    field = as_array(values.squeeze(1).mT).reshape(len(grid), side, side)
+    return [_outlines(*one) for one in zip(as_array(lines), field, as_array(thresholds), strict=True)]
 
 
 def _thresholds(heights: Tensor, weights: Tensor, levels: Sequence[float]) -> Tensor:
@@ -74,17 +84,21 @@ def _thresholds(heights: Tensor, weights: Tensor, levels: Sequence[float]) -> Te
     return ordered.gather(-1, torch.searchsorted(content, at).clamp_max(heights.shape[-1] - 1))
 
 
-def _bounds(points: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Corners (K, 2) of the boxes around the points (K, S, 2) that are `inside`, with a margin."""
-    chosen = inside.unsqueeze(-1)
+def _lines(points: Tensor, weights: Tensor, side: int) -> Tensor:
+    """Grid lines in x and y, (K, 2, side), around points (K, S, 2) of positive weight, denser where they are dense."""
+    chosen = (weights > 0).unsqueeze(-1)
     low = torch.where(chosen, points, torch.inf).amin(-2)
     high = torch.where(chosen, points, -torch.inf).amax(-2)
     margin = 0.15 * (high - low)
-    return low - margin, high + margin
+    even = torch.linspace(0, 1, side - side // 2).to(points)
+    across = (low - margin).unsqueeze(-1) + (high - low + 2 * margin).unsqueeze(-1) * even
+    share = (weights / weights.sum(-1, keepdim=True)).unsqueeze(-2)
+    among = weighted_quantile(points.mT.contiguous(), share, torch.linspace(0.005, 0.995, side // 2).tolist())
+    return torch.cat([across, among.movedim(0, -1)], -1).sort(-1).values
 
 
-def _outlines(x: Array, y: Array, field: Array, thresholds: Array) -> list[Outline]:
-    """Curves at each threshold of log densities `field` (y, x)."""
+def _outlines(lines: Array, field: Array, thresholds: Array) -> list[Outline]:
+    """Curves at each threshold of log densities `field` (y, x) on grid lines (2, side)."""
     floor = float(thresholds.min()) - 50.0
-    contours = contour_generator(x, y, np.maximum(field, floor))
+    contours = contour_generator(lines[0], lines[1], np.maximum(field, floor))
     return [[np.asarray(line) for line in contours.lines(float(t))] for t in thresholds]

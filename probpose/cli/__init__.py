@@ -13,18 +13,22 @@ from probpose.cli.evaluate import evaluate
 from probpose.cli.predict import predict
 from probpose.cli.train import train
 
+EPILOG = """\b
+Example:
+  probpose train --dataset synthetic
+  probpose evaluate
+  probpose predict photo.jpg
+"""
 
-@click.group(cls=ReportingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+@click.group(
+    cls=ReportingGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="probpose")
 def main() -> None:
-    r"""Keypoint regression whose uncertainty means something.
-
-    \b
-    Example:
-      probpose train --dataset synthetic
-      probpose evaluate
-      probpose predict photo.jpg
-    """
+    """Keypoint regression whose uncertainty means something."""
 
 
 for command in (train, evaluate, predict, data):

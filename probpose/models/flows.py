@@ -45,8 +45,9 @@ class CouplingNets(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Log-scale and shift, each (batch, n), at x of shape (batch, n)."""
-        if not torch.is_grad_enabled() and x.shape[-1] > CHUNK:
-            parts = [self(part) for part in x.split(CHUNK, dim=-1)]
+        size = max(1, CHUNK // self.batch)
+        if not torch.is_grad_enabled() and x.shape[-1] > size:
+            parts = [self(part) for part in x.split(size, dim=-1)]
             return torch.cat([p[0] for p in parts], -1), torch.cat([p[1] for p in parts], -1)
         hidden = x.unsqueeze(-1).repeat(2, 1, 1)
         last = len(self.weights) - 1

@@ -64,7 +64,7 @@ class FullScale(DiagonalScale):
         diagonal = raw[..., :2].clamp(*LOG_RANGE).exp()
         below = diagonal[..., 1] * raw[..., 2]
         rows = [diagonal[..., 0], torch.zeros_like(below), below, diagonal[..., 1]]
-        return torch.stack(rows, -1).unflatten(-1, (2, 2))
+        return torch.stack(rows, -1).view(*below.shape, 2, 2)
 
 
 class JointScale(ScaleHead):

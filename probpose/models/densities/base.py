@@ -33,11 +33,14 @@ class ResidualDensity(nn.Module, ABC):
         full: the regressor's scale is a full triangle, so that R must be whitened in the moment gauge.
 
     Attributes:
+        gauges: what `gauge` may be, the default first.
+        standardised: `native` gives the density in its gauge already, nothing is left for draws to establish.
         fresh: True draws new nodes at every call. False reuses the first nodes: wrong for training (the flow learns
             where the nodes are not), kept to show just that.
     """
 
     gauges: tuple[Gauge, ...] = ("moment", "quantile")
+    standardised = False
 
     def __init__(self, batch: int = 1, *, gauge: Gauge = "moment", full: bool = False) -> None:
         super().__init__()
@@ -56,16 +59,11 @@ class ResidualDensity(nn.Module, ABC):
             replicates: independent copies that make up `uniform`, for the standard error of log Z.
         """
 
-    @property
-    def applied_gauge(self) -> Gauge:
-        """The gauge that draws must establish; `native` for families that are written down in their gauge."""
-        return self.gauge
-
     def forward(self, nodes: int = TRAINING_NODES) -> Residual:
         """R in its gauge, from fresh nodes, differentiable in the parameters."""
         if self.fresh or self._cached is None:
             self._cached = uniform_nodes(nodes, like=self._like())
-        return Residual(self.native(self._cached, 1), self.applied_gauge, full=self.full)
+        return self._in_gauge(self.native(self._cached, 1))
 
     @torch.no_grad()
     def frozen(self, nodes: int = EVALUATION_NODES, *, replicates: int = 8, seed: int = 0) -> Residual:
@@ -79,7 +77,10 @@ class ResidualDensity(nn.Module, ABC):
         exact = copy.deepcopy(self).double().requires_grad_(False)
         generator = torch.Generator().manual_seed(seed)
         uniform = uniform_nodes(nodes, replicates=replicates, like=exact._like(), generator=generator)
-        return Residual(exact.native(uniform, replicates), exact.applied_gauge, full=self.full)
+        return self._in_gauge(exact.native(uniform, replicates))
+
+    def _in_gauge(self, native: Native) -> Residual:
+        return Residual(native, self.gauge, full=self.full, standardised=self.standardised)
 
     def _like(self) -> Tensor:
         """A tensor with the dtype and device of the parameters."""

@@ -27,14 +27,12 @@ class _FixedShape(ResidualDensity):
     `unit` is the density's own scale when its gauge scale is 1.
     """
 
+    standardised = True
+
     def __init__(self, batch: int, gauge: Gauge, full: bool, units: dict[Gauge, float]) -> None:
         super().__init__(batch, gauge=gauge, full=full)
         self.unit: Tensor
         self.register_buffer("unit", torch.tensor(units[gauge], dtype=torch.float64).float(), persistent=False)
-
-    @property
-    def applied_gauge(self) -> Gauge:
-        return "native"
 
 
 class GaussianResidual(_FixedShape):

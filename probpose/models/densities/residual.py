@@ -50,18 +50,19 @@ class Residual(TorchDistribution):
 
     Args:
         native: the density before the gauge, B = 1 or K.
-        gauge: `moment`, `quantile`, or `native` for m = 0, C = I.
+        gauge: `moment`, `quantile`, or `native` for none.
         full: whiten fully in the moment gauge (see `moment_gauge`).
+        standardised: the native density is in its gauge already, m = 0 and C = I.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.real_vector
     has_rsample = False
 
-    def __init__(self, native: Native, gauge: Gauge, *, full: bool = False) -> None:
+    def __init__(self, native: Native, gauge: Gauge, *, full: bool = False, standardised: bool = False) -> None:
         self.native = native
         self.gauge = gauge
-        self.loc, self.factor = _gauge_of(native, gauge, full)
+        self.loc, self.factor = _gauge_of(native, "native" if standardised else gauge, full)
         batch = native.nodes.shape[0]
         super().__init__(torch.Size() if batch == 1 else torch.Size((batch,)), torch.Size((2,)), validate_args=False)
 

@@ -13,7 +13,7 @@ The draws are new at every call.
 
 from __future__ import annotations
 
-__all__ = ["RLEResidual", "gaussian_log_q", "laplace_log_q"]
+__all__ = ["RLEResidual", "gaussian_log_q", "laplace_log_q", "log_mean"]
 
 import math
 import warnings
@@ -68,7 +68,7 @@ class RLEResidual(ResidualDensity):
         pin = _Pin(draws)
         nodes = pin.to_unit(draws)
         log_weights = self.log_q(nodes)
-        log_z, error = _log_mean(log_weights, replicates)
+        log_z, error = log_mean(log_weights, replicates)
 
         def log_prob(w: Tensor) -> Tensor:
             return self.log_q(w) + self.flow.log_prob(pin.from_unit(w)) + pin.log_scale - log_z.unsqueeze(-1)
@@ -99,7 +99,7 @@ class _Pin:
         return self.mean.unsqueeze(-2) + self.scale.unsqueeze(-2) * w
 
 
-def _log_mean(log_values: Tensor, replicates: int) -> tuple[Tensor, Tensor]:
+def log_mean(log_values: Tensor, replicates: int) -> tuple[Tensor, Tensor]:
     """log of the mean of exp(log_values) over n, (B,), and its standard error from independent replicates."""
     parts = torch.stack(log_values.chunk(replicates, -1))
     logs = parts.logsumexp(-1) - math.log(parts.shape[-1])

@@ -1,0 +1,75 @@
+"""Residual families with random parameters, and statistical tests that a sampler must pass."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import stats
+from torch import Tensor
+
+from probpose.models.densities import FlowResidual, Residual, ResidualDensity, RLEResidual
+from probpose.models.families import FAMILIES, build_residual
+from probpose.models.flows import RealNVP
+from probpose.models.gauge import Gauge
+
+Array = npt.NDArray[np.float64]
+
+CASES: list[tuple[str, Gauge]] = [(name, gauge) for name, family in FAMILIES.items() for gauge in family.gauges]
+
+
+def random_density(name: str, gauge: Gauge, *, batch: int = 1, full: bool = False, seed: int = 0) -> ResidualDensity:
+    """A family with random parameters: a residual density that is neither simple nor symmetric."""
+    torch.manual_seed(seed)
+    density = build_residual(name, batch=batch, gauge=gauge, full=full)
+    if isinstance(density, (RLEResidual, FlowResidual)):
+        density.flow = RealNVP(batch, width=16)
+    for parameter in density.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return density
+
+
+@torch.no_grad()
+def cell_mass(residual: Residual, edges: Array, fine: int = 8) -> Array:
+    """Integral of exp(log_prob) over the cells of a square grid, each cut into fine x fine midpoints.
+
+    Shape (m, m), or (m, m, K) for a density per joint.
+    """
+    side = np.concatenate([a + (b - a) * (np.arange(fine) + 0.5) / fine for a, b in itertools.pairwise(edges)])
+    width = np.repeat(np.diff(edges) / fine, fine)
+    points = torch.cartesian_prod(torch.from_numpy(side), torch.from_numpy(side))
+    log_prob = residual.log_prob(points if residual.batch_shape == () else points.unsqueeze(1))
+    cells = len(edges) - 1
+    density = log_prob.exp().numpy().reshape(cells * fine, cells * fine, -1)
+    mass = (density * np.outer(width, width)[..., None]).reshape(cells, fine, cells, fine, -1).sum((1, 3))
+    return np.asarray(mass.squeeze(-1) if residual.batch_shape == () else mass)
+
+
+def total_mass(residual: Residual) -> Array:
+    """Integral over a grid that is fine in the middle and reaches far into the tails: shape () or (K,)."""
+    far = np.geomspace(3, 4000, 50)
+    edges = np.concatenate([-far[::-1], np.linspace(-3, 3, 61)[1:-1], far])
+    return np.asarray(cell_mass(residual, edges, fine=4).sum((0, 1)))
+
+
+def chi_square_p(draws: Tensor, residual: Residual) -> float:
+    """p-value of the counts of draws (n, 2) in grid cells against the integral of the density over each cell."""
+    far = np.geomspace(3.4, 40, 10)
+    edges = np.concatenate([-far[::-1], np.linspace(-3, 3, 19), far])
+    expected = cell_mass(residual, edges, fine=16) * len(draws)
+    counts = np.histogramdd(draws.numpy(), bins=(edges, edges))[0]
+    large = expected > 10
+    observed = np.append(counts[large], len(draws) - counts[large].sum())
+    expected = np.append(expected[large], len(draws) - expected[large].sum())
+    statistic = ((observed - expected) ** 2 / expected.clip(1e-3)).sum()
+    return float(stats.chi2.sf(statistic, len(observed) - 1))
+
+
+WRONG_SAMPLERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mirrored": lambda z: z * torch.tensor([-1.0, 1.0]),
+    "10% too wide": lambda z: 1.1 * z,
+}

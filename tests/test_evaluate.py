@@ -1,0 +1,217 @@
+"""Evaluation: on models whose truth is known, the numbers are those of the truth."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from probpose.analysis.evaluate import evaluate
+from probpose.analysis.statistics import nll_sampling_error
+from probpose.analysis.tables import evaluation_tables
+from probpose.data.boxes import Boxes
+from probpose.data.crop import crop_from_box
+from probpose.data.persons import Persons
+from probpose.errors import DataError
+from probpose.models.densities import GaussianResidual, LaplaceResidual, Native, ResidualDensity
+from tests.fakes import Array, ConstantRegressor, fake_model, spread_out, table
+
+SIZE = (16, 12)
+COUNT = 300
+LABELS = COUNT * 17
+
+
+def gaussian(rng: np.random.Generator) -> Array:
+    return rng.normal(size=(COUNT, 17, 2))
+
+
+def laplace(rng: np.random.Generator) -> Array:
+    return rng.laplace(scale=math.sqrt(0.5), size=(COUNT, 17, 2))
+
+
+FAMILIES = [
+    (
+        GaussianResidual,
+        gaussian,
+        1 + math.log(2 * math.pi),
+        1.0,
+        math.sqrt(2 * math.log(2)),
+        math.sqrt(2 * math.log(10)),
+    ),
+    (LaplaceResidual, laplace, 2 + math.log(2), math.sqrt(2), None, None),
+]
+"""Family, its draws, entropy in nats, standard deviation of -log p, and the radii of 50% and 90%."""
+
+
+class BoundedResidual(GaussianResidual):
+    """A Gaussian that is cut off."""
+
+    def native(self, uniform: Tensor, replicates: int) -> Native:
+        whole = super().native(uniform, replicates)
+        return replace(whole, log_prob=lambda w: torch.where(w.norm(dim=-1) < 50, whole.log_prob(w), -torch.inf))
+
+
+def labelled_by(persons: Persons, z: Array, loc: Array, scale: Array) -> Persons:
+    """The persons with labels mu + L z, brought to image pixels."""
+    crop = crop_from_box(persons.box, SIZE)
+    unit = loc + np.einsum("kij,nkj->nki", scale, z)
+    return replace(persons, keypoints=crop.centre[:, None] + crop.size[:, None] * unit)
+
+
+@pytest.mark.parametrize(("family", "draw", "entropy", "spread", "r50", "r90"), FAMILIES)
+def test_true_model_is_calibrated(
+    tmp_path: Path, family: Callable[[], ResidualDensity], draw: Callable[[np.random.Generator], Array],
+    entropy: float, spread: float, r50: float | None, r90: float | None,
+) -> None:  # fmt: skip
+    loc, scale, presence = spread_out()
+    scale[:, 1, 0] = 0.0
+    scale[:, 1, 1] = scale[:, 0, 0] * SIZE[1] / SIZE[0]  # the same in both axes in pixels
+    persons = labelled_by(table(tmp_path, COUNT), draw(np.random.default_rng(0)), loc, scale)
+    e = evaluate(fake_model(ConstantRegressor(loc, scale, presence), family()), persons, SIZE)
+    pixels = crop_from_box(persons.box, SIZE).size
+    expected = entropy + np.log(scale[:, 0, 0] * scale[:, 1, 1]).mean() + np.log(pixels.prod(-1)).mean()
+    assert e.nll_nats == pytest.approx(expected, abs=4 * spread / math.sqrt(LABELS))
+    assert e.coverage50 == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(LABELS))
+    assert e.coverage90 == pytest.approx(0.9, abs=4 * 0.3 / math.sqrt(LABELS))
+    assert e.keypoints == LABELS
+    assert e.persons == COUNT
+    sigma = scale[:, 0, 0] * pixels[:, :1]
+    assert e.sigma_px == pytest.approx(float(np.median(sigma)), rel=2e-3)
+    if r50 is not None and r90 is not None:
+        assert e.r50_px == pytest.approx(r50 * float(np.median(sigma)), rel=0.02)
+        assert e.r90_px == pytest.approx(r90 * float(np.median(sigma)), rel=0.02)
+    assert e.nll_error_nats == 0.0
+    assert e.ess == 1.0
+
+
+@pytest.mark.parametrize(("factor", "sign"), [(0.7, -1), (1.4, 1)])
+def test_wrong_scales_show_in_the_coverage(tmp_path: Path, factor: float, sign: int) -> None:
+    loc, scale, presence = spread_out()
+    persons = labelled_by(table(tmp_path, COUNT), gaussian(np.random.default_rng(0)), loc, scale)
+    honest = evaluate(fake_model(ConstantRegressor(loc, scale, presence)), persons, SIZE)
+    e = evaluate(fake_model(ConstantRegressor(loc, factor * scale, presence)), persons, SIZE)
+    assert e.coverage50 == pytest.approx(1 - 0.5 ** (factor**2), abs=4 * 0.5 / math.sqrt(LABELS))
+    assert e.coverage90 is not None
+    assert sign * (e.coverage90 - 0.9) > 0.05
+    expected = 2 * math.log(factor) + 1 / factor**2 - 1
+    assert e.nll_nats is not None
+    assert honest.nll_nats is not None
+    assert e.nll_nats - honest.nll_nats == pytest.approx(expected, abs=4 * 2 / math.sqrt(LABELS))
+
+
+def test_a_shift_shows_in_the_error(tmp_path: Path) -> None:
+    loc, scale, presence = spread_out()
+    persons = labelled_by(table(tmp_path, 20), np.zeros((20, 17, 2)), loc, scale)
+    persons = replace(persons, keypoints=persons.keypoints + np.array([3.0, 4.0]))
+    e = evaluate(fake_model(ConstantRegressor(loc, scale, presence)), persons, SIZE)
+    assert e.epe_px == pytest.approx(5.0, abs=0.05)
+    assert e.records is not None
+    np.testing.assert_allclose(e.records.error_px, 5.0, atol=0.05)
+    np.testing.assert_allclose(e.records.label - e.records.estimate, np.tile([3.0, 4.0], (340, 1)), atol=0.05)
+
+
+@pytest.fixture
+def partly_labelled(tmp_path: Path) -> Persons:
+    """Joint 0 is labelled nowhere, joint 1 in the first person only."""
+    persons = table(tmp_path, 6, files=3)
+    persons.visibility[:, 0] = 0
+    persons.visibility[1:, 1] = 0
+    persons.keypoints[:, 0] = 1e6
+    return persons
+
+
+def test_unlabelled_joints_do_not_count(partly_labelled: Persons) -> None:
+    e = evaluate(fake_model(ConstantRegressor(*spread_out())), partly_labelled, SIZE)
+    assert e.keypoints == 6 * 15 + 1
+    assert [row.keypoints for row in e.joints] == [0, 1] + [6] * 15
+    assert e.joints[0].epe_px is None
+    assert e.nll_nats is not None
+    assert e.nll_nats < 1e3
+    assert sum((row.nll_nats or 0) * row.keypoints for row in e.joints) / e.keypoints == pytest.approx(e.nll_nats)
+    presence = spread_out()[2]
+    logit = np.where(partly_labelled.labelled, presence, -presence)
+    assert e.presence_nll_nats == pytest.approx(float(np.log1p(np.exp(-logit)).mean()), rel=1e-5)
+
+
+def test_json_has_no_nan_and_all_keys(partly_labelled: Persons) -> None:
+    e = evaluate(fake_model(ConstantRegressor(*spread_out())), partly_labelled, SIZE)
+    value = json.loads(json.dumps(e.to_json(), allow_nan=False))
+    keys = ["AP", "AP50", "AP75", "AR", "pck", "epe_px", "nll_nats", "coverage50", "coverage90", "keypoints", "persons"]
+    assert list(value)[: len(keys)] == keys
+    assert value["joints"][0]["nll_nats"] is None
+    assert value["estimator"] == "mean"
+
+
+def test_unreadable_images_are_left_out_of_every_number(partly_labelled: Persons) -> None:
+    model = fake_model(ConstantRegressor(*spread_out()))
+    expected = evaluate(model, partly_labelled.select([0, 2, 3, 5]), SIZE).to_json()
+    (partly_labelled.image_dir / "1.png").unlink()
+    found = evaluate(model, partly_labelled, SIZE, batch_size=2).to_json()
+    assert len(found.pop("unreadable")) == 1
+    assert not expected.pop("unreadable")
+    assert found == expected
+
+
+def test_no_readable_image_is_an_error(tmp_path: Path) -> None:
+    persons = table(tmp_path, 2)
+    (tmp_path / "0.png").unlink()
+    with pytest.raises(DataError, match=r"0\.png: No such file"):
+        evaluate(fake_model(ConstantRegressor(*spread_out())), persons, SIZE)
+
+
+def test_log_density_that_is_not_finite_names_the_label(tmp_path: Path) -> None:
+    persons = table(tmp_path, 3)
+    persons.keypoints[1, 9] = 1e6
+    with pytest.raises(DataError, match=r"0\.png, annotation 101, left_wrist: the log density .* is -inf"):
+        evaluate(fake_model(ConstantRegressor(*spread_out()), BoundedResidual()), persons, SIZE)
+
+
+@pytest.mark.parametrize("estimator", ["median", "mode"])
+def test_estimators_of_a_symmetric_density_agree(tmp_path: Path, estimator: str) -> None:
+    persons = table(tmp_path, 4)
+    model = fake_model(ConstantRegressor(*spread_out()))
+    mean, other = (evaluate(model, persons, SIZE, estimator=name) for name in ("mean", estimator))  # type: ignore[arg-type]
+    assert other.estimator == estimator
+    assert mean.epe_px is not None
+    assert other.epe_px == pytest.approx(mean.epe_px, abs=0.1)
+    assert other.nll_nats == mean.nll_nats
+
+
+def test_detected_boxes_give_cocos_metrics_alone(tmp_path: Path) -> None:
+    persons = table(tmp_path, 5, files=5)
+    boxes = Boxes(persons.image_id, persons.file_name, persons.box, np.linspace(0.5, 0.9, 5), {"other category": 2})
+    model = fake_model(ConstantRegressor(*spread_out()))
+    annotated, detected = evaluate(model, persons, SIZE), evaluate(model, persons, SIZE, boxes=boxes)
+    assert detected.AP == annotated.AP
+    assert detected.boxes == 5
+    assert detected.skipped == {"other category": 2}
+    assert detected.nll_nats is detected.epe_px is detected.coverage50 is None
+    assert [row["score"] for row in detected.results] == pytest.approx(
+        [row["score"] * s for row, s in zip(annotated.results, boxes.score, strict=True)], abs=1e-5
+    )
+
+
+def test_sampling_error_is_that_of_independent_images() -> None:
+    values = np.array([1.0, 3.0, 2.0, 2.0])
+    assert nll_sampling_error(values, np.array([0, 0, 1, 1])) == 0.0
+    assert nll_sampling_error(values, np.arange(4)) == pytest.approx(values.std(ddof=1) / 2)
+    assert nll_sampling_error(values, np.zeros(4, dtype=np.int64)) is None
+
+
+def test_tables_show_the_numbers(partly_labelled: Persons) -> None:
+    e = evaluate(fake_model(ConstantRegressor(*spread_out())), partly_labelled, SIZE)
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(evaluation_tables(e))
+    text = console.export_text()
+    assert f"{e.nll_nats:.3f}" in text
+    assert "left_ankle" in text
+    assert "–" in next(line for line in text.splitlines() if "nose" in line)
