@@ -81,7 +81,7 @@ def test_weights_never_execute_code(tmp_path: Path) -> None:
     torch.save({"conv1.weight": _Bomb()}, file)
     with pytest.raises(CheckpointError, match="cannot be read as weights"):
         load_backbone_weights(build_backbone("small"), file)
-    file.write_bytes(pickle.dumps(_Bomb()))
+    file.write_bytes(pickle.dumps(_Bomb(), protocol=2))
     with pytest.raises(CheckpointError, match="cannot be read as weights"):
         load_backbone_weights(build_backbone("small"), file)
     file.write_bytes(b"PK\x03\x04 truncated")

@@ -106,11 +106,12 @@ def test_every_parameter_gets_a_gradient(name: str, gauge: Gauge) -> None:
         assert bool((grad != 0).any()), parameter.shape
 
 
-@pytest.mark.parametrize(("gauge", "step", "tolerance"), [("moment", 1e-4, 1e-3), ("quantile", 1e-2, 0.1)])
+@pytest.mark.parametrize(("gauge", "step", "tolerance"), [("moment", 0.5, 0.02), ("quantile", 0.5, 0.05)])
 def test_gradient_passes_through_normaliser_and_gauge(gauge: Gauge, step: float, tolerance: float) -> None:
     """The gradient of the log density agrees with differences of the density itself, nodes held fixed."""
     density = random_density("rle", gauge).double()
     density.fresh = False
+    torch.manual_seed(0)
     z = torch.randn(64, 2, dtype=torch.float64)
     weight = density.get_parameter("flow.couplings.2.weights.1")
     (grad,) = torch.autograd.grad(density(2**14).log_prob(z).mean(), [weight])

@@ -14,7 +14,7 @@ from probpose.models.flows import RealNVP
 from tests.densities import total_mass
 
 
-def fitted(*, fresh: bool, steps: int = 300, nodes: int = 64) -> RLEResidual:
+def fitted(*, fresh: bool, steps: int = 200, nodes: int = 16) -> RLEResidual:
     """The density fitted to residuals of a known mixture, from few nodes so that the fault shows soon."""
     torch.manual_seed(0)
     z = torch.from_numpy(GaussianMixtureNoise().sample(4000, np.random.default_rng(0))).float()

@@ -124,5 +124,5 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     entries: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
-        entries.setdefault(int(index), {})[name] = value
+        entries.setdefault(int(index), {})[name] = value.clone()
     optimizer.load_state_dict({"state": entries, "param_groups": state["param_groups"]})

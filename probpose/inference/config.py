@@ -71,7 +71,7 @@ class TrainConfig:
     input_width: int = 64
     epochs: int = 24
     batch_size: int = 64
-    lr: float = 2e-3
+    lr: float = 1e-3
     schedule: Literal["step", "cosine"] = "cosine"
     lr_steps: tuple[int, ...] = ()
     warmup: int = 50

@@ -22,7 +22,8 @@ class Backbone(nn.Module):
 class SmallConvNet(Backbone):
     """Four strided stages with a residual block each, 0.9 M parameters: minutes on two CPU cores at 64x64.
 
-    A last convolution spans 4x4 cells, so that global pooling does not throw away where things are.
+    A last convolution spans the whole crop, pooled to 4x4 cells, so that global pooling does not throw away where
+    things are; any input size will do.
     """
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 128), channels: int = 256) -> None:
@@ -31,11 +32,11 @@ class SmallConvNet(Backbone):
         sizes = (3, *widths)
         self.stages = nn.Sequential(*(_Stage(a, b) for a, b in itertools.pairwise(sizes)))
         self.spatial = nn.Sequential(
-            nn.Conv2d(widths[-1], channels, 4, stride=4, padding=0, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
+            nn.Conv2d(widths[-1], channels, 4, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        features: Tensor = self.spatial(self.stages(image))
+        features: Tensor = self.spatial(F.adaptive_avg_pool2d(self.stages(image), 4))
         return features
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LOG_RANGE = (-8.0, 4.0)
-"""Bounds of log(scale / spread of the targets): far outside what data ask for, inside what float32 holds."""
+LEAST_RAW = -12.0
+"""softplus(-12) = 6e-6 crop units: far below what data ask for, and safe in float32."""
 
 
 class ScaleHead(nn.Module, ABC):
@@ -29,7 +29,11 @@ class ScaleHead(nn.Module, ABC):
 
 
 class DiagonalScale(ScaleHead):
-    """L = diag(spread exp(raw)): one sigma per axis, as in the literature."""
+    """L = diag(softplus(raw)): one sigma per axis, as in the literature.
+
+    Softplus is exp where sigma is small, but grows linearly: with exp, one unlucky crop is declared hopeless (a huge
+    sigma costs only its logarithm) before mu has learned to look at it, and stays so.
+    """
 
     outputs = 2
 
@@ -42,7 +46,7 @@ class DiagonalScale(ScaleHead):
 
     def start_at(self, spread: Tensor) -> None:
         with torch.no_grad():
-            self.linear.bias.view(self.joints, self.outputs)[:, :2] = spread.log()
+            self.linear.bias.view(self.joints, self.outputs)[:, :2] = spread.expm1().log()
 
     def raw(self, features: Tensor) -> Tensor:
         """Unconstrained outputs, (N, K, outputs)."""
@@ -50,8 +54,7 @@ class DiagonalScale(ScaleHead):
         return outputs.view(-1, self.joints, self.outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        scale: Tensor = torch.diag_embed(self.raw(features).clamp(*LOG_RANGE).exp())
-        return scale
+        return torch.diag_embed(_positive(self.raw(features)))
 
 
 class FullScale(DiagonalScale):
@@ -61,7 +64,7 @@ class FullScale(DiagonalScale):
 
     def forward(self, features: Tensor) -> Tensor:
         raw = self.raw(features)
-        diagonal = raw[..., :2].clamp(*LOG_RANGE).exp()
+        diagonal = _positive(raw[..., :2])
         below = diagonal[..., 1] * raw[..., 2]
         rows = [diagonal[..., 0], torch.zeros_like(below), below, diagonal[..., 1]]
         return torch.stack(rows, -1).view(*below.shape, 2, 2)
@@ -90,3 +93,7 @@ class SigmoidScale(DiagonalScale):
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.diag_embed(F.sigmoid(self.raw(features)))
+
+
+def _positive(raw: Tensor) -> Tensor:
+    return F.softplus(raw.clamp_min(LEAST_RAW))

@@ -19,7 +19,7 @@ from torch.distributions import constraints
 
 from probpose.models.gauge import QUANTILE_LEVELS, Gauge, weighted_quantile
 
-POINTS = 1024
+POINTS = 2048
 """Weighted points a keypoint, for statistics that have no closed form."""
 
 CHUNK = 128

@@ -1,0 +1,143 @@
+"""The commands as a user types them: the examples of --help, and errors without stack traces."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from probpose.cli import main
+
+
+def run(arguments: list[str]) -> Result:
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+def first_example(command: list[str]) -> list[str]:
+    """The first line under "Example:" in a command's help, as arguments."""
+    result = run([*command, "--help"])
+    assert result.exit_code == 0
+    found = re.search(r"Example:\s+probpose (.+)", result.output)
+    assert found is not None, f"no example in the help of {command}"
+    return shlex.split(found[1])
+
+
+@pytest.fixture(scope="module")
+def project(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small synthetic data and a photo, where the examples are typed in order."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(figures, folder / "data" / "synthetic")
+    shutil.copy(next((figures / "val2017").glob("*.jpg")), folder / "photo.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(project: Path) -> Path:
+    """The project after the example of `train`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        result = run(first_example(["train"]))
+    assert result.exit_code == 0, result.output
+    return project
+
+
+def test_example_of_train(trained: Path) -> None:
+    (folder,) = (trained / "runs").iterdir()
+    assert {"config.toml", "skeleton.json", "log.jsonl", "curves.png", "best.safetensors", "last.safetensors"} <= {
+        path.name for path in folder.iterdir()
+    }
+
+
+def test_example_of_evaluate(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    result = run(first_example(["evaluate"]))
+    assert result.exit_code == 0, result.output
+    assert "NLL nats" in result.output
+    assert "run: runs/" in result.stderr
+
+
+def test_evaluate_prints_one_json_object(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    result = run(["evaluate", "--json", "--flip-test"])
+    numbers = json.loads(result.stdout)
+    coco, own = ["AP", "AP50", "AP75", "AR"], ["pck", "epe_px", "nll_nats", "coverage50", "coverage90"]
+    assert {*coco, *own, "keypoints", "persons"} <= set(numbers)
+    assert numbers["estimator"] == "mean"
+    assert 0 < numbers["coverage50"] < numbers["coverage90"] <= 1
+
+
+def test_evaluate_with_detected_boxes(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    truth = json.loads(Path("data/synthetic/annotations/person_keypoints_val2017.json").read_text())
+    boxes = [{**{k: a[k] for k in ("image_id", "category_id", "bbox")}, "score": 0.9} for a in truth["annotations"]]
+    Path("boxes.json").write_text(json.dumps(boxes))
+    numbers = json.loads(run(["evaluate", "--json", "--boxes", "boxes.json"]).stdout)
+    assert numbers["AP"] is not None
+    assert numbers["nll_nats"] is None
+
+
+def test_example_of_predict(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    result = run(first_example(["predict"]))
+    assert result.exit_code == 0, result.output
+    (file,) = Path("runs").glob("*/predictions/results.json")
+    (row,) = json.loads(file.read_text())
+    assert len(row["keypoints"]) == 51
+    assert len(row["sigma_px"]) == 34
+    assert row["file_name"] == "photo.jpg"
+    assert file.with_suffix("").joinpath("photo.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_predict_with_boxes_and_a_named_run(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    (folder,) = Path("runs").iterdir()
+    boxes = [{"file_name": "photo.jpg", "category_id": 1, "bbox": [10, 10, 80, 150], "score": s} for s in (0.9, 0.8)]
+    Path("two.json").write_text(json.dumps(boxes))
+    result = run(["predict", str(folder), "photo.jpg", "--boxes", "two.json", "--out", "two/poses.json"])
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(Path("two/poses.json").read_text())) == 2
+
+
+def test_example_of_data_synth(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    result = run(first_example(["data", "synth"]))
+    assert result.exit_code == 0, result.output
+    assert Path("figures/annotations/person_keypoints_train2017.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--dataset", "coco", "--data-root", "nowhere"], "cocodataset.org"),
+        (["train", "--residual", "student_t", "--gauge", "moment"], "gauge"),
+        (["train", "--resume", "--lr", "0.1"], "leave out --lr"),
+        (["train", "--input-size", "64"], "256x192"),
+        (["train", "--train-annotations", "missing.json"], "missing.json"),
+        (["evaluate", "missing"], "missing/config.toml does not exist"),
+        (["predict", "missing.jpg"], "missing.jpg"),
+    ],
+)
+def test_errors_say_what_to_do(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(trained)
+    result = run(arguments)
+    assert result.exit_code in (1, 2)
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_damaged_checkpoint(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    (folder,) = Path("runs").iterdir()
+    shutil.copytree(folder, tmp_path / "damaged")
+    file = tmp_path / "damaged" / "best.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    result = run(["evaluate", str(tmp_path / "damaged")])
+    assert result.exit_code == 1
+    assert "best.safetensors is not a whole safetensors file" in result.output

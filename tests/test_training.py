@@ -1,0 +1,142 @@
+"""Training runs: resumed to the bit after kill -9, faults reported, progress and log."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from probpose.analysis.curves import draw_curves
+from probpose.errors import ConfigError, DataError
+from probpose.inference.config import TrainConfig, default_config
+from probpose.inference.report import Report, StepRecord, read_log
+from probpose.inference.runs import RunFolder, load_run, newest_run
+from probpose.inference.train import open_split, resume_training, start_training
+
+
+def tiny(figures: Path, **changes: object) -> TrainConfig:
+    settings = {"data_root": str(figures), "epochs": 4, "batch_size": 16, "input_height": 32, "input_width": 32}
+    return default_config("synthetic", **{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that was never interrupted."""
+    folder = RunFolder(tmp_path_factory.mktemp("runs") / "whole")
+    start_training(tiny(figures), folder)
+    return folder
+
+
+def test_run_folder_is_complete(finished: RunFolder, figures: Path) -> None:
+    records = read_log(finished.log)
+    assert [record["epoch"] for record in records] == [1, 2, 3, 4]
+    assert {"backbone", "loc", "scale", "presence", "residual"} == set(records[0]["gradient_norms"])
+    assert all(norm > 0 for norm in records[0]["gradient_norms"].values())
+    assert 0 < records[-1]["scale_min"] < records[-1]["scale_max"]
+    run = load_run(finished.path)
+    assert run.config == tiny(figures)
+    best = min(records, key=lambda record: record["selection_nll_nats"])
+    assert run.epoch == best["epoch"]
+
+
+def test_likelihood_improves(finished: RunFolder) -> None:
+    records = read_log(finished.log)
+    assert records[-1]["train_nll_nats"] < records[0]["train_nll_nats"] - 0.1
+
+
+def test_resume_after_kill_9_ends_bit_identical(finished: RunFolder, figures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "probpose", "train", "--out", str(out)]
+    options = ["--data-root", str(figures), "--epochs", "4", "--batch-size", "16", "--input-size", "32x32"]
+    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE)
+    log = out / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not log.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    done = len(read_log(log))
+    assert 1 <= done < 4, "the run was not interrupted half-way"
+    resume_training(RunFolder(out))
+    assert [record["epoch"] for record in read_log(log)] == [1, 2, 3, 4]
+    for name in ("last.safetensors", "best.safetensors"):
+        whole, resumed = (safetensors.torch.load_file(folder / name) for folder in (finished.path, out))
+        assert whole.keys() == resumed.keys()
+        assert all(torch.equal(whole[key], resumed[key]) for key in whole), name
+
+
+def test_resume_before_the_first_checkpoint_starts_again(finished: RunFolder, figures: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "early")
+    folder.create(tiny(figures), load_run(finished.path).skeleton)
+    resume_training(folder)
+    whole, resumed = (safetensors.torch.load_file(f.last) for f in (finished, folder))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(finished: RunFolder, figures: Path) -> None:
+    with pytest.raises(ConfigError, match=r"already holds a run.*--resume"):
+        start_training(tiny(figures), finished)
+
+
+def test_unreadable_images_are_counted_and_skipped(
+    figures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    subprocess.run(["cp", "-r", str(figures), str(root)], check=True)
+    first = sorted((root / "train2017").glob("*.jpg"))[0]
+    first.write_bytes(b"no image")
+    folder = RunFolder(tmp_path / "run")
+    start_training(tiny(root, epochs=1, batch_size=64), folder)
+    record = read_log(folder.log)[0]
+    held_out = first.name in open_split(tiny(root), "train").split_by_image(0.1, 0)[1].file_name
+    assert (record["unreadable"] > 0) != held_out
+    if not held_out:
+        assert f"skipped {first}" in capfd.readouterr().err
+
+
+def test_per_joint_full_quantile_bf16_trains(figures: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    options = {"per_joint": True, "scale": "full", "gauge": "quantile", "precision": "bf16", "epochs": 1}
+    start_training(tiny(figures, **options), folder)
+    assert load_run(folder.path).model.residual.gauge == "quantile"
+
+
+def test_curves_are_drawn(finished: RunFolder, tmp_path: Path) -> None:
+    draw_curves(finished.log, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_log_survives_a_half_written_line(finished: RunFolder, tmp_path: Path) -> None:
+    text = finished.log.read_text()
+    log = tmp_path / "log.jsonl"
+    log.write_text(text + text.splitlines()[0][:50])
+    assert len(read_log(log)) == 4
+    log.write_text("{broken\n" + text)
+    with pytest.raises(DataError, match="line 1 is not JSON"):
+        read_log(log)
+
+
+def test_report_without_a_terminal_prints_plain_lines(finished: RunFolder) -> None:
+    stream = io.StringIO()
+    with Report(4, 10, stream=stream) as report:
+        report.step(1, 5, StepRecord(1.0, 2.0, 3.0, 0.5, 100.0, 0))
+        report.say("done")
+    assert stream.getvalue() == "done\n"
+
+
+def test_newest_run(tmp_path: Path, finished: RunFolder) -> None:
+    with pytest.raises(ConfigError, match="probpose train"):
+        newest_run(tmp_path)
+    assert newest_run(finished.path.parent).path == finished.path
+
+
+def test_log_lines_are_json(finished: RunFolder) -> None:
+    assert all(isinstance(json.loads(line), dict) for line in finished.log.read_text().splitlines())
