@@ -31,7 +31,7 @@ def draw_densities(learned: Mapping[str, Mapping[str, Residual]], truth: Mapping
     All densities are moved to median 0 and half 16-84% width 1 per axis, so that only shapes are compared.
     """
     columns = 2 + max(len(families) for families in learned.values())
-    figure = Figure(figsize=(2.6 * columns, 2.9 * len(learned)), layout="constrained")
+    figure = Figure(figsize=(2.3 * columns, 2.6 * len(learned)), layout="constrained")
     axes = figure.subplots(len(learned), columns, squeeze=False)
     for row, (name, families) in zip(axes, learned.items(), strict=True):
         grids = {family: _learned_grid(residual) for family, residual in families.items()}

@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 from click.testing import CliRunner, Result
 
 from probpose.cli import main
@@ -59,6 +61,20 @@ def test_example_of_evaluate(trained: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert result.exit_code == 0, result.output
     assert "NLL nats" in result.output
     assert "run: runs/" in result.stderr
+
+
+def test_a_run_is_reproduced_from_its_folder(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    (folder,) = Path("runs").iterdir()
+    for name, changes in (("first", []), ("again", []), ("other", ["--seed", "1"])):
+        result = run(
+            ["train", "--config", f"{folder}/config.toml", "--epochs", "1", *changes, "--out", f"copies/{name}"]
+        )
+        assert result.exit_code == 0, result.output
+    first, again, other = (Path("copies", name, "last.safetensors") for name in ("first", "again", "other"))
+    ours, theirs, unlike = (safetensors.torch.load_file(file) for file in (first, again, other))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert not torch.equal(ours["model.regressor.loc.weight"], unlike["model.regressor.loc.weight"])
 
 
 def test_evaluate_prints_one_json_object(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

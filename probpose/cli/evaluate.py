@@ -55,9 +55,10 @@ def evaluate(
     RUN is the folder of a run, by default the newest one. The numbers are also written to its evaluation.json.
     """
     loaded = run_of(run)
-    persons = open_split(_judged_on(loaded.config, options), split)
+    judged = _judged_on(loaded.config, options)
+    persons = open_split(judged, split)
     detected = None if boxes == "gt" else read_boxes(Path(boxes), persons)
-    if split == "train":
+    if split == "train" or judged.val_annotations == loaded.config.train_annotations is not None:
         click.echo("warning: the model was trained or chosen on these data.", err=True)
     with counting("evaluating", len(persons if detected is None else detected)) as progress:
         evaluation = evaluate_model(

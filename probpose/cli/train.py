@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["train"]
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from probpose.analysis.curves import draw_curves
 from probpose.cli.options import FLIP_PAIRS, SIZE
 from probpose.data.sources import DATASETS
 from probpose.errors import ConfigError
-from probpose.inference.config import TrainConfig, default_config
+from probpose.inference.config import TrainConfig, default_config, load_config
 from probpose.inference.runs import RunFolder, new_run_folder, newest_run
 from probpose.inference.train import resume_training, start_training
 from probpose.models.backbones import BACKBONES
@@ -25,6 +26,7 @@ Example:
   probpose train --dataset coco --data-root data/coco --device cuda --precision bf16
   probpose train --train-annotations my/train.json --val-annotations my/val.json --image-dir my/images \\
       --backbone resnet18 --input-size 128x128 --epochs 50 --batch-size 32
+  probpose train --config runs/my-run/config.toml --seed 1
   probpose train --resume
 \b
 Residual families:
@@ -32,6 +34,7 @@ Residual families:
 
 
 @click.command(epilog=EPILOG)
+@click.option("--config", "base", type=click.Path(path_type=Path), help="A config.toml to start from, as of a run.")
 @click.option("--dataset", type=click.Choice(list(DATASETS)), help="Data set. [synthetic]")
 @click.option("--data-root", type=click.Path(), help="Folder of the data set. [$PROBPOSE_DATA or ./data/NAME]")
 @click.option("--train-annotations", type=click.Path(), help="Any COCO-format keypoint file to train on.")
@@ -58,7 +61,9 @@ Residual families:
 @click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and nodes. [0]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [./runs/DATE-DATASET-RESIDUAL]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, by default the newest.")
-def train(out: Path | None, resume: bool, input_size: tuple[int, int] | None, **options: Any) -> None:
+def train(
+    base: Path | None, out: Path | None, resume: bool, input_size: tuple[int, int] | None, **options: Any
+) -> None:
     """Train a keypoint regressor by maximum likelihood.
 
     The run's folder keeps config.toml, log.jsonl, curves.png and the checkpoints best and last.
@@ -67,9 +72,9 @@ def train(out: Path | None, resume: bool, input_size: tuple[int, int] | None, **
     if input_size is not None:
         given["input_height"], given["input_width"] = input_size
     if resume:
-        _resume(out, given)
+        _resume(out, given if base is None else {"config": base, **given})
         return
-    config = _config(given)
+    config = _config(given) if base is None else dataclasses.replace(load_config(base), **given)
     folder = new_run_folder(config) if out is None else RunFolder(out)
     start_training(config, folder, on_epoch=_draw)
     _point_to(folder)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from probpose.models.predictive import POINTS, Predictive
 
-HDR_POINTS = 512
+HDR_POINTS = 256
 
 
 class EqualMixture(Predictive):
