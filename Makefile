@@ -25,9 +25,10 @@ help:  ## show this list
 demo: $(INSTALLED)  ## train, evaluate and predict on the embedded data, then say where to look
 	$(BIN)/probpose train --dataset synthetic
 	$(BIN)/probpose evaluate
-	$(BIN)/probpose predict $$(ls data/synthetic/val2017/*.jpg | head -n 4)
+	$(BIN)/probpose predict $$(ls data/synthetic/val2017/*.jpg | head -n 6) \
+		--boxes data/synthetic/annotations/person_keypoints_val2017.json
 	@echo
-	@echo "The newest folder in runs/ holds the model, its configuration, curves.png, the metrics and the overlays:"
+	@echo "The newest folder in runs/ holds the model, config.toml, curves.png, evaluation.json and predictions/ (overlays):"
 	@ls -td runs/*/ | head -n 1
 
 test: lint types imports tests  ## everything that must pass: lint, types, import contract, tests, doctests, coverage

@@ -38,6 +38,14 @@ def test_reads_boxes(persons: Persons, write_json: Write) -> None:
     assert len(boxes) == 2
 
 
+def test_an_annotation_file_serves_as_boxes(persons: Persons, write_json: Write) -> None:
+    document = coco_document([person_record(1), person_record(2, image=2)], images=2)
+    boxes = read_boxes(write_json(document), persons)
+    assert boxes.file_name == ("1.jpg", "2.jpg")
+    assert boxes.box.tolist() == [[10, 20, 40, 60]] * 2
+    assert boxes.score.tolist() == [1, 1]
+
+
 def test_boxes_become_unlabelled_persons(persons: Persons, write_json: Write) -> None:
     table = unlabelled_persons(read_boxes(write_json([GOOD, GOOD | {"image_id": 2}]), persons), persons)
     assert len(table) == 2
@@ -65,7 +73,7 @@ def test_faulty_boxes_are_counted(change: dict[str, object], reason: str, person
 
 
 def test_unusable_files_are_refused(persons: Persons, write_json: Write, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"file\.json is no results file"):
+    with pytest.raises(DataError, match=r"file\.json holds no boxes"):
         read_boxes(write_json({"images": []}), persons)
     with pytest.raises(DataError, match="no usable box in 0 records"):
         read_boxes(write_json([]), persons)

@@ -26,7 +26,7 @@ Example:
 
 @click.command(epilog=EPILOG)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="[RUN] IMAGE...")
-@click.option("--boxes", type=click.Path(path_type=Path), help="COCO detections of these images, by file_name.")
+@click.option("--boxes", type=click.Path(path_type=Path), help="COCO detections or annotations of the images.")
 @click.option("--least-score", type=float, default=0.0, show_default=True, help="Draw persons with this score.")
 @click.option(
     "--flip-test", is_flag=True, help="Predict with the mixture of the crop's and its mirror image's density."

@@ -49,13 +49,16 @@ def read_boxes(file: Path, persons: Persons) -> Boxes:
     Images are looked up in the annotation file of `persons` (so that images without persons count too), or in the
     table itself where it has none. Boxes of other images, of categories without keypoints and faulty records are
     left out and counted. A record may name the image by `file_name` in place of `image_id`; a missing score is 1.
+    An annotation file serves too: its boxes are taken, its images by their file names.
 
     Raises:
-        DataError: the file is missing or not a list, or holds no usable box.
+        DataError: the file is missing or of another kind, or holds no usable box.
     """
-    records = load_json(file)
-    if not isinstance(records, list):
-        raise DataError(f"{file} is no results file: expected a JSON list of {{image_id, category_id, bbox, score}}.")
+    records = _records(load_json(file))
+    if records is None:
+        raise DataError(
+            f"{file} holds no boxes: expected a JSON list of {{image_id, category_id, bbox, score}}, or annotations."
+        )
     images, categories = _images_of(persons)
     ids = {Path(name).name: image for image, name in images.items()}
     skipped: Counter[str] = Counter()
@@ -142,6 +145,21 @@ def _images_of(persons: Persons) -> tuple[dict[int, str], set[int] | None]:
         return dict(zip(persons.image_id.tolist(), persons.file_name, strict=True)), None
     document = load_document(persons.annotations)
     return image_names(document), keypoint_categories(document)
+
+
+def _records(content: Any) -> list[Any] | None:
+    """The records of a results file, or those of an annotation file with their image's file name."""
+    if not isinstance(content, dict):
+        return content if isinstance(content, list) else None
+    if not all(isinstance(content.get(key), list) for key in ("images", "annotations")):
+        return None
+    names = image_names(content)
+    records = [record for record in content["annotations"] if isinstance(record, dict)]
+    kept = ("bbox", "category_id")
+    return [
+        {"file_name": names.get(record.get("image_id", -1)), **{key: record[key] for key in kept if key in record}}
+        for record in records
+    ]
 
 
 def _parse(
