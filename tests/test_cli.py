@@ -134,6 +134,8 @@ def test_example_of_data_synth(project: Path, monkeypatch: pytest.MonkeyPatch) -
         (["train", "--resume", "--lr", "0.1"], "leave out --lr"),
         (["train", "--input-size", "64"], "256x192"),
         (["train", "--train-annotations", "missing.json"], "missing.json"),
+        (["train", "--device", "cuda:77"], "name another --device"),
+        (["evaluate", "--device", "toaster"], "name another --device"),
         (["evaluate", "missing"], "missing/config.toml does not exist"),
         (["predict", "missing.jpg"], "missing.jpg"),
     ],

@@ -74,10 +74,10 @@ def _title(e: Evaluation) -> str:
 
 
 def _joints(e: Evaluation) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("joint")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("joint", no_wrap=True)
     for heading, _, _ in _COLUMNS:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in e.joints:
         table.add_row(row.joint, *_cells(row))
     return table

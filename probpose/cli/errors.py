@@ -21,6 +21,8 @@ class ReportingGroup(click.Group):
         except ProbposeError as error:
             kind = click.UsageError if isinstance(error, ConfigError) else click.ClickException
             raise kind(str(error)) from error
+        except OSError as error:
+            raise click.ClickException(f"{error}: check the path, its permissions and the space left.") from error
         except torch_memory_errors() as error:
             raise click.ClickException(
                 f"out of memory ({error}): lower --batch-size or --input-size, or use --precision bf16."

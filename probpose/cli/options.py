@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from probpose.inference.device import open_device
 from probpose.inference.runs import LoadedRun, RunFolder, load_run, newest_run
 
 
@@ -74,12 +76,16 @@ def estimator_option(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--estimator", type=choice, default="mean", show_default=True, help="Point estimate.")(command)
 
 
+def _open(_: click.Context, __: click.Parameter, name: str) -> torch.device:
+    return open_device(name)
+
+
 def machine_options(command: Callable[..., None]) -> Callable[..., None]:
     """`--device`, `--batch-size` and `--workers`."""
     for option in (
         click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that read."),
         click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Persons at a time."),
-        click.option("--device", default="cpu", show_default=True, help="Torch device."),
+        click.option("--device", default="cpu", callback=_open, show_default=True, help="Torch device."),
     ):
         command = option(command)
     return command

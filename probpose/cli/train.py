@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = ["train"]
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,8 @@ def train(
         return
     config = _config(given) if base is None else dataclasses.replace(load_config(base), **given)
     folder = new_run_folder(config) if out is None else RunFolder(out)
-    start_training(config, folder, on_epoch=_draw)
+    with _interruptible(folder):
+        start_training(config, folder, on_epoch=_draw)
     _point_to(folder)
 
 
@@ -91,8 +94,20 @@ def _resume(out: Path | None, given: dict[str, Any]) -> None:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ConfigError(f"a resumed run keeps its configuration: leave out {names}, or start a new run.")
     folder = newest_run() if out is None else RunFolder(out)
-    resume_training(folder, on_epoch=_draw)
+    with _interruptible(folder):
+        resume_training(folder, on_epoch=_draw)
     _point_to(folder)
+
+
+@contextmanager
+def _interruptible(folder: RunFolder) -> Iterator[None]:
+    """Say how to go on when the user stops the run."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not folder.config.exists():
+            raise
+        raise click.ClickException(f"interrupted; go on with: probpose train --resume --out {folder.path}") from stop
 
 
 def _draw(folder: RunFolder) -> None:

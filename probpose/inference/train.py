@@ -15,6 +15,7 @@ from probpose.data.persons import Persons
 from probpose.data.sources import Split, open_dataset
 from probpose.errors import ConfigError, DataError
 from probpose.inference.config import TrainConfig, load_config
+from probpose.inference.device import open_device
 from probpose.inference.report import Report
 from probpose.inference.runs import RunFolder, read_skeleton, untrained_model
 from probpose.inference.trainer import Trainer
@@ -58,6 +59,7 @@ def start_training(
     Raises:
         ProbposeError: with the file, the record or the option that is wrong.
     """
+    open_device(config.device)
     train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
     torch.manual_seed(config.seed)
     model = untrained_model(config, train.skeleton)

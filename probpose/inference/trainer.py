@@ -28,6 +28,7 @@ from probpose.inference.checkpoint import (
     save_checkpoint,
 )
 from probpose.inference.config import TrainConfig
+from probpose.inference.device import open_device
 from probpose.inference.guards import NonFinite, gradient_norms
 from probpose.inference.likelihood import negative_log_likelihood
 from probpose.inference.report import EpochRecord, Report, StepRecord, append_log
@@ -76,7 +77,7 @@ class Trainer:
     ) -> None:
         self.config = config
         self.folder = folder
-        self.device = torch.device(config.device)
+        self.device = open_device(config.device)
         self.model = model.to(self.device)
         self.loss = negative_log_likelihood(model)
         self.optimizer = torch.optim.Adam(self.loss.parameters(), lr=config.lr)
@@ -140,6 +141,8 @@ class Trainer:
                 report.step(self.epoch + 1, self.step, self._measure(batch, sums))
         if sums.steps == 0:
             raise TrainingError(_nothing_trained(self.data.persons, sums))
+        if not sums.measured:
+            self._measure(batch, sums)
         return sums
 
     def _train_step(self, batch: Batch, sums: _Epoch) -> None:
