@@ -13,15 +13,15 @@ from probpose.analysis.evaluation import Evaluation
 from probpose.analysis.statistics import Statistics
 
 _COLUMNS = (
-    ("labels", "keypoints", 0),
-    ("EPE px", "epe_px", 2),
-    ("PCK@0.2", "pck", 3),
-    ("NLL nats", "nll_nats", 3),
-    ("in 50%", "coverage50", 3),
-    ("in 90%", "coverage90", 3),
-    ("sigma px", "sigma_px", 2),
-    ("r50 px", "r50_px", 2),
-    ("r90 px", "r90_px", 2),
+    ("n", "keypoints", 0),
+    ("EPE", "epe_px", 2),
+    ("PCK", "pck", 3),
+    ("NLL", "nll_nats", 3),
+    ("in 50", "coverage50", 3),
+    ("in 90", "coverage90", 3),
+    ("sigma", "sigma_px", 2),
+    ("r50", "r50_px", 2),
+    ("r90", "r90_px", 2),
 )
 """Heading, attribute of `Statistics`, decimals."""
 
@@ -74,7 +74,8 @@ def _title(e: Evaluation) -> str:
 
 
 def _joints(e: Evaluation) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    caption = "n: labels; EPE, sigma, r50, r90: px; NLL: nats; in 50, in 90: share in the region"
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("joint", no_wrap=True)
     for heading, _, _ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
