@@ -1,6 +1,6 @@
 """`python -m probpose` is the command `probpose`."""
 
-__all__: list[str] = []
+__all__ = ()
 
 from probpose.cli import main
 

@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from probpose.cli import main
+from probpose.models.backbones import build_backbone
 
 
 def run(arguments: list[str]) -> Result:
@@ -75,6 +76,33 @@ def test_a_run_is_reproduced_from_its_folder(trained: Path, monkeypatch: pytest.
     ours, theirs, unlike = (safetensors.torch.load_file(file) for file in (first, again, other))
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert not torch.equal(ours["model.regressor.loc.weight"], unlike["model.regressor.loc.weight"])
+
+
+def test_any_coco_format_file_trains_and_is_judged(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    shutil.copytree("data/synthetic/train2017", "images")
+    shutil.copytree("data/synthetic/val2017", "images", dirs_exist_ok=True)
+    backbone = build_backbone("resnet18").state_dict()
+    torch.save({**backbone, "fc.weight": torch.zeros(1000, 512)}, "resnet18.pth")
+    annotations = "data/synthetic/annotations/person_keypoints_{}2017.json"
+    data = ["--train-annotations", annotations.format("train"), "--val-annotations", annotations.format("val")]
+    network = [
+        "--backbone",
+        "resnet18",
+        "--weights",
+        "resnet18.pth",
+        "--input-size",
+        "64x48",
+        "--flip-pairs",
+        "1-2,3-4",
+    ]
+    size = ["--epochs", "1", "--batch-size", "16", "--workers", "0", "--residual", "laplace", "--out", "custom"]
+    result = run(["train", *data, "--image-dir", "images", *network, *size])
+    assert result.exit_code == 0, result.output
+    assert "not used: fc.weight" in result.stderr
+    assert json.loads(Path("custom/skeleton.json").read_text())["flip_pairs"] == [[1, 2], [3, 4]]
+    numbers = json.loads(run(["evaluate", "custom", "--json"]).stdout)
+    assert numbers["nll_nats"] > 0
 
 
 def test_evaluate_prints_one_json_object(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,13 @@ import safetensors.torch
 import torch
 
 from probpose.analysis.curves import draw_curves
+from probpose.data.loading import CropDataset, loader
 from probpose.errors import ConfigError, DataError
 from probpose.inference.config import TrainConfig, default_config
 from probpose.inference.report import Report, StepRecord, read_log
-from probpose.inference.runs import RunFolder, load_run, newest_run
-from probpose.inference.train import open_split, resume_training, start_training
+from probpose.inference.runs import RunFolder, load_run, newest_run, untrained_model
+from probpose.inference.selection import Judge
+from probpose.inference.train import open_split, resume_training, start_training, training_targets
 
 
 def tiny(figures: Path, **changes: object) -> TrainConfig:
@@ -47,9 +49,16 @@ def test_run_folder_is_complete(finished: RunFolder, figures: Path) -> None:
     assert run.epoch == best["epoch"]
 
 
-def test_likelihood_improves(finished: RunFolder) -> None:
-    records = read_log(finished.log)
-    assert records[-1]["train_nll_nats"] < records[0]["train_nll_nats"] - 0.1
+def test_likelihood_improves(figures: Path, tmp_path: Path) -> None:
+    """NLL of the training persons, at the start (mu and sigma of the targets) and at the end."""
+    config = tiny(figures, epochs=15, batch_size=8, warmup=5)
+    folder = RunFolder(tmp_path / "run")
+    start_training(config, folder)
+    train, _ = open_split(config, "train").split_by_image(config.selection, config.seed)
+    judge = Judge(loader(CropDataset(train, config.input_size), 64), torch.device("cpu"))
+    start = untrained_model(config, train.skeleton)
+    start.regressor.start_at(training_targets(train, config.input_size))
+    assert judge(load_run(folder.path, checkpoint="last").model).nll_nats < judge(start).nll_nats - 0.1
 
 
 def test_resume_after_kill_9_ends_bit_identical(finished: RunFolder, figures: Path, tmp_path: Path) -> None:
@@ -122,6 +131,29 @@ def test_log_survives_a_half_written_line(finished: RunFolder, tmp_path: Path) -
     log.write_text("{broken\n" + text)
     with pytest.raises(DataError, match="line 1 is not JSON"):
         read_log(log)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_report_in_a_terminal_shows_where_training_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    stream = Terminal()
+    with Report(4, 10, stream=stream) as report:
+        report.step(2, 15, StepRecord(5.25, 2.0, 3.0, 0.5, 100.0, 3))
+    for part in (
+        "epoch 2/4",
+        "100 img/s",
+        "5.250 nats",
+        "EPE  2.00 px",
+        "sigma  3.00 px",
+        "ESS/N  50%",
+        "3 steps skipped",
+    ):
+        assert part in stream.getvalue()
 
 
 def test_report_without_a_terminal_prints_plain_lines(finished: RunFolder) -> None:
