@@ -50,15 +50,16 @@ def test_run_folder_is_complete(finished: RunFolder, figures: Path) -> None:
 
 
 def test_likelihood_improves(figures: Path, tmp_path: Path) -> None:
-    """NLL of the training persons, at the start (mu and sigma of the targets) and at the end."""
-    config = tiny(figures, epochs=15, batch_size=8, warmup=5)
+    """A network memorises unaugmented crops: NLL at the start (mu and sigma of the targets) and at the end."""
+    still = {"flip": 0.0, "scale_jitter": 0.0, "shift": 0.0, "colour": 0.0}
+    config = tiny(figures, epochs=15, batch_size=8, warmup=5, **still)
     folder = RunFolder(tmp_path / "run")
     start_training(config, folder)
     train, _ = open_split(config, "train").split_by_image(config.selection, config.seed)
     judge = Judge(loader(CropDataset(train, config.input_size), 64), torch.device("cpu"))
     start = untrained_model(config, train.skeleton)
     start.regressor.start_at(training_targets(train, config.input_size))
-    assert judge(load_run(folder.path, checkpoint="last").model).nll_nats < judge(start).nll_nats - 0.1
+    assert judge(load_run(folder.path, checkpoint="last").model).nll_nats < judge(start).nll_nats - 0.2
 
 
 def test_resume_after_kill_9_ends_bit_identical(finished: RunFolder, figures: Path, tmp_path: Path) -> None:
