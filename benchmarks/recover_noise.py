@@ -13,6 +13,7 @@ __all__ = ["Row", "fit", "judge", "main", "simulate"]
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from benchmarks.density_figure import draw_densities
 from benchmarks.tables import markdown
 from probpose.data.noise import GaussianMixtureNoise, KnownNoise, SkewedStudentNoise
 from probpose.inference.likelihood import negative_log_likelihood
-from probpose.models.densities import Residual
+from probpose.models.densities import Residual, ResidualDensity
 from probpose.models.families import FAMILIES, build_residual, family_of, scale_of
 from probpose.models.gauge import Gauge, quantile_gauge
 from probpose.models.keypoint_model import KeypointModel
@@ -117,15 +118,34 @@ def simulate(noise: KnownNoise, points: int, seed: int) -> Sample:
     return Sample(torch.from_numpy(x).float(), torch.from_numpy(y).float().unsqueeze(1), mu, sigma)
 
 
-def fit(family: str, gauge: Gauge | None, train: Sample, *, epochs: int, seed: int, batch: int = 512) -> KeypointModel:
-    """Fit a family by the training loss of `probpose train`, Adam with warm-up and cosine decay."""
+def fit(
+    family: str,
+    gauge: Gauge | None,
+    train: Sample,
+    *,
+    epochs: int,
+    seed: int,
+    build: Callable[..., ResidualDensity] = build_residual,
+    batch: int = 512,
+) -> KeypointModel:
+    """Fit a family by the training loss of `probpose train`, Adam with warm-up and cosine decay.
+
+    Args:
+        family: a key of `FAMILIES`.
+        gauge: None takes the family's own.
+        train: the points.
+        epochs: passes over them.
+        seed: of weights, order and nodes.
+        build: makes the residual density from `family` and `gauge`.
+        batch: points a step.
+    """
     torch.manual_seed(seed)
     net = PointNet(family)
     targets = Targets.of(train.y, torch.ones(len(train.y), 1, dtype=torch.bool))
     nn.init.zeros_(net.loc.weight)
     net.loc.bias.data.copy_(targets.mean[0])
     net.scale.start_at(targets.spread)
-    model = KeypointModel(net, build_residual(family, gauge=gauge), [0], family_of(family).objective())  # type: ignore[arg-type]
+    model = KeypointModel(net, build(family, gauge=gauge), [0], family_of(family).objective())  # type: ignore[arg-type]
     loss = negative_log_likelihood(model)
     optimizer = torch.optim.Adam(loss.parameters(), lr=2e-3)
     steps = epochs * (len(train.y) // batch)

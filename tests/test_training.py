@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from probpose.inference.report import Report, StepRecord, read_log
 from probpose.inference.runs import RunFolder, load_run, newest_run, untrained_model
 from probpose.inference.selection import Judge
 from probpose.inference.train import open_split, resume_training, start_training, training_targets
+from probpose.inference.trainer import Trainer
 
 
 def tiny(figures: Path, **changes: object) -> TrainConfig:
@@ -110,6 +112,25 @@ def test_unreadable_images_are_counted_and_skipped(
     assert (record["unreadable"] > 0) != held_out
     if not held_out:
         assert f"skipped {first}" in capfd.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:Encountered NaN")  # Pyro sees it too
+def test_a_non_finite_step_is_skipped_counted_and_shown(
+    figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(figures, epochs=1)
+    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    folder = RunFolder(tmp_path / "run")
+    folder.create(config, train.skeleton)
+    trainer = Trainer(config, folder, untrained_model(config, train.skeleton), train, selection)
+    sound, calls = trainer.loss, itertools.count()
+    monkeypatch.setattr(trainer, "loss", lambda *batch: sound(*batch) * (float("nan") if next(calls) == 1 else 1.0))
+    stream = io.StringIO()
+    with Report(1, trainer.steps_per_epoch, stream=stream) as report:
+        trainer.fit(report)
+    assert read_log(folder.log)[0]["skipped_steps"] == 1
+    assert "1 steps skipped" in stream.getvalue()
+    assert all(bool(torch.isfinite(p).all()) for p in trainer.model.parameters())
 
 
 def test_per_joint_full_quantile_bf16_trains(figures: Path, tmp_path: Path) -> None:

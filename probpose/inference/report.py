@@ -129,11 +129,12 @@ class Report:
     def epoch(self, record: EpochRecord, seconds_left: float) -> None:
         """Print the line of a finished epoch."""
         mark = " *" if record.best else ""
+        skipped = f"{record.skipped_steps} steps skipped  " if record.skipped_steps else ""
         self.say(
             f"epoch {record.epoch:3d}/{self.epochs}  {record.images_per_s:5.0f} img/s  "
             f"train {record.train_nll_nats:6.3f} nats  selection {record.selection_nll_nats:6.3f} nats  "
             f"EPE {record.selection_epe_px:5.2f} px  sigma {record.selection_sigma_px:5.2f} px  "
-            f"ESS/N {record.ess:4.0%}  {_clock(seconds_left)} left{mark}"
+            f"ESS/N {record.ess:4.0%}  {skipped}{_clock(seconds_left)} left{mark}"
         )
 
 

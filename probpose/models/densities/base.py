@@ -38,6 +38,7 @@ class ResidualDensity(nn.Module, ABC):
     Attributes:
         gauges: what `gauge` may be, the default first.
         standardised: `native` gives the density in its gauge already, nothing is left for draws to establish.
+        training_nodes: nodes of one training step.
         fresh: True draws new nodes at every call. False reuses the first nodes: wrong for training (the flow learns
             where the nodes are not), kept to show just that.
     """
@@ -50,6 +51,7 @@ class ResidualDensity(nn.Module, ABC):
         self.batch = batch
         self.gauge: Gauge = gauge
         self.full = full
+        self.training_nodes = TRAINING_NODES
         self.fresh = True
         self._cached: Tensor | None = None
 
@@ -62,10 +64,10 @@ class ResidualDensity(nn.Module, ABC):
             replicates: independent copies that make up `uniform`, for the standard error of log Z.
         """
 
-    def forward(self, nodes: int = TRAINING_NODES) -> Residual:
-        """R in its gauge, from fresh nodes, differentiable in the parameters."""
+    def forward(self, nodes: int | None = None) -> Residual:
+        """R in its gauge, from `nodes` fresh nodes (`training_nodes` by default), differentiable in the parameters."""
         if self.fresh or self._cached is None:
-            self._cached = uniform_nodes(nodes, like=self._like())
+            self._cached = uniform_nodes(nodes or self.training_nodes, like=self._like())
         return self._in_gauge(self.native(self._cached, 1))
 
     @torch.no_grad()
