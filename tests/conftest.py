@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from probpose.data.persons import Persons
 from probpose.data.synthetic import write_synthetic
 from probpose.skeleton import COCO
 
 Document = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def same_start() -> Iterator[None]:
+    """Each test draws the same numbers, and none may change torch's global validation of distributions."""
+    before = torch.distributions.Distribution._validate_args
+    torch.manual_seed(0)
+    yield
+    assert torch.distributions.Distribution._validate_args == before, "the test changed torch's global validation"
 
 
 @pytest.fixture(scope="session")
