@@ -168,4 +168,5 @@ def load_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
     file = folder.best if checkpoint == "best" else folder.last
     state = load_checkpoint(file)
     load_state(model, state.part("model"), file)
+    model.regressor.bf16 = False  # reported numbers come from a float32 network, however it was trained
     return LoadedRun(folder, config, skeleton, model.eval(), int(state.record["epoch"]))
