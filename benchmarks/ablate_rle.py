@@ -9,14 +9,13 @@ from __future__ import annotations
 
 __all__ = ["main"]
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmarks.recover_noise import fit, judge, simulate
-from benchmarks.tables import markdown
+from benchmarks.tables import report
 from probpose.data.noise import GaussianMixtureNoise
 from probpose.models.densities import ResidualDensity, RLEResidual
 from probpose.models.gauge import moment_gauge, quantile_gauge
@@ -65,12 +64,7 @@ def main(epochs: int, seeds: int, out: Path | None) -> None:
         for pin, nodes in CHOICES:
             rows.append(run_choice(pin, nodes, seed, epochs))
             click.echo(f"{pin} {nodes} seed {seed}: sigma / true {rows[-1]['sigma_x']:.3f}", err=True)
-    table = markdown(rows, COLUMNS)
-    click.echo(table)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "table.md").write_text(table)
-        (out / "table.json").write_text(json.dumps(rows, indent=1))
+    report(rows, COLUMNS, out)
 
 
 if __name__ == "__main__":

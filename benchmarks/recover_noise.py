@@ -11,7 +11,6 @@ from __future__ import annotations
 
 __all__ = ["Row", "fit", "judge", "main", "simulate"]
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.density_figure import draw_densities
-from benchmarks.tables import markdown
+from benchmarks.tables import report
 from probpose.data.noise import GaussianMixtureNoise, KnownNoise, SkewedStudentNoise
 from probpose.inference.likelihood import negative_log_likelihood
 from probpose.models.densities import Residual, ResidualDensity
@@ -253,12 +252,8 @@ def main(epochs: int, seed: int, noises: tuple[str, ...], families: tuple[str, .
                 learned.setdefault(name, {})[f"{family} ({row.gauge})"] = residual
             click.echo(f"{name} {family} {row.gauge}: {row.nll:.4f} nats, {row.seconds:.0f} s", err=True)
         rows += against_best(found, log_probs)
-    table = markdown([asdict(row) for row in rows], COLUMNS)
-    click.echo(table)
+    report([asdict(row) for row in rows], COLUMNS, out)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "table.md").write_text(table)
-        (out / "table.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
         draw_densities(learned, {name: NOISES[name]() for name in noises}, out / "density.png")
 
 

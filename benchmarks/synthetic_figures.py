@@ -14,7 +14,6 @@ from __future__ import annotations
 
 __all__ = ["SeedResult", "judge", "main"]
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, stats
 
-from benchmarks.tables import markdown
+from benchmarks.tables import report
 from probpose.analysis.evaluate import evaluate
 from probpose.data.crop import crop_from_box
 from probpose.data.persons import Persons
@@ -125,12 +124,7 @@ def main(seeds: int, runs: Path, data_root: Path, out: Path | None) -> None:
     for seed in range(seeds):
         run = trained_run(seed, runs, data_root)
         results.append(asdict(judge(run, open_split(run.config, "val"))))
-    table = markdown(results, COLUMNS)
-    click.echo(table)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "table.md").write_text(table)
-        (out / "table.json").write_text(json.dumps(results, indent=1))
+    report(results, COLUMNS, out)
 
 
 if __name__ == "__main__":

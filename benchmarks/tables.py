@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-__all__ = ["markdown"]
+__all__ = ["report"]
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import click
 
-def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+
+def report(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], out: Path | None) -> None:
+    """Print the table of `rows`, and write it to table.md and table.json in the folder `out`."""
+    table = _markdown(rows, columns)
+    click.echo(table)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "table.md").write_text(table)
+        (out / "table.json").write_text(json.dumps(rows, indent=1))
+
+
+def _markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
     """A Markdown table of `rows`, with one column for each key of `columns` under its heading."""
     lines = ["| " + " | ".join(columns.values()) + " |", "|" + " --- |" * len(columns)]
     lines += ["| " + " | ".join(_cell(row[key]) for key in columns) + " |" for row in rows]

@@ -7,6 +7,7 @@ __all__ = ["ReportingGroup"]
 from typing import Any
 
 import click
+import torch
 
 from probpose.errors import ConfigError, ProbposeError
 
@@ -23,14 +24,7 @@ class ReportingGroup(click.Group):
             raise kind(str(error)) from error
         except OSError as error:
             raise click.ClickException(f"{error}: check the path, its permissions and the space left.") from error
-        except torch_memory_errors() as error:
+        except (MemoryError, torch.OutOfMemoryError) as error:
             raise click.ClickException(
                 f"out of memory ({error}): lower --batch-size or --input-size, or use --precision bf16."
             ) from error
-
-
-def torch_memory_errors() -> tuple[type[BaseException], ...]:
-    """What running out of memory raises."""
-    import torch  # here: `probpose --help` should not wait for torch
-
-    return (MemoryError, torch.OutOfMemoryError)
