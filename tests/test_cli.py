@@ -142,8 +142,11 @@ def test_predict_with_boxes_and_a_named_run(trained: Path, monkeypatch: pytest.M
     (folder,) = Path("runs").iterdir()
     boxes = [{"file_name": "photo.jpg", "category_id": 1, "bbox": [10, 10, 80, 150], "score": s} for s in (0.9, 0.8)]
     Path("two.json").write_text(json.dumps(boxes))
-    result = run(["predict", str(folder), "photo.jpg", "--boxes", "two.json", "--out", "two/poses.json"])
+    Path("broken.jpg").write_bytes(b"no image")
+    images = ["photo.jpg", "broken.jpg"]
+    result = run(["predict", str(folder), *images, "--boxes", "two.json", "--out", "two/poses.json"])
     assert result.exit_code == 0, result.output
+    assert "skipped broken.jpg" in result.stderr
     assert len(json.loads(Path("two/poses.json").read_text())) == 2
 
 

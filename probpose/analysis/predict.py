@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Predictions", "predict_images", "predict_table"]
+__all__ = ["Predictions", "predict_images", "predict_table", "readable_images"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def predict_images(
     Raises:
         DataError: no image is given or can be read.
     """
-    persons, unreadable = _readable(paths, skeleton)
+    persons, unreadable = readable_images(paths, skeleton)
     predictions = predict_table(
         model, persons, input_size, estimator=estimator, batch_size=batch_size, flip_test=flip_test, device=device,
         workers=workers, progress=progress,
@@ -131,8 +131,12 @@ def _rows(estimates: Estimates, targets: Persons, persons: Persons, boxes: Boxes
     return [row | {"file_name": targets.file_name[i]} for row, i in zip(rows, estimates.rows, strict=True)]
 
 
-def _readable(paths: Sequence[Path], skeleton: Skeleton) -> tuple[Persons, list[str]]:
-    """One person for each image that can be read, and the faults of the others."""
+def readable_images(paths: Sequence[Path], skeleton: Skeleton) -> tuple[Persons, list[str]]:
+    """One person for each image that can be read, and "file: reason" of the others.
+
+    Raises:
+        DataError: no image is given or can be read.
+    """
     try:
         return whole_images(paths, skeleton), []
     except DataError:

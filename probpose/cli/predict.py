@@ -4,17 +4,17 @@ from __future__ import annotations
 
 __all__ = ["predict"]
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
 from probpose.analysis.overlays import save_overlays
-from probpose.analysis.predict import Predictions, predict_images, predict_table
+from probpose.analysis.predict import Predictions, predict_images, predict_table, readable_images
 from probpose.analysis.results import write_results
 from probpose.cli.options import counting, estimator_option, machine_options, run_of
-from probpose.data.boxes import read_boxes, whole_images
-from probpose.data.images import read_image
+from probpose.data.boxes import read_boxes
 from probpose.inference.runs import LoadedRun
 
 EPILOG = """\b
@@ -64,9 +64,10 @@ def _predict(loaded: LoadedRun, images: list[Path], boxes: Path | None, options:
     with counting("predicting", len(images)) as progress:
         if boxes is None:
             return predict_images(loaded.model, loaded.skeleton, images, loaded.input_size, progress=progress, **shared)
-        persons = whole_images([path for path in images if not isinstance(read_image(path), str)], loaded.skeleton)
+        persons, faults = readable_images(images, loaded.skeleton)
         detected = read_boxes(boxes, persons)
-        return predict_table(loaded.model, persons, loaded.input_size, boxes=detected, progress=progress, **shared)
+        found = predict_table(loaded.model, persons, loaded.input_size, boxes=detected, progress=progress, **shared)
+        return dataclasses.replace(found, unreadable=faults + found.unreadable)
 
 
 def _draw(predictions: Predictions, folder: Path, estimator: Any, least_score: float) -> None:

@@ -20,6 +20,7 @@ from probpose.inference.report import Report
 from probpose.inference.runs import RunFolder, read_skeleton, untrained_model
 from probpose.inference.trainer import Trainer
 from probpose.inference.weights import load_backbone_weights
+from probpose.models.keypoint_model import KeypointModel
 from probpose.models.regressor import Targets
 
 
@@ -61,16 +62,9 @@ def start_training(
     """
     open_device(config.device)
     train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
-    torch.manual_seed(config.seed)
-    model = untrained_model(config, train.skeleton)
-    notes = _describe(train, selection)
-    if config.weights is not None:
-        loaded = load_backbone_weights(model.regressor.backbone, Path(config.weights))
-        notes.append(f"{config.weights}: {loaded.loaded} tensors, missing {_listed(loaded.missing)}")
-        notes.append(f"  not used: {_listed(loaded.unused)}")
-    model.regressor.start_at(training_targets(train, config.input_size))
+    model, notes = _initial_model(config, train)
     folder.create(config, train.skeleton)
-    _fit(Trainer(config, folder, model, train, selection), notes, on_epoch)
+    _fit(Trainer(config, folder, model, train, selection), _describe(train, selection) + notes, on_epoch)
 
 
 def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] = lambda _: None) -> None:
@@ -83,15 +77,25 @@ def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] 
     train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
     if train.skeleton != read_skeleton(folder):
         raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
+    if folder.last.exists():
+        trainer = Trainer(config, folder, untrained_model(config, train.skeleton), train, selection)
+        trainer.resume()
+    else:
+        trainer = Trainer(config, folder, _initial_model(config, train)[0], train, selection)
+    _fit(trainer, [f"resuming {folder.path} after epoch {trainer.epoch} of {config.epochs}"], on_epoch)
+
+
+def _initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, list[str]]:
+    """The model that training starts from, and what there is to say of its weights."""
     torch.manual_seed(config.seed)
     model = untrained_model(config, train.skeleton)
-    if config.weights is not None and not folder.last.exists():
-        load_backbone_weights(model.regressor.backbone, Path(config.weights))
+    notes = []
+    if config.weights is not None:
+        loaded = load_backbone_weights(model.regressor.backbone, Path(config.weights))
+        notes.append(f"{config.weights}: {loaded.loaded} tensors, missing {_listed(loaded.missing)}")
+        notes.append(f"  not used: {_listed(loaded.unused)}")
     model.regressor.start_at(training_targets(train, config.input_size))
-    trainer = Trainer(config, folder, model, train, selection)
-    if folder.last.exists():
-        trainer.resume()
-    _fit(trainer, [f"resuming {folder.path} after epoch {trainer.epoch} of {config.epochs}"], on_epoch)
+    return model, notes
 
 
 def training_targets(persons: Persons, input_size: tuple[int, int]) -> Targets:

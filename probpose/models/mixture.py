@@ -53,6 +53,7 @@ class EqualMixture(Predictive):
         return modes.gather(0, best[None, ..., None].expand(1, *modes.shape[1:])).squeeze(0)
 
     def hdr_level(self, value: Tensor) -> Tensor:
+        """Content (N, K) of the smallest region that holds `value` (N, K, 2), from `HDR_POINTS` points a keypoint."""
         here = self.log_prob(value)
         levels = []
         for start in range(0, max(1, self.batch_shape[0]), 32):

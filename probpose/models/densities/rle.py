@@ -68,6 +68,7 @@ class RLEResidual(ResidualDensity):
         self.flow = flow or RealNVP(batch)
 
     def native(self, uniform: Tensor, replicates: int) -> Native:
+        """Q G / Z in the coordinates in which G is pinned; pin, Z and weights from the same nodes (n, 2)."""
         draws = self.flow(normal_nodes(uniform).expand(self.batch, *uniform.shape))
         pin = _Pin(draws, self.pin)
         nodes = pin.to_unit(draws)
