@@ -1,6 +1,6 @@
 """Errors that a user can act on: each names the file, the record, what is wrong and what to do."""
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "ProbposeError", "TrainingError"]
+__all__ = ["CheckpointError", "ConfigError", "DataError", "ProbposeError", "RunInUseError", "TrainingError"]
 
 
 class ProbposeError(Exception):
@@ -13,6 +13,10 @@ class DataError(ProbposeError):
 
 class ConfigError(ProbposeError):
     """Options that do not go together, or a run configuration that cannot be read."""
+
+
+class RunInUseError(ConfigError):
+    """A run folder that another process is training into."""
 
 
 class CheckpointError(ProbposeError):

@@ -23,7 +23,7 @@ from probpose.inference.report import Report, StepRecord, read_log
 from probpose.inference.runs import RunFolder, load_run, newest_run, untrained_model
 from probpose.inference.selection import Judge
 from probpose.inference.train import open_split, resume_training, start_training, training_targets
-from probpose.inference.trainer import Trainer
+from probpose.inference.trainer import Trainer, _Epoch
 
 
 def tiny(figures: Path, **changes: object) -> TrainConfig:
@@ -91,6 +91,52 @@ def test_resume_before_the_first_checkpoint_starts_again(finished: RunFolder, fi
     resume_training(folder)
     whole, resumed = (safetensors.torch.load_file(f.last) for f in (finished, folder))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_resumed_average_and_accumulation_end_bit_identical(figures: Path, tmp_path: Path) -> None:
+    """Stopped after the second epoch's log line was cut in half; the third is then done, with average and log whole."""
+    config = tiny(figures, ema=0.9, accumulate=2, epochs=3)
+    whole, stopped = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
+    start_training(config, whole)
+
+    def stop(folder: RunFolder) -> None:
+        if len(read_log(folder.log)) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start_training(config, stopped, on_epoch=stop)
+    stopped.log.write_text(stopped.log.read_text()[:-40])
+    resume_training(stopped)
+    assert [record["epoch"] for record in read_log(stopped.log)] == [1, 2, 3]
+    assert all(isinstance(json.loads(line), dict) for line in stopped.log.read_text().splitlines())
+    for name in ("last.safetensors", "best.safetensors"):
+        ours, theirs = (safetensors.torch.load_file(folder.path / name) for folder in (whole, stopped))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
+    last = safetensors.torch.load_file(whole.last)
+    used = load_run(whole.path, checkpoint="last").model.state_dict()
+    assert torch.equal(used["regressor.loc.weight"], last["average.regressor.loc.weight"])
+    assert not torch.equal(used["regressor.loc.weight"], last["model.regressor.loc.weight"])
+
+
+def test_accumulated_gradient_is_the_mean_over_batches(figures: Path, tmp_path: Path) -> None:
+    config = tiny(figures, accumulate=3, batch_size=8, residual="laplace", lr=1e-12, clip_norm=0.0)
+    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    trainer = Trainer(config, RunFolder(tmp_path), untrained_model(config, train.skeleton), train, selection)
+    assert trainer.steps_per_epoch == -(-(len(train) // 8) // 3)
+    group = list(itertools.islice(trainer._usable(sums := _Epoch()), 3))
+    trainer._train_step(group, sums)
+    assert (sums.steps, sums.images) == (1, 24)
+    weight = trainer.model.regressor.loc.weight
+    accumulated = weight.grad
+    assert accumulated is not None
+    single = torch.zeros_like(accumulated)
+    for batch in group:
+        trainer.optimizer.zero_grad(set_to_none=True)
+        trainer._backward(batch, 1)
+        assert weight.grad is not None
+        single += weight.grad / 3
+    torch.testing.assert_close(accumulated, single, rtol=1e-4, atol=1e-7)
 
 
 def test_a_folder_with_a_run_is_not_overwritten(finished: RunFolder, figures: Path) -> None:

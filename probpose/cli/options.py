@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FLIP_PAIRS", "SIZE", "counting", "estimator_option", "machine_options", "run_argument", "run_of"]
+__all__ = ["FLIP_PAIRS", "NUMBERS", "SIZE", "counting", "estimator_option", "machine_options", "run_argument", "run_of"]
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,8 +54,22 @@ class _FlipPairs(click.ParamType[tuple[tuple[int, int], ...]]):
             self.fail(f"{value!r} is not a list of pairs: write 0-based joint numbers, such as 1-2,3-4.", param, ctx)
 
 
+class _Numbers(click.ParamType[tuple[int, ...]]):
+    """Comma-separated whole numbers."""
+
+    name = "NUMBERS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """(170, 200) of '170,200'."""
+        try:
+            return value if isinstance(value, tuple) else tuple(int(part) for part in str(value).split(",") if part)
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers: write them as 170,200.", param, ctx)
+
+
 SIZE = _Size()
 FLIP_PAIRS = _FlipPairs()
+NUMBERS = _Numbers()
 
 run_argument: Callable[[Any], Any] = click.argument(
     "run", required=False, type=click.Path(path_type=Path, file_okay=False)

@@ -42,6 +42,8 @@ class TrainConfig:
         lr_steps: epochs at which `step` divides.
         warmup: iterations over which the rate rises linearly from 0.
         clip_norm: largest norm of the gradient; 0 for no limit.
+        accumulate: batches whose gradients are averaged into one step.
+        ema: decay of the moving average of the weights, which is what is then judged and kept; 0 for none.
         flip: probability of mirroring a training crop.
         scale_jitter: largest relative change of the crop's size, log-uniform.
         shift: largest displacement of the crop, as a fraction of its size.
@@ -76,6 +78,8 @@ class TrainConfig:
     lr_steps: tuple[int, ...] = ()
     warmup: int = 50
     clip_norm: float = 5.0
+    accumulate: int = 1
+    ema: float = 0.0
     flip: float = 0.5
     scale_jitter: float = 0.15
     shift: float = 0.05
@@ -89,13 +93,15 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("input_height", "input_width", "epochs", "batch_size"):
+        for name in ("input_height", "input_width", "epochs", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1.")
         if not 0 < self.selection < 1:
             raise ConfigError(f"selection is {self.selection}: it must lie between 0 and 1.")
         if not self.lr > 0:
             raise ConfigError(f"lr is {self.lr}: it must be positive.")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema is {self.ema}: the decay must be at least 0 and less than 1, such as 0.999.")
 
     @property
     def input_size(self) -> tuple[int, int]:

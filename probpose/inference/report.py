@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EpochRecord", "Report", "StepRecord", "append_log", "read_log"]
+__all__ = ["EpochRecord", "Report", "StepRecord", "append_log", "read_log", "restore_log"]
 
 import json
 import sys
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from probpose.errors import DataError
+from probpose.inference.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -169,3 +170,14 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             raise DataError(f"{path}, line {number} is not JSON ({error}).") from error
         epochs[record["epoch"]] = record
     return [epochs[epoch] for epoch in sorted(epochs)]
+
+
+def restore_log(path: Path, last: dict[str, Any]) -> None:
+    """Make `last` the last epoch of the log: what was written after it, or only half of it, is to be done again.
+
+    Raises:
+        DataError: a line other than the last is not JSON.
+        OSError: the log cannot be written.
+    """
+    kept = [record for record in read_log(path) if record["epoch"] < last["epoch"]]
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in [*kept, last]).encode())

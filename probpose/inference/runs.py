@@ -5,11 +5,15 @@ from __future__ import annotations
 __all__ = ["LoadedRun", "RunFolder", "load_run", "new_run_folder", "newest_run"]
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from probpose.errors import CheckpointError, ConfigError
+from filelock import FileLock, Timeout
+
+from probpose.errors import CheckpointError, ConfigError, RunInUseError
 from probpose.inference.checkpoint import load_checkpoint, load_state
 from probpose.inference.config import TrainConfig, load_config, save_config
 from probpose.inference.files import write_atomically
@@ -56,6 +60,30 @@ class RunFolder:
     def last(self) -> Path:
         """The checkpoint to resume from."""
         return self.path / "last.safetensors"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training into the folder, which is made where missing.
+
+        The operating system frees the lock however the process ends. What a killed process left half-written goes.
+
+        Raises:
+            RunInUseError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise RunInUseError(
+                f"another process is training into {self.path}: wait until it ends, or name another --out."
+            ) from error
+        try:
+            for leftover in self.path.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
 
     def create(self, config: TrainConfig, skeleton: Skeleton) -> None:
         """Make the folder with configuration and skeleton.
@@ -167,6 +195,6 @@ def load_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
     model = untrained_model(config, skeleton)
     file = folder.best if checkpoint == "best" else folder.last
     state = load_checkpoint(file)
-    load_state(model, state.part("model"), file)
+    load_state(model, state.part("average") or state.part("model"), file)
     model.regressor.bf16 = False  # reported numbers come from a float32 network, however it was trained
     return LoadedRun(folder, config, skeleton, model.eval(), int(state.record["epoch"]))

@@ -63,8 +63,9 @@ def start_training(
     open_device(config.device)
     train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
     model, notes = _initial_model(config, train)
-    folder.create(config, train.skeleton)
-    _fit(Trainer(config, folder, model, train, selection), _describe(train, selection) + notes, on_epoch)
+    with folder.locked():
+        folder.create(config, train.skeleton)
+        _fit(Trainer(config, folder, model, train, selection), _describe(train, selection) + notes, on_epoch)
 
 
 def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] = lambda _: None) -> None:
@@ -77,12 +78,13 @@ def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] 
     train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
     if train.skeleton != read_skeleton(folder):
         raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
-    if folder.last.exists():
-        trainer = Trainer(config, folder, untrained_model(config, train.skeleton), train, selection)
-        trainer.resume()
-    else:
-        trainer = Trainer(config, folder, _initial_model(config, train)[0], train, selection)
-    _fit(trainer, [f"resuming {folder.path} after epoch {trainer.epoch} of {config.epochs}"], on_epoch)
+    with folder.locked():
+        if folder.last.exists():
+            trainer = Trainer(config, folder, untrained_model(config, train.skeleton), train, selection)
+            trainer.resume()
+        else:
+            trainer = Trainer(config, folder, _initial_model(config, train)[0], train, selection)
+        _fit(trainer, [f"resuming {folder.path} after epoch {trainer.epoch} of {config.epochs}"], on_epoch)
 
 
 def _initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, list[str]]:

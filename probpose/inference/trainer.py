@@ -8,9 +8,11 @@ from __future__ import annotations
 
 __all__ = ["Trainer"]
 
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from probpose.data.augment import Augmentation
 from probpose.data.loading import Batch, CropDataset, loader
 from probpose.data.persons import Persons
 from probpose.errors import TrainingError
+from probpose.inference.average import moving_average
 from probpose.inference.checkpoint import (
     load_checkpoint,
     load_state,
@@ -31,7 +34,7 @@ from probpose.inference.config import TrainConfig
 from probpose.inference.device import open_device
 from probpose.inference.guards import NonFinite, gradient_norms
 from probpose.inference.likelihood import negative_log_likelihood
-from probpose.inference.report import EpochRecord, Report, StepRecord, append_log
+from probpose.inference.report import EpochRecord, Report, StepRecord, append_log, restore_log
 from probpose.inference.runs import RunFolder
 from probpose.inference.schedule import learning_rate
 from probpose.inference.selection import Judge, SelectionScore, in_image
@@ -81,10 +84,11 @@ class Trainer:
         self.model = model.to(self.device)
         self.loss = negative_log_likelihood(model)
         self.optimizer = torch.optim.Adam(self.loss.parameters(), lr=config.lr)
+        self.average = moving_average(self.model, config.ema) if config.ema else None
         self.stages = parameter_groups(self.model)
         self.data = CropDataset(train, config.input_size, augmentation=augmentation(config), seed=config.seed)
         self.drop_last = len(train) >= config.batch_size
-        self.steps_per_epoch = len(self._batches(0))
+        self.steps_per_epoch = math.ceil(len(self._batches(0)) / config.accumulate)
         self.judge = Judge(self._selection_batches(selection), self.device)
         self.epoch = 0
         self.step = 0
@@ -94,7 +98,7 @@ class Trainer:
         self.warned: set[str] = set()
 
     def resume(self) -> None:
-        """Go back to the end of the last finished epoch.
+        """Go back to the end of the last finished epoch, in the log too.
 
         Raises:
             CheckpointError: the checkpoint is missing, damaged or of another model.
@@ -105,6 +109,10 @@ class Trainer:
         self.epoch, self.step = int(state.record["epoch"]), int(state.record["step"])
         self.best, self.seconds = float(state.record["best_nll_nats"]), float(state.record["seconds"])
         self.non_finite = NonFinite(int(state.record["skipped_steps"]))
+        if self.average is not None:
+            load_state(self.average.module, state.part("average"), self.folder.last)
+            self.average.n_averaged.fill_(int(state.record["averaged"]))
+        restore_log(self.folder.log, state.record["log"])
 
     def fit(self, report: Report, on_epoch: Callable[[], None] = lambda: None) -> None:
         """Train the epochs that are left.
@@ -120,7 +128,7 @@ class Trainer:
             started = time.perf_counter()
             sums = self._train_epoch(report)
             self.epoch += 1
-            score = self.judge(self.model)
+            score = self.judge(self._kept())
             self.seconds += time.perf_counter() - started
             record = self._finish_epoch(sums, score)
             report.epoch(record, self.seconds / self.epoch * (self.config.epochs - self.epoch))
@@ -131,38 +139,55 @@ class Trainer:
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.epoch, 1]).generate_state(1)[0]))
         self.model.train()
         sums = _Epoch()
-        for batch in self._batches(self.epoch):
-            sums.unreadable += batch.unreadable
-            if len(batch) < 2 or not batch.labelled.any():  # batch normalisation needs two
-                continue
-            batch = batch.to(self.device)
-            self._train_step(batch, sums)
+        batches = self._usable(sums)
+        while group := list(islice(batches, self.config.accumulate)):
+            self._train_step(group, sums)
+            last = group[-1]
             if self.step % MEASURE_EVERY == 1:
-                report.step(self.epoch + 1, self.step, self._measure(batch, sums))
+                report.step(self.epoch + 1, self.step, self._measure(last, sums))
         if sums.steps == 0:
             raise TrainingError(_nothing_trained(self.data.persons, sums))
         if not sums.measured:
-            self._measure(batch, sums)
+            self._measure(last, sums)
         return sums
 
-    def _train_step(self, batch: Batch, sums: _Epoch) -> None:
+    def _usable(self, sums: _Epoch) -> Iterator[Batch]:
+        """The epoch's batches that can be trained on."""
+        for batch in self._batches(self.epoch):
+            sums.unreadable += batch.unreadable
+            if len(batch) >= 2 and batch.labelled.any():  # batch normalisation needs two
+                yield batch.to(self.device)
+
+    def _train_step(self, group: list[Batch], sums: _Epoch) -> None:
+        """One step on the mean gradient of a few batches."""
         lr = learning_rate(self.config, self.step, self.steps_per_epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
-        loss: Tensor = self.loss(batch.image, batch.flipped, batch.keypoints, batch.labelled)
-        loss.backward()
+        total = sum((self._backward(batch, len(group)) for batch in group), 0.0)
         self.step += 1
         norms = gradient_norms(self.model, self.stages)
-        if self.non_finite.skip(float(loss.detach()), norms, lr):
+        if self.non_finite.skip(total, norms, lr):
             return
         if self.config.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         sums.steps += 1
-        sums.images += len(batch)
+        sums.images += sum(map(len, group))
         for stage, norm in norms.items():
             sums.norms[stage] = sums.norms.get(stage, 0.0) + norm
+
+    def _backward(self, batch: Batch, share: int) -> float:
+        """Add the gradient of 1 / `share` of the batch's loss, and return it."""
+        loss: Tensor = self.loss(batch.image, batch.flipped, batch.keypoints, batch.labelled) / share
+        loss.backward()
+        return float(loss.detach())
+
+    def _kept(self) -> KeypointModel:
+        """The model that is judged and kept: the moving average where there is one."""
+        return self.model if self.average is None else self.average.module  # type: ignore[return-value]
 
     @torch.no_grad()
     def _measure(self, batch: Batch, sums: _Epoch) -> StepRecord:
@@ -219,11 +244,15 @@ class Trainer:
             "selection_nll_nats": record.selection_nll_nats,
             "best_nll_nats": self.best,
             "skipped_steps": self.non_finite.total,
+            "log": asdict(record),
         }
-        model = {"model": self.model.state_dict()}
         if best:
-            save_checkpoint(self.folder.best, model, facts)
-        save_checkpoint(self.folder.last, {**model, "optimizer": optimizer_tensors(self.optimizer)}, facts)
+            save_checkpoint(self.folder.best, {"model": self._kept().state_dict()}, facts)
+        parts = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
+        if self.average is not None:
+            parts["average"] = self.average.module.state_dict()
+            facts["averaged"] = int(self.average.n_averaged)
+        save_checkpoint(self.folder.last, parts, facts)
 
     def _warn(self, report: Report, sums: _Epoch, score: SelectionScore) -> None:
         """Say once what is wrong with the normaliser, and once for each image that cannot be read."""
