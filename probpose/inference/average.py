@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of weights and running statistics; call `update_parameters(model)` every step.
@@ -20,7 +22,7 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
         decay: in (0, 1).
     """
 
-    def update(average: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+    def update(average: _Tensors, current: _Tensors, updates: Tensor | int) -> None:
         count = int(updates)
         if average[0].is_floating_point():
             torch._foreach_lerp_(average, current, 1 - min(decay, (1 + count) / (10 + count)))
