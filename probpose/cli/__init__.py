@@ -7,6 +7,7 @@ __all__ = ["main"]
 import click
 
 from probpose import __version__
+from probpose.cli.compare import compare
 from probpose.cli.data import data
 from probpose.cli.errors import ReportingGroup
 from probpose.cli.evaluate import evaluate
@@ -31,5 +32,5 @@ def main() -> None:
     """Keypoint regression whose uncertainty means something."""
 
 
-for command in (train, evaluate, predict, data):
+for command in (train, evaluate, predict, compare, data):
     main.add_command(command)

@@ -1,0 +1,170 @@
+"""What a run is worth on annotated persons, keypoint by keypoint: what comparisons are made of."""
+
+from __future__ import annotations
+
+__all__ = ["PCK_FRACTIONS", "Scores", "score_run"]
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from probpose.analysis.estimates import ESTIMATORS, Array, as_array, point_of
+from probpose.analysis.evaluate import evaluate
+from probpose.analysis.forward import freeze, predict_persons
+from probpose.analysis.pck import pck_reference
+from probpose.data.persons import Persons
+from probpose.inference.files import write_atomically
+from probpose.inference.report import read_log
+from probpose.inference.runs import LoadedRun
+from probpose.models.cost import cost_of
+
+PCK_FRACTIONS = (0.2, 0.5)
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Scores:
+    """M labelled keypoints under one run; E = 3 point estimates: mean, median, mode.
+
+    Attributes:
+        image: (M,) int64, image id.
+        person: (M,) int64, row in the table of persons.
+        joint: (M,) int64.
+        log_prob: (M,) nats, in pixels of the original image.
+        hdr_level: (M,), uniform when calibrated.
+        r90_px: (M,), radius about the mean that holds 90%.
+        error_px: (M, E), distance from each point estimate to the label.
+        relative_error: (M, E), the same in units of the PCK reference length.
+        facts: AP (of the mean; None where undefined), parameters, flops, images_per_s (training), epoch (kept), gauge.
+    """
+
+    image: npt.NDArray[np.int64]
+    person: npt.NDArray[np.int64]
+    joint: npt.NDArray[np.int64]
+    log_prob: Array
+    hdr_level: Array
+    r90_px: Array
+    error_px: Array
+    relative_error: Array
+    facts: dict[str, Any]
+
+    def pck(self, fraction: float) -> Array:
+        """(M, E), 1 where the error is at most `fraction` of the reference length."""
+        return (self.relative_error <= fraction).astype(np.float64)
+
+    def coverage(self, level: float) -> float:
+        """Share of labels in the highest-density region that should hold `level`."""
+        return float((self.hdr_level <= level).mean())
+
+
+def score_run(
+    run: LoadedRun,
+    persons: Persons,
+    *,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Scores:
+    """Score a run on annotated persons; kept in the run's scores.npz, and read from there while run and data last.
+
+    Args:
+        run: loaded.
+        persons: whom to judge on.
+        batch_size: persons at a time.
+        device: of the network.
+        progress: called with the number of persons done so far.
+
+    Raises:
+        DataError: see `evaluate`.
+    """
+    file, key = run.folder.path / "scores.npz", _key(run, persons)
+    kept = _read(file, key)
+    if kept is not None:
+        return kept
+    scores = _score(run, persons, batch_size, device, progress)
+    _write(file, key, scores)
+    return scores
+
+
+def _score(
+    run: LoadedRun,
+    persons: Persons,
+    batch_size: int,
+    device: torch.device | str,
+    progress: Callable[[int], None] | None,
+) -> Scores:
+    shared: dict[str, Any] = {"batch_size": batch_size, "device": device}
+    evaluation = evaluate(run.model, persons, run.input_size, progress=progress, **shared)
+    records = evaluation.records
+    assert records is not None, "annotated boxes give records"
+    errors = np.concatenate(
+        [
+            _errors(forward.rows, {e: as_array(point_of(forward.keypoints, e)) for e in ESTIMATORS}, persons)
+            for forward in predict_persons(
+                run.model, persons, run.input_size, residual=freeze(run.model, device), **shared
+            )
+        ]
+    )
+    reference = pck_reference(persons)[0][records.person]
+    speeds = [record["images_per_s"] for record in read_log(run.folder.log)]
+    facts = asdict(cost_of(run.model, run.input_size)) | {
+        "AP": evaluation.AP,
+        "images_per_s": float(np.median(speeds)) if speeds else None,
+        "epoch": run.epoch,
+        "gauge": run.model.residual.gauge,
+    }
+    return Scores(
+        image=persons.image_id[records.person],
+        person=records.person,
+        joint=records.joint,
+        log_prob=records.log_prob,
+        hdr_level=records.hdr_level,
+        r90_px=records.r90_px,
+        error_px=errors,
+        relative_error=errors / reference[:, None],
+        facts=facts,
+    )
+
+
+def _errors(rows: npt.NDArray[np.int64], points: dict[Any, Array], persons: Persons) -> Array:
+    """(m, E) errors of the labelled keypoints of persons `rows`, in the order of `Records`."""
+    labelled = persons.labelled[rows]
+    distance = [np.linalg.norm(points[e] - persons.keypoints[rows], axis=-1)[labelled] for e in ESTIMATORS]
+    return np.stack(distance, axis=-1)
+
+
+def _key(run: LoadedRun, persons: Persons) -> str:
+    """Identifies checkpoint, data and this file's format."""
+    digest = hashlib.sha256(run.folder.best.read_bytes())
+    for column in (persons.image_id, persons.box, persons.keypoints, persons.visibility):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return f"{_VERSION}:{digest.hexdigest()}"
+
+
+def _read(file: Path, key: str) -> Scores | None:
+    """Scores kept under `key`; None when there are none, or the file is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            record = json.loads(str(arrays["record"]))
+            if record["key"] != key:
+                return None
+            columns = {f.name: arrays[f.name] for f in fields(Scores) if f.name != "facts"}
+            return Scores(**columns, facts=record["facts"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write(file: Path, key: str, scores: Scores) -> None:
+    columns = {f.name: getattr(scores, f.name) for f in fields(Scores) if f.name != "facts"}
+    buffer = BytesIO()
+    np.savez_compressed(buffer, record=json.dumps({"key": key, "facts": scores.facts}), **columns)
+    write_atomically(file, buffer.getvalue())

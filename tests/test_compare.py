@@ -1,0 +1,108 @@
+"""`probpose compare`: trained, judged on the same labels, continued, and refused where it must be."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from probpose.analysis.comparison import Comparison
+from probpose.analysis.evaluate import evaluate
+from probpose.analysis.scores import Scores, score_run
+from probpose.cli import main
+from probpose.data.sources import open_dataset
+from probpose.errors import ConfigError, DataError
+from probpose.inference.runs import RunFolder, load_run
+
+
+def compare(figures: Path, out: Path, *extra: str) -> Result:
+    options = ["--data-root", str(figures), "--epochs", "2", "--input-size", "32x32", "--out", str(out)]
+    return CliRunner().invoke(main, ["compare", *options, *extra], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def compared(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("comparison")
+    result = compare(figures, out, "--residual", "laplace,l2", "--seeds", "2")
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_tables_and_figures(compared: Path) -> None:
+    with (compared / "comparison.csv").open() as file:
+        laplace, l2 = csv.DictReader(file)
+    assert (laplace["residual"], l2["residual"], l2["seeds"]) == ("laplace", "l2", "2")
+    assert float(l2["d_nll_nats"]) == pytest.approx(float(l2["nll_nats"]) - float(laplace["nll_nats"]))
+    assert float(l2["d_nll_nats_se"]) > 0
+    assert laplace["d_nll_nats"] == ""
+    assert float(laplace["epe_px_mean"]) == pytest.approx(float(laplace["epe_px_mode"]), rel=1e-3)  # symmetric
+    document = json.loads((compared / "comparison.json").read_text())
+    assert document["reference"] == "laplace"
+    text = (compared / "comparison.md").read_text()
+    assert "| minus laplace | NLL |" in text
+    for name, start in (("comparison.png", b"\x89PNG"), ("comparison.pdf", b"%PDF")):
+        assert (compared / name).read_bytes().startswith(start)
+
+
+def test_scores_are_those_of_evaluate(compared: Path, figures: Path) -> None:
+    run = load_run(compared / "l2-seed1")
+    persons = open_dataset("synthetic", "val", root=figures)
+    scores, evaluation = score_run(run, persons), evaluate(run.model, persons, run.input_size)
+    assert -scores.log_prob.mean() == pytest.approx(evaluation.nll_nats)
+    assert scores.pck(0.2)[:, 0].mean() == pytest.approx(evaluation.pck)
+    assert scores.error_px[:, 0].mean() == pytest.approx(evaluation.epe_px)
+    assert scores.coverage(0.9) == evaluation.coverage90
+    assert scores.facts["AP"] == evaluation.AP
+
+
+def test_a_comparison_goes_on(compared: Path, figures: Path) -> None:
+    """A finished one trains nothing; a run in use is left to the other process; another budget is refused."""
+    before = (compared / "laplace-seed0" / "last.safetensors").stat().st_mtime_ns
+    result = compare(figures, compared, "--residual", "laplace,l2", "--seeds", "2", "--reference", "l2")
+    assert result.exit_code == 0
+    assert (compared / "laplace-seed0" / "last.safetensors").stat().st_mtime_ns == before
+    assert json.loads((compared / "comparison.json").read_text())["reference"] == "l2"
+    with RunFolder(compared / "l1-seed0").locked():
+        result = compare(figures, compared, "--residual", "laplace,l1")
+    assert "left to the other process" in result.stderr
+    assert "not compared, for it is not finished: l1, seed 0" in result.stderr
+    result = CliRunner().invoke(main, ["compare", "--residual", "laplace", "--out", str(compared), "--epochs", "3"])
+    assert result.exit_code == 2
+    assert "laplace-seed0 holds a run with" in result.stderr
+    assert "epochs 2, not 3" in result.stderr
+
+
+def test_wrong_names_are_refused(figures: Path, tmp_path: Path) -> None:
+    for extra, message in (
+        (["--residual", "laplace,huber"], "'huber'"),
+        (["--residual", "laplace,laplace"], "once"),
+        (["--residual", "laplace", "--reference", "l2"], "'l2' is not compared"),
+    ):
+        result = compare(figures, tmp_path, *extra)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
+def fake(offset: float, keypoints: int = 30) -> Scores:
+    rng = np.random.default_rng(0)
+    index = np.arange(keypoints)
+    error = np.abs(rng.normal(size=(keypoints, 3))) + offset
+    facts = {"AP": None, "parameters": 10, "flops": 20, "images_per_s": None}
+    return Scores(
+        index // 3, index // 3, index % 3, -error[:, 0], rng.uniform(size=keypoints), error[:, 0], error, error, facts
+    )
+
+
+def test_only_runs_of_one_seed_are_paired() -> None:
+    found = Comparison.of("test", {"a": {0: fake(0.0), 1: fake(5.0)}, "b": {1: fake(6.0)}, "c": {2: fake(0.0)}}, "a")
+    _, b, c = found.rows
+    assert b.differences["nll_nats"].mean == pytest.approx(1.0)
+    assert c.differences == {}
+    with pytest.raises(ConfigError, match="'d' is not compared"):
+        Comparison.of("test", {"a": {0: fake(0.0)}}, "d")
+    with pytest.raises(DataError, match="judged on other keypoints"):
+        Comparison.of("test", {"a": {0: fake(0.0)}, "b": {0: fake(0.0, 27)}}, "a")
