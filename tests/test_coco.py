@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probpose.data.coco import AREA_OF_BOX, read_coco
+from probpose.data.coco import AREA_OF_BOX, examine_coco, read_coco
+from probpose.data.reading import Finding
 from probpose.errors import DataError
 from probpose.skeleton import COCO
 from tests.conftest import Document, coco_document, person_record
@@ -63,14 +64,21 @@ def _with(index: int, value: object) -> list[object]:
         ({"keypoints": _with(5, 7)}, "visibility is not 0, 1 or 2"),
         ({"image_id": 5}, "image not listed"),
         ({"image_id": "1"}, "id is not an integer"),
-        ({"category_id": 2}, "category without keypoints"),
+        ({"category_id": 2}, "category not listed"),
+        ({"category_id": 9}, "category without keypoints"),
         ({"id": 1}, "duplicate id"),
+        ({"id": True}, "id is not an integer"),
+        ({"id": 2**63}, "id is not an integer"),
+        ({"bbox": [1, 2, 10**400, 4]}, "box without area or not finite"),
+        ({"keypoints": _with(4, 10**400)}, "keypoint is not a number"),
     ],
 )
 def test_faulty_records_are_counted(change: Document, reason: str, write_json: Write, tmp_path: Path) -> None:
-    records = [person_record(1), person_record(2) | change, person_record(3)]
-    persons = read_coco(write_json(coco_document(records)), tmp_path)
+    document = coco_document([person_record(1), person_record(2) | change, person_record(3)])
+    document["categories"].append({"id": 9, "name": "tree"})
+    persons = read_coco(write_json(document), tmp_path)
     assert persons.skipped == {reason: 1}
+    assert "annotations[1]" in persons.first_skipped[reason]
     assert persons.annotation_id.tolist() == [1, 3]
 
 
@@ -79,6 +87,54 @@ def test_incomplete_record_is_counted(write_json: Write, tmp_path: Path) -> None
     del record["bbox"]
     persons = read_coco(write_json(coco_document([person_record(1), record])), tmp_path)
     assert persons.skipped == {"incomplete record": 1}
+
+
+def test_the_first_record_of_each_reason_is_named(write_json: Write, tmp_path: Path) -> None:
+    records = [person_record(i) for i in range(1, 6)]
+    records[1]["bbox"] = records[3]["bbox"] = [1, 2, 3, -4]
+    records[2]["iscrowd"] = 1
+    persons = read_coco(write_json(coco_document(records)), tmp_path)
+    assert persons.left_out == [
+        "2 x box without area or not finite, the first: annotation 2 in file.json (annotations[1], 1.jpg, "
+        "box [1, 2, 3, -4])",
+        "1 x crowd, the first: annotation 3 in file.json (annotations[2], 1.jpg)",
+    ]
+
+
+def test_every_record_is_found_again(write_json: Write, tmp_path: Path) -> None:
+    records = [person_record(1), person_record(2, bbox=None), person_record(3, bbox=None), person_record(4, image=7)]
+    file = write_json(coco_document(records, images=2))
+    reading = examine_coco(file, tmp_path)
+    assert reading.images == {1: "1.jpg", 2: "2.jpg"}
+    assert reading.records == 4
+    assert reading.persons.annotation_id.tolist() == [1]
+    assert [finding.annotation_id for finding in reading.left_out] == [2, 3, 4]
+    assert reading.left_out[2] == Finding("image not listed", file, "annotations[3]", 4, 7, note="image 7")
+
+
+def test_nothing_usable_can_be_examined(write_json: Write, tmp_path: Path) -> None:
+    reading = examine_coco(write_json(coco_document([person_record(1, keypoints=[0] * 51)])), tmp_path)
+    assert reading.persons.keypoints.shape == (0, 17, 2)
+    assert reading.persons.box.shape == (0, 4)
+    with pytest.raises(DataError, match=r"no usable person in 1 records.*1 x no labelled joints.*annotation 1 in"):
+        reading.usable()
+
+
+def test_an_image_id_of_two_files_is_of_neither(write_json: Write, tmp_path: Path) -> None:
+    document = coco_document([person_record(1), person_record(2, image=2)], images=2)
+    document["images"].append({"id": 1, "file_name": "other.jpg"})
+    persons = read_coco(write_json(document), tmp_path)
+    assert persons.annotation_id.tolist() == [2]
+    assert persons.skipped == {"duplicate image id": 1, "image record not usable": 1}
+    document["images"][-1]["file_name"] = "1.jpg"
+    persons = read_coco(write_json(document), tmp_path)
+    assert persons.annotation_id.tolist() == [1, 2]
+    assert persons.skipped == {"duplicate image id": 1}
+
+
+def test_stated_area_too_large_for_a_float(write_json: Write, tmp_path: Path) -> None:
+    persons = read_coco(write_json(coco_document([person_record(1, area=10**400)])), tmp_path)
+    np.testing.assert_allclose(persons.area, AREA_OF_BOX * 2400)
 
 
 def test_unlabelled_joint_may_be_nan(write_json: Write, tmp_path: Path) -> None:
@@ -114,6 +170,9 @@ def _refused(change: Callable[[Document], object]) -> Document:
         (_refused(lambda d: d["categories"].append({"id": 2, "name": "cat", "keypoints": ["a"]})), "different joints"),
         (_refused(lambda d: d["categories"][0].update(skeleton=[[0, 18]])), "out of range.*from 1"),
         (_refused(lambda d: d["categories"][0].update(skeleton=["ab", 1])), "not a list of pairs"),
+        (_refused(lambda d: d["categories"][0].update(skeleton=[[1, float("inf")]])), "not a list of pairs"),
+        (_refused(lambda d: d["categories"][0].update(keypoints=17)), "no category has 'keypoints'"),
+        (_refused(lambda d: d["categories"][0].update(id=[1])), "no category has 'keypoints'"),
         (_refused(lambda d: d["annotations"].clear()), "no usable person in 0 records"),
     ],
 )

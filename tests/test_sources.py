@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from probpose.data import sources
-from probpose.data.sources import DATASETS, open_dataset
+from probpose.data.sources import DATASETS, examine_splits, open_dataset
 from probpose.data.synthetic import SyntheticSpec
 from probpose.errors import ConfigError, DataError
 from probpose.skeleton import COCO
@@ -55,7 +57,7 @@ def test_any_coco_format_file(tmp_path: Path) -> None:
 
 
 def test_options_that_do_not_go_together(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'mpi'.*coco, synthetic"):
+    with pytest.raises(ConfigError, match=r"'mpi'.*coco, lsp, lspet, synthetic"):
         open_dataset("mpi", "train")
     with pytest.raises(ConfigError, match="go with an annotation file"):
         open_dataset("coco", "train", image_dir=tmp_path)
@@ -104,4 +106,34 @@ def test_broken_truth_is_refused(figures: Path, tmp_path: Path) -> None:
 
 
 def test_names() -> None:
-    assert set(DATASETS) == {"coco", "synthetic"}
+    assert set(DATASETS) == {"coco", "lsp", "lspet", "synthetic"}
+
+
+@pytest.mark.parametrize("name", ["lsp", "lspet"])
+def test_leeds_by_root_and_environment(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    joints = np.random.default_rng(0).uniform(1, 99, (14, 3, 5))
+    root = tmp_path / "data" / name
+    root.mkdir(parents=True)
+    savemat(root / "joints.mat", {"joints": joints if name == "lspet" else joints.swapaxes(0, 1)})
+    monkeypatch.delenv("PROBPOSE_DATA", raising=False)
+    assert open_dataset(name, "train", root=root).image_dir == root / "images"
+    monkeypatch.chdir(tmp_path)
+    assert open_dataset(name, "train").image_dir == Path("data") / name / "images"
+    monkeypatch.setenv("PROBPOSE_DATA", str(root))
+    assert len(open_dataset(name, "train")) == 5
+    with pytest.raises(DataError, match=re.escape(f"sam.johnson.io/research/{name}.html")):
+        open_dataset(name, "train", root=tmp_path)
+
+
+def test_both_splits_are_examined(figures: Path, tmp_path: Path) -> None:
+    assert [reading.persons.name for reading in examine_splits("synthetic", root=figures)] == [
+        "synthetic train2017",
+        "synthetic val2017",
+    ]
+    make_coco(tmp_path)
+    (tmp_path / "annotations" / "person_keypoints_train2017.json").unlink()
+    with pytest.raises(DataError, match=r"train2017\.json is missing[^$]*--split val"):
+        examine_splits("coco", root=tmp_path)
+    with pytest.raises(DataError, match=r"train2017\.json is missing") as caught:
+        examine_splits("coco", root=tmp_path / "nowhere")
+    assert "--split val" not in str(caught.value)

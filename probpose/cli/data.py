@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
+from probpose.cli.data_check import check
 from probpose.data.synthetic import write_synthetic
 
 
 @click.group()
 def data() -> None:
-    """Make data sets."""
+    """Make, check and describe data sets."""
 
 
 @data.command(epilog="\b\nExample:\n  probpose data synth --out figures --images 100 --seed 1")
@@ -27,3 +28,6 @@ def synth(out: Path, images: int, seed: int) -> None:
     """
     write_synthetic(out, images, seed)
     click.echo(f"{images} images in {out}")
+
+
+data.add_command(check)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probpose.data.coco import AREA_OF_BOX, image_names, keypoint_categories, load_document, load_json, valid_box
+from probpose.data.coco import AREA_OF_BOX, image_names, load_json, valid_box
+from probpose.data.image_info import listed_images
 from probpose.data.images import read_image
 from probpose.data.persons import Persons
 from probpose.errors import DataError
@@ -31,6 +32,7 @@ class Boxes:
         box: (B, 4) float64, x, y, width, height in edge coordinates of the image's pixels.
         score: (B,) float64, the detector's confidence.
         skipped: number of records left out, by reason.
+        detected: whether a detector found them; False for those of an annotation file.
     """
 
     image_id: npt.NDArray[np.int64]
@@ -38,23 +40,30 @@ class Boxes:
     box: npt.NDArray[np.float64]
     score: npt.NDArray[np.float64]
     skipped: dict[str, int]
+    detected: bool = True
 
     def __len__(self) -> int:
         return len(self.image_id)
 
 
-def read_boxes(file: Path, persons: Persons) -> Boxes:
+def read_boxes(file: Path, persons: Persons, least_score: float | None = None) -> Boxes:
     """Read a COCO detection results file: a list of {image_id, category_id, bbox, score}.
 
-    Images are looked up in the annotation file of `persons` (so that images without persons count too), or in the
-    table itself where it has none. Boxes of other images, of categories without keypoints and faulty records are
-    left out and counted. A record may name the image by `file_name` in place of `image_id`; a missing score is 1.
-    An annotation file serves too: its boxes are taken, its images by their file names.
+    Images are looked up in the annotation or image-info file of `persons` (so that images without persons count too),
+    or in the table itself where it has none. Boxes of other images, of other categories than persons, with a low score
+    and faulty records are left out and counted. A record may name the image by `file_name` in place of `image_id`; a
+    missing score is 1. An annotation file serves too: its boxes are taken, its images by their file names.
+
+    Args:
+        file: the detections.
+        persons: the table of the images.
+        least_score: boxes with a lower score are left out; None keeps all.
 
     Raises:
         DataError: the file is missing or of another kind, or holds no usable box.
     """
-    records = _records(load_json(file))
+    content = load_json(file)
+    records = _records(content)
     if records is None:
         raise DataError(
             f"{file} holds no boxes: expected a JSON list of {{image_id, category_id, bbox, score}}, or annotations."
@@ -65,6 +74,8 @@ def read_boxes(file: Path, persons: Persons) -> Boxes:
     kept: list[tuple[int, list[float], float]] = []
     for record in records:
         row = _parse(record, images, ids, categories)
+        if not isinstance(row, str) and least_score is not None and row[2] < least_score:
+            row = f"score below {least_score:g}"
         if isinstance(row, str):
             skipped[row] += 1
         else:
@@ -77,6 +88,7 @@ def read_boxes(file: Path, persons: Persons) -> Boxes:
         box=np.array([row[1] for row in kept]),
         score=np.array([row[2] for row in kept]),
         skipped=dict(skipped),
+        detected=isinstance(content, list),
     )
 
 
@@ -143,8 +155,7 @@ def _images_of(persons: Persons) -> tuple[dict[int, str], set[int] | None]:
     """File name by image id, and the categories whose boxes count (None: all)."""
     if persons.annotations is None:
         return dict(zip(persons.image_id.tolist(), persons.file_name, strict=True)), None
-    document = load_document(persons.annotations)
-    return image_names(document), keypoint_categories(document)
+    return listed_images(persons.annotations, len(persons.skeleton))
 
 
 def _records(content: Any) -> list[Any] | None:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-__all__ = ["AREA_OF_BOX", "image_names", "keypoint_categories", "load_document", "read_coco"]
+__all__ = [
+    "AREA_OF_BOX",
+    "examine_coco",
+    "image_names",
+    "keypoint_categories",
+    "load_document",
+    "load_json",
+    "read_coco",
+    "valid_box",
+]
 
 import json
-import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from probpose.data.coco_records import AREA_OF_BOX, Row, keypoint_categories, sift_annotations, sift_images, valid_box
 from probpose.data.persons import Persons
+from probpose.data.reading import Finding, Reading
 from probpose.errors import DataError
 from probpose.skeleton import Skeleton
-
-AREA_OF_BOX = 0.53
-"""A person's area over that of the box, for annotations that do not state an area."""
-
-_FLAGS = frozenset((0.0, 1.0, 2.0))
-_NEEDED = ("id", "image_id", "category_id", "bbox", "keypoints")
-
-
-class _Row(NamedTuple):
-    annotation_id: int
-    image_id: int
-    box: list[float]
-    area: float
-    keypoints: npt.NDArray[np.float64]
 
 
 def read_coco(
@@ -54,27 +48,51 @@ def read_coco(
     Raises:
         DataError: the file is missing, truncated or not a COCO keypoint file, or holds no usable person.
     """
+    return examine_coco(annotations, image_dir, flip_pairs=flip_pairs, name=name).usable()
+
+
+def examine_coco(
+    annotations: Path,
+    image_dir: Path,
+    *,
+    flip_pairs: Sequence[tuple[int, int]] | None = None,
+    name: str | None = None,
+) -> Reading:
+    """What `read_coco` reads, with every record that it leaves out; no person need be usable.
+
+    Raises:
+        DataError: the file is missing, truncated or not a COCO keypoint file.
+    """
     document = load_document(annotations)
     skeleton = _skeleton(document, annotations, flip_pairs)
-    images = image_names(document)
-    rows, skipped = _sift(document["annotations"], images, keypoint_categories(document), len(skeleton))
-    if not rows:
-        raise DataError(f"{annotations}: no usable person in {len(document['annotations'])} records ({skipped}).")
-    labels = np.stack([row.keypoints for row in rows])
+    images, left_out = sift_images(document, annotations)
+    rows: list[Row] = []
+    for row in sift_annotations(document, annotations, images, skeleton.joints):
+        if isinstance(row, Finding):
+            left_out.append(row)
+        else:
+            rows.append(row)
+    persons = _table(rows, images, skeleton, annotations, image_dir, name or annotations.stem)
+    return Reading(persons, annotations, len(document["annotations"]), images, left_out)
+
+
+def _table(
+    rows: list[Row], images: dict[int, str], skeleton: Skeleton, annotations: Path, image_dir: Path, name: str
+) -> Persons:
+    labels = np.stack([row.keypoints for row in rows]) if rows else np.empty((0, len(skeleton), 3))
     visibility = labels[..., 2].astype(np.int64)
     return Persons(
-        name=name or annotations.stem,
+        name=name,
         skeleton=skeleton,
         image_dir=Path(image_dir),
         annotations=annotations,
         image_id=np.array([row.image_id for row in rows], dtype=np.int64),
         file_name=tuple(images[row.image_id] for row in rows),
         annotation_id=np.array([row.annotation_id for row in rows], dtype=np.int64),
-        box=np.array([row.box for row in rows]),
-        area=np.array([row.area for row in rows]),
+        box=np.array([row.box for row in rows], dtype=np.float64).reshape(-1, 4),
+        area=np.array([row.area for row in rows], dtype=np.float64),
         keypoints=np.where(visibility[..., None] > 0, labels[..., :2], 0.0),
         visibility=visibility,
-        skipped=skipped,
     )
 
 
@@ -94,33 +112,20 @@ def load_json(file: Path) -> Any:
     try:
         with file.open(encoding="utf-8") as stream:
             return json.load(stream)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is not valid JSON ({error}): truncated? Download or write it again.") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}. Check the path.") from error
 
 
 def image_names(document: dict[str, Any]) -> dict[int, str]:
-    """File name by image id; records without both are left out, and so their annotations have no image."""
-    return {
-        image["id"]: image["file_name"]
-        for image in document["images"]
-        if isinstance(image, dict) and isinstance(image.get("id"), int) and isinstance(image.get("file_name"), str)
-    }
-
-
-def keypoint_categories(document: dict[str, Any]) -> set[int]:
-    """Ids of the categories that have keypoints."""
-    return {
-        category["id"]
-        for category in document["categories"]
-        if isinstance(category, dict) and category.get("keypoints") and isinstance(category.get("id"), int)
-    }
+    """File name by image id; records without both are left out, and their annotations have no image."""
+    return sift_images(document, Path())[0]
 
 
 def _skeleton(document: dict[str, Any], file: Path, flip_pairs: Sequence[tuple[int, int]] | None) -> Skeleton:
     ids = keypoint_categories(document)
-    categories = [c for c in document["categories"] if isinstance(c, dict) and c.get("id") in ids]
+    categories = [c for c in document["categories"] if isinstance(c, dict) and c.get("id") in list(ids)]
     if not categories:
         raise DataError(f"{file}: no category has 'keypoints' (joint names); is it an instances or captions file?")
     if len({tuple(map(str, category["keypoints"])) for category in categories}) > 1:
@@ -129,78 +134,9 @@ def _skeleton(document: dict[str, Any], file: Path, flip_pairs: Sequence[tuple[i
     joints = [str(joint) for joint in categories[0]["keypoints"]]
     try:
         edges = [(int(a) - 1, int(b) - 1) for a, b in categories[0].get("skeleton") or ()]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{file}: the category's 'skeleton' is not a list of pairs of joint numbers.") from error
     try:
         return Skeleton.from_names(joints, edges, flip_pairs)
     except DataError as error:
         raise DataError(f"{file}: {error} COCO counts the joints of 'skeleton' from 1.") from error
-
-
-def _sift(
-    records: list[Any], images: dict[int, str], categories: set[int], joints: int
-) -> tuple[list[_Row], dict[str, int]]:
-    """The usable records, and how many were left out for which reason."""
-    rows: list[_Row] = []
-    seen: set[int] = set()
-    skipped: Counter[str] = Counter()
-    for record in records:
-        row = _parse(record, images, categories, joints)
-        if not isinstance(row, str) and row.annotation_id in seen:
-            row = "duplicate id"
-        if isinstance(row, str):
-            skipped[row] += 1
-        else:
-            seen.add(row.annotation_id)
-            rows.append(row)
-    return rows, dict(skipped)
-
-
-def _parse(record: Any, images: dict[int, str], categories: set[int], joints: int) -> _Row | str:
-    """One annotation, or the reason why it cannot be used."""
-    if not isinstance(record, dict) or not all(key in record for key in _NEEDED):
-        return "incomplete record"
-    if not all(isinstance(record[key], int) for key in ("id", "image_id", "category_id")):
-        return "id is not an integer"
-    if record["category_id"] not in categories:
-        return "category without keypoints"
-    if record["image_id"] not in images:
-        return "image not listed"
-    if record.get("iscrowd"):
-        return "crowd"
-    box, keypoints = valid_box(record["bbox"]), _keypoints(record["keypoints"], joints)
-    if box is None:
-        return "box without area or not finite"
-    if isinstance(keypoints, str):
-        return keypoints
-    return _Row(record["id"], record["image_id"], box, _area(record.get("area"), box), keypoints)
-
-
-def valid_box(value: Any) -> list[float] | None:
-    """A box x, y, width, height with finite numbers and an area, or None."""
-    try:
-        box = [float(number) for number in value]
-    except (TypeError, ValueError):
-        return None
-    return box if len(box) == 4 and all(map(math.isfinite, box)) and box[2] > 0 and box[3] > 0 else None
-
-
-def _keypoints(value: Any, joints: int) -> npt.NDArray[np.float64] | str:
-    """(K, 3) x, y, visibility, or the fault."""
-    if not isinstance(value, list) or len(value) != 3 * joints:
-        return "wrong joint count"
-    try:
-        labels = np.asarray(value, dtype=np.float64).reshape(joints, 3)
-    except (TypeError, ValueError):
-        return "keypoint is not a number"
-    flags = labels[:, 2]
-    if not _FLAGS.issuperset(flags.tolist()):
-        return "visibility is not 0, 1 or 2"
-    if not np.isfinite(labels[flags > 0]).all():
-        return "keypoint not finite"
-    return labels if flags.any() else "no labelled joints"
-
-
-def _area(value: Any, box: list[float]) -> float:
-    stated = isinstance(value, int | float) and math.isfinite(value) and value > 0
-    return float(value) if stated else AREA_OF_BOX * box[2] * box[3]

@@ -37,6 +37,7 @@ class Persons:
         truth: for synthetic figures, (P, K, 4) float64: true x, y and the annotation noise's standard
             deviation per axis in pixels; otherwise None.
         skipped: number of records left out while reading, by reason.
+        first_skipped: where the first of them is, by reason, such as "annotation 12 in train.json (annotations[4])".
     """
 
     name: str
@@ -52,6 +53,7 @@ class Persons:
     visibility: npt.NDArray[np.int64]
     truth: npt.NDArray[np.float64] | None = None
     skipped: dict[str, int] = field(default_factory=dict)
+    first_skipped: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -60,6 +62,12 @@ class Persons:
     def labelled(self) -> npt.NDArray[np.bool_]:
         """(P, K), True where the joint has a label."""
         return self.visibility > 0
+
+    @property
+    def left_out(self) -> list[str]:
+        """A line for each reason to leave records out: the number of them, the reason and the first one."""
+        first = {reason: f", the first: {place}" for reason, place in self.first_skipped.items()}
+        return [f"{count} x {reason}{first.get(reason, '')}" for reason, count in self.skipped.items()]
 
     def path(self, person: int) -> Path:
         """Image file of one person."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 __all__ = ["Judge", "SelectionScore"]
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from probpose.data.loading import Batch
+from probpose.errors import TrainingError
 from probpose.inference.guards import NormaliserCheck, check_normaliser
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.located import Located
@@ -28,6 +29,7 @@ class SelectionScore:
         sigma_px: median sigma, original-image pixels.
         sigma_range: smallest and largest diagonal entry of L, network units.
         check: whether the normaliser can be believed.
+        unreadable: one "file: reason" for each sample that is left out.
     """
 
     nll_nats: float
@@ -35,6 +37,7 @@ class SelectionScore:
     sigma_px: float
     sigma_range: tuple[float, float]
     check: NormaliserCheck
+    unreadable: list[str]
 
 
 class Judge:
@@ -46,10 +49,17 @@ class Judge:
 
     @torch.no_grad()
     def __call__(self, model: KeypointModel) -> SelectionScore:
-        """The score; leaves the model in evaluation mode and the random state as it was."""
+        """The score; leaves the model in evaluation mode and the random state as it was.
+
+        Raises:
+            TrainingError: no image can be read.
+        """
         model.eval()
         residual = model.residual.frozen(NODES)
-        parts = [_measure(model(batch.image, None, residual), batch) for batch in self._on_device()]
+        unreadable: list[str] = []
+        parts = [_measure(model(batch.image, None, residual), batch) for batch in self._on_device(unreadable)]
+        if not parts:
+            raise TrainingError(f"no image of the selection split can be read; the first: {unreadable[0]}.")
         log_prob, error, sigma, extent = (torch.cat(column) for column in zip(*parts, strict=True))
         with torch.random.fork_rng():
             check = check_normaliser(model.residual, residual)
@@ -59,10 +69,15 @@ class Judge:
             sigma_px=float(sigma.median()),
             sigma_range=(float(extent.min()), float(extent.max())),
             check=check,
+            unreadable=unreadable,
         )
 
-    def _on_device(self) -> Iterable[Batch]:
-        return (batch.to(self.device) for batch in self.batches if len(batch))
+    def _on_device(self, unreadable: list[str]) -> Iterator[Batch]:
+        """The batches with an image; the samples without one are added to `unreadable`."""
+        for batch in self.batches:
+            unreadable += batch.unreadable
+            if len(batch):
+                yield batch.to(self.device)
 
 
 def in_image(predictive: Located, batch: Batch) -> tuple[Located, Tensor]:

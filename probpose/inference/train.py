@@ -43,7 +43,8 @@ def open_split(config: TrainConfig, split: Split) -> Persons:
         flip_pairs=config.flip_pairs,
     )
     if len(persons) < 4:
-        raise DataError(f"{persons.name} has {len(persons)} usable persons ({persons.skipped or 'none skipped'}).")
+        found = "; ".join(persons.left_out) or "none skipped"
+        raise DataError(f"{persons.name} has {len(persons)} usable persons ({found}).")
     return persons
 
 
@@ -116,9 +117,7 @@ def _fit(trainer: Trainer, notes: list[str], on_epoch: Callable[[RunFolder], Non
 
 def _describe(train: Persons, selection: Persons) -> list[str]:
     lines = [f"{train.name}: {len(train)} persons to train on, {len(selection)} to choose the checkpoint"]
-    if train.skipped:
-        lines.append("  skipped: " + ", ".join(f"{count} {reason}" for reason, count in train.skipped.items()))
-    return lines
+    return [*lines, *(f"  skipped: {text}" for text in train.left_out)]
 
 
 def _listed(names: tuple[str, ...]) -> str:

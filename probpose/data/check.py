@@ -1,0 +1,179 @@
+"""A data set read to the last pixel: counts, and every fault with its first records."""
+
+from __future__ import annotations
+
+__all__ = ["DataCheck", "Fault", "check_data"]
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from probpose.data.images import read_image
+from probpose.data.reading import Finding, Reading
+
+_COUNTS = {
+    "crowd": "crowds",
+    "no labelled joints": "persons_without_labels",
+    "category without keypoints": "annotations_of_other_categories",
+}
+"""What sound records that are left out are counted as, by the reason."""
+
+_OUTSIDE = "keypoint outside the image"
+_SEVERAL = "image file of several ids"
+_KEPT = (_OUTSIDE, _SEVERAL)
+_AT_A_TIME = 256
+
+_Sizes = dict[str, tuple[int, int]]
+"""Width and height by file name."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Records or images with the same fault.
+
+    Attributes:
+        name: what is wrong.
+        training: what `probpose train` does with them; what is kept is trained on as it is.
+        count: the number of them.
+        first: the first of them.
+    """
+
+    name: str
+    training: Literal["skipped", "kept"]
+    count: int
+    first: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What there is and what is wrong in one split.
+
+    Attributes:
+        name: the data set and split.
+        annotations: the annotation file.
+        image_dir: folder of the images.
+        counts: numbers of images, persons, labels and left-out records that are no faults.
+        faults: in the order in which they were found.
+    """
+
+    name: str
+    annotations: Path
+    image_dir: Path
+    counts: dict[str, int]
+    faults: tuple[Fault, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Everything, with paths as text."""
+        faults = [
+            {"fault": f.name, "training": f.training, "count": f.count, "first": [r.to_json() for r in f.first]}
+            for f in self.faults
+        ]
+        paths = {"annotations": str(self.annotations), "image_dir": str(self.image_dir)}
+        return {"name": self.name, **paths, "counts": self.counts, "faults": faults}
+
+
+def check_data(
+    reading: Reading, *, shown: int = 3, workers: int = 4, progress: Callable[[int], None] = lambda _: None
+) -> DataCheck:
+    """Decode every listed image and judge every record.
+
+    A keypoint is outside where it lies in none of the image's pixels, whose centres are at integers. Labels of images
+    that cannot be read are only judged by their sign. No image stays in memory.
+
+    Args:
+        reading: the records of one split.
+        shown: records to keep of each fault.
+        workers: threads that decode.
+        progress: called with the number of image files done.
+    """
+    sizes, faulty = _decode(reading, workers, progress)
+    sound = _COUNTS.keys()
+    records = (finding for finding in reading.left_out if finding.reason not in sound)
+    faults = _grouped(chain(records, _several_ids(reading), faulty, _outside(reading, sizes)), shown)
+    persons = reading.persons
+    return DataCheck(persons.name, reading.file, persons.image_dir, _counts(reading, sizes), faults)
+
+
+def _decode(reading: Reading, workers: int, progress: Callable[[int], None]) -> tuple[_Sizes, list[Finding]]:
+    """The sizes of the images that can be read, and what is wrong with the others."""
+    sizes: _Sizes = {}
+    faulty: list[Finding] = []
+    ids = {name: number for number, name in reversed(reading.images.items())}
+    folder, files = reading.persons.image_dir, reading.files
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(files), _AT_A_TIME):
+            names = files[start : start + _AT_A_TIME]
+            for name, found in zip(names, pool.map(_size, (folder / name for name in names)), strict=True):
+                if isinstance(found, tuple):
+                    sizes[name] = found
+                else:
+                    reason = "corrupt image" if (folder / name).exists() else "missing image"
+                    faulty.append(Finding(reason, folder / name, image_id=ids[name], image=name, note=found))
+            progress(start + len(names))
+    return sizes, faulty
+
+
+def _size(path: Path) -> tuple[int, int] | str:
+    image = read_image(path)
+    return image if isinstance(image, str) else (image.shape[1], image.shape[0])
+
+
+def _several_ids(reading: Reading) -> Iterator[Finding]:
+    """Images that are listed again under another id: a split by image id may put them on both sides."""
+    first: dict[str, int] = {}
+    for number, name in reading.images.items():
+        if first.setdefault(name, number) != number:
+            path, note = reading.persons.image_dir / name, f"listed with the ids {first[name]} and {number}"
+            yield Finding(_SEVERAL, path, image_id=number, image=name, note=note)
+
+
+def _outside(reading: Reading, sizes: _Sizes) -> Iterator[Finding]:
+    """Labels that lie in no pixel of their image."""
+    persons = reading.persons
+    size = np.array([sizes.get(name, (np.inf, np.inf)) for name in persons.file_name]).reshape(-1, 1, 2)
+    beyond = (persons.keypoints < -0.5) | (persons.keypoints >= size - 0.5)
+    for person, joint in np.argwhere(persons.labelled & beyond.any(axis=-1)).tolist():
+        x, y = persons.keypoints[person, joint]
+        name, number = persons.file_name[person], int(persons.annotation_id[person])
+        note = f"({x:g}, {y:g})" + (f" in {sizes[name][0]} x {sizes[name][1]} pixels" if name in sizes else "")
+        image_id, joint_name = int(persons.image_id[person]), persons.skeleton.joints[joint]
+        yield Finding(_OUTSIDE, reading.file, "", number, image_id, name, joint_name, note)
+
+
+def _grouped(findings: Iterable[Finding], shown: int) -> tuple[Fault, ...]:
+    count: Counter[str] = Counter()
+    first: dict[str, list[Finding]] = {}
+    for finding in findings:
+        count[finding.reason] += 1
+        if count[finding.reason] <= shown:
+            first.setdefault(finding.reason, []).append(finding)
+    return tuple(
+        Fault(name, "kept" if name in _KEPT else "skipped", number, tuple(first.get(name, ())))
+        for name, number in count.items()
+    )
+
+
+def _counts(reading: Reading, sizes: _Sizes) -> dict[str, int]:
+    persons = reading.persons
+    used = set(persons.image_id.tolist())
+    annotated = used | {f.image_id for f in reading.left_out if not f.record.startswith("images")}
+    reasons = Counter(finding.reason for finding in reading.left_out)
+    labels = Counter(persons.visibility.ravel().tolist())
+    return {
+        "images_listed": len(reading.images),
+        "images_read": len(sizes),
+        "images_used": len(used),
+        "images_without_annotations": len(reading.images.keys() - annotated),
+        "annotations": reading.records,
+        "persons": len(persons),
+        "keypoints_visible": labels[2],
+        "keypoints_occluded": labels[1],
+        "keypoints_unlabelled": labels[0],
+        **{name: reasons[reason] for reason, name in _COUNTS.items()},
+    }
