@@ -112,3 +112,18 @@ def test_unreadable_image_is_named(tmp_path: Path) -> None:
         whole_images([tmp_path / "none.jpg"], COCO)
     with pytest.raises(DataError, match="No image"):
         whole_images([], COCO)
+
+
+def test_boxes_with_a_low_score_are_left_out(persons: Persons, write_json: Write) -> None:
+    file = write_json([GOOD, GOOD | {"score": 0.5}, GOOD | {"score": -1.0}])
+    assert len(read_boxes(file, persons)) == 3
+    boxes = read_boxes(file, persons, 0.5)
+    assert boxes.score.tolist() == [0.75, 0.5]
+    assert boxes.skipped == {"score below 0.5": 1}
+    with pytest.raises(DataError, match=r"no usable box in 3 records \({'score below 0.8': 3}\)"):
+        read_boxes(file, persons, 0.8)
+
+
+def test_boxes_know_whether_a_detector_found_them(persons: Persons, write_json: Write) -> None:
+    assert read_boxes(write_json([GOOD]), persons).detected
+    assert not read_boxes(write_json(coco_document([person_record(1)])), persons).detected

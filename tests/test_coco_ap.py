@@ -46,14 +46,14 @@ def metrics(persons: Persons, rows: list[dict[str, Any]]) -> CocoMetrics:
 
 
 def by_hand(file: Path, rows: list[dict[str, Any]], images: list[int]) -> Array:
-    """AP, AP50, AP75, AP medium, AP large, AR as pycocotools gives them for a file and some of its images."""
+    """COCO's ten metrics as pycocotools gives them for a file and some of its images."""
     truth = coco.COCO(str(file))
     evaluation = COCOeval(truth, truth.loadRes(copy.deepcopy(rows)), "keypoints")
     evaluation.params.imgIds = images
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    return np.asarray(evaluation.stats[:6])
+    return np.asarray(evaluation.stats)
 
 
 def as_numbers(found: CocoMetrics) -> list[float]:
@@ -137,7 +137,8 @@ def test_real_annotations_give_the_numbers_of_the_file(shared_data: Path) -> Non
 
 def test_nothing_found_and_nothing_to_find(tmp_path: Path) -> None:
     persons = table(tmp_path, 2)
-    assert metrics(persons, []).AP == 0.0
+    nothing = metrics(persons, [])
+    assert (nothing.AP, nothing.AR75, nothing.AP_large) == (0.0, 0.0, None)
     assert coco_metrics({"images": [], "annotations": []}, [], COCO).AP is None
     persons.area[:] = 10.0
     assert metrics(persons, results_at(persons, persons.keypoints)).AP_large is None

@@ -7,6 +7,7 @@ __all__ = ["evaluate"]
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from probpose.analysis.evaluation import Evaluation, JointRow
 from probpose.analysis.forward import freeze, predict_persons
 from probpose.analysis.ground_truth import GroundTruth
 from probpose.analysis.oks import CocoMetrics, coco_metrics
+from probpose.analysis.oks_nms import OKS_NMS, Mask, distinct_poses
 from probpose.analysis.pck import FRACTION, pck_reference
 from probpose.analysis.records import Records
 from probpose.analysis.results import ResultRow, result_rows
@@ -37,6 +39,7 @@ def evaluate(
     flip_test: bool = False,
     estimator: Estimator = "mean",
     boxes: Boxes | None = None,
+    nms: float = OKS_NMS,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     workers: int = 0,
@@ -54,6 +57,7 @@ def evaluate(
         flip_test: predict with the equal mixture of the crop's and the mirrored crop's densities.
         estimator: the point estimate of the point metrics.
         boxes: detected boxes to predict for, in place of the annotated ones; only COCO's metrics are then defined.
+        nms: OKS above which one of two poses in detected boxes goes (`probpose.analysis.oks_nms`); 1 keeps all.
         batch_size: persons at a time.
         device: of the network.
         workers: processes that read images.
@@ -77,7 +81,8 @@ def evaluate(
     joined = Estimates.join(estimates)
     if not len(joined):
         raise DataError(f"None of the {len(targets)} persons' images could be read, such as {unreadable[0]}.")
-    images, results, coco = _coco(joined, targets, persons, boxes)
+    keep = None if boxes is None else distinct_poses(joined, boxes, persons.skeleton, input_size, nms)
+    images, results, coco = _coco(joined, targets, persons, boxes, keep)
     known: dict[str, Any] = {"keypoints": int(persons.labelled[images].sum()), "joints": [], "records": None}
     if boxes is None:
         known |= _densities(Records.join(records), joined, persons, residual)
@@ -90,6 +95,8 @@ def evaluate(
         estimator=estimator,
         gauge=model.residual.gauge,
         flip_test=flip_test,
+        nms=nms if boxes is not None and boxes.detected else None,
+        suppressed=None if keep is None else int((~keep).sum()),
         ess=float(residual.native.ess.min()),
         unreadable=list(dict.fromkeys(unreadable)),
         skipped=targets.skipped,
@@ -98,13 +105,14 @@ def evaluate(
 
 
 def _coco(
-    estimates: Estimates, targets: Persons, persons: Persons, boxes: Boxes | None
-) -> tuple[npt.NDArray[np.bool_], list[ResultRow], CocoMetrics]:
-    """Which annotated persons count (P,), the results, and COCO's metrics of the results."""
+    estimates: Estimates, targets: Persons, persons: Persons, boxes: Boxes | None, keep: Mask | None
+) -> tuple[Mask, list[ResultRow], CocoMetrics]:
+    """Which annotated persons count (P,), the results, and COCO's metrics of the results, rounded as they are."""
     truth = GroundTruth.of(persons)
     score = None if boxes is None else boxes.score
     categories = [truth.category] * len(estimates) if boxes is not None else truth.category_of(estimates.rows)
     results = result_rows(estimates, targets, categories, box_score=score)
+    results = results if keep is None else list(compress(results, keep))
     lost = set(np.delete(targets.image_id, estimates.rows).tolist()) | truth.elsewhere
     images = {*persons.image_id.tolist(), *targets.image_id.tolist()} - lost
     kept = [row for row in results if row["image_id"] in images]

@@ -38,7 +38,9 @@ class Evaluation(Statistics):
         estimator: the point estimate that COCO's metrics, PCK and EPE use.
         gauge: what sigma means (`probpose.models.gauge`).
         flip_test: the prediction is the mixture with the mirrored crop's.
-        AP: COCO average precision by OKS; AP50, AP75, AP_medium, AP_large and AR likewise.
+        nms: OKS above which one of two poses in detected boxes was removed, or None with annotated boxes.
+        suppressed: number of poses that this removed, or None without `boxes`.
+        AP: COCO average precision by OKS; the other nine likewise, see `CocoMetrics`.
         nll_error_nats: standard error of the numerical log Z, as it enters `nll_nats`; 0 for closed forms.
         nll_sampling_error_nats: standard error of `nll_nats` over images.
         ess: effective share of the nodes behind log Z, the least of all residual densities.
@@ -57,12 +59,18 @@ class Evaluation(Statistics):
     estimator: Estimator
     gauge: Gauge
     flip_test: bool
+    nms: float | None = None
+    suppressed: int | None = None
     AP: float | None
     AP50: float | None
     AP75: float | None
     AP_medium: float | None
     AP_large: float | None
     AR: float | None
+    AR50: float | None
+    AR75: float | None
+    AR_medium: float | None
+    AR_large: float | None
     nll_error_nats: float | None = None
     nll_sampling_error_nats: float | None = None
     ess: float

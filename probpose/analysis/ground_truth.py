@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["GroundTruth"]
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,18 +22,27 @@ Record = dict[str, Any]
 class GroundTruth:
     """What the annotation file of `persons` says beyond the table: categories, and records that only excuse detections.
 
+    On a file whose records are sound, COCO's metrics of `document` are to the bit those that pycocotools gives for the
+    file itself. They may differ where pycocotools is misled: records that the reader leaves out as faulty are not in
+    the document (nor are images with no other labelled person), an area that is not positive is replaced, and ids are
+    counted from 1, for pycocotools takes a match with annotation 0 for none. Several keypoint categories count as one.
+
     Attributes:
         persons: the table.
         categories: category by annotation id; empty without a file.
         category: the one that detections get.
-        ignored: crowds and persons without a labelled joint; a detection on one is neither right nor wrong.
+        stated: number of labelled joints as the file states it, by annotation id; with 0 a person is ignored.
+        places: place in the file by annotation id.
+        ignored: by place, crowds and persons without a labelled joint; a detection on one is neither right nor wrong.
         elsewhere: images with labelled persons of the file that are not in the table.
     """
 
     persons: Persons
     categories: dict[int, int] = field(default_factory=dict)
     category: int = 1
-    ignored: tuple[Record, ...] = ()
+    stated: dict[int, int] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)
+    ignored: dict[int, Record] = field(default_factory=dict)
     elsewhere: frozenset[int] = frozenset()
 
     @classmethod
@@ -42,13 +52,16 @@ class GroundTruth:
             return cls(persons)
         document = load_document(persons.annotations)
         ids = keypoint_categories(document)
-        records = [r for r in document["annotations"] if isinstance(r, dict) and r.get("category_id") in ids]
+        records = [r for r in document["annotations"] if isinstance(r, dict) and r.get("category_id") in list(ids)]
+        known = [(place, r) for place, r in enumerate(records) if isinstance(r.get("id"), int)]
         here = set(persons.image_id.tolist())
         return cls(
             persons,
-            categories={r["id"]: r["category_id"] for r in records if isinstance(r.get("id"), int)},
+            categories={r["id"]: r["category_id"] for _, r in known},
             category=min(ids),
-            ignored=tuple(r for r in records if _is_ignored(r, len(persons.skeleton))),
+            stated={r["id"]: r["num_keypoints"] for _, r in known if isinstance(r.get("num_keypoints"), int)},
+            places={r["id"]: place for place, r in known},
+            ignored={place: r for place, r in enumerate(records) if _is_ignored(r, len(persons.skeleton))},
             elsewhere=frozenset(r["image_id"] for r in records if _counts(r)) - here,
         )
 
@@ -57,25 +70,25 @@ class GroundTruth:
         return [self.categories.get(int(i), self.category) for i in self.persons.annotation_id[rows]]
 
     def document(self, images: Iterable[int]) -> Record:
-        """A COCO document of some images: the persons of the table, and the records that are ignored."""
+        """A COCO document of some images: the persons of the table and the records that are ignored, as in the file."""
         chosen = set(images)
-        table = [self._record(i) for i, image in enumerate(self.persons.image_id.tolist()) if image in chosen]
-        first = 1 + max((record["id"] for record in table), default=0)
-        ignored = [r for r in self.ignored if r["image_id"] in chosen]
-        extra = [_excuse(r, first + i) for i, r in enumerate(ignored)]
-        return {"images": [{"id": i} for i in sorted(chosen)], "annotations": table + extra}
+        ids, images_of = self.persons.annotation_id.tolist(), self.persons.image_id.tolist()
+        placed = [(self.places.get(ids[i], i), self._record(i)) for i, image in enumerate(images_of) if image in chosen]
+        placed += [(place, _excuse(r)) for place, r in self.ignored.items() if r["image_id"] in chosen]
+        placed.sort(key=lambda pair: pair[0])
+        annotations = [record | {"id": number} for number, (_, record) in enumerate(placed, 1)]
+        return {"images": [{"id": i} for i in sorted(chosen)], "annotations": annotations}
 
     def _record(self, row: int) -> Record:
         persons = self.persons
         flags = persons.visibility[row]
         return {
-            "id": row + 1,
             "image_id": int(persons.image_id[row]),
             "category_id": self.category,
             "bbox": persons.box[row].tolist(),
             "area": float(persons.area[row]),
             "iscrowd": 0,
-            "num_keypoints": int((flags > 0).sum()),
+            "num_keypoints": self.stated.get(int(persons.annotation_id[row]), int((flags > 0).sum())),
             "keypoints": np.column_stack([persons.keypoints[row], flags]).ravel().tolist(),
         }
 
@@ -98,11 +111,13 @@ def _is_ignored(record: Record, joints: int) -> bool:
     return sound and isinstance(record.get("image_id"), int) and not _counts(record)
 
 
-def _excuse(record: Record, number: int) -> Record:
+def _excuse(record: Record) -> Record:
     """An ignored record as pycocotools needs it."""
     width, height = record["bbox"][2:]
-    kept = {key: record[key] for key in ("image_id", "bbox", "keypoints")}
-    area = record.get("area") or width * height
-    crowd = int(bool(record.get("iscrowd")))
-    labelled = sum(flag > 0 for flag in _flags(record))
-    return kept | {"id": number, "category_id": 1, "area": area, "iscrowd": crowd, "num_keypoints": labelled}
+    area, labelled = record.get("area"), sum(flag > 0 for flag in _flags(record))
+    return {key: record[key] for key in ("image_id", "bbox", "keypoints")} | {
+        "category_id": 1,
+        "area": area if isinstance(area, int | float) and math.isfinite(area) else width * height,
+        "iscrowd": int(bool(record.get("iscrowd"))),
+        "num_keypoints": record["num_keypoints"] if isinstance(record.get("num_keypoints"), int) else labelled,
+    }

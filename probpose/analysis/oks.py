@@ -21,7 +21,11 @@ from probpose.skeleton import Skeleton
 
 @dataclass(frozen=True)
 class CocoMetrics:
-    """COCO's keypoint metrics (https://cocodataset.org/#keypoints-eval); None where no person counts."""
+    """COCO's ten keypoint metrics (https://cocodataset.org/#keypoints-eval); None where no person counts.
+
+    Average precision and recall over OKS 0.50, 0.55, ... 0.95, at 0.50 and at 0.75, and of persons with an area from
+    32^2 to 96^2 and above 96^2 square pixels. The order is that of `COCOeval.stats`.
+    """
 
     AP: float | None
     AP50: float | None
@@ -29,6 +33,10 @@ class CocoMetrics:
     AP_medium: float | None
     AP_large: float | None
     AR: float | None
+    AR50: float | None
+    AR75: float | None
+    AR_medium: float | None
+    AR_large: float | None
 
 
 def oks(estimate: Array, label: Array, labelled: npt.NDArray[np.bool_], area: Array, sigmas: Sequence[float]) -> Array:
@@ -49,7 +57,7 @@ def oks(estimate: Array, label: Array, labelled: npt.NDArray[np.bool_], area: Ar
 
 
 def coco_metrics(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], skeleton: Skeleton) -> CocoMetrics:
-    """Average precision and recall over OKS 0.50, 0.55, ... 0.95, by pycocotools.
+    """COCO's metrics by pycocotools: at most 20 detections an image, the ones with the highest scores.
 
     The OKS sigmas are the skeleton's. All categories count as one: a keypoint regressor is not asked for the category.
 
@@ -58,20 +66,33 @@ def coco_metrics(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]],
         results: rows of a COCO results file, on images of `truth`.
         skeleton: of both.
     """
-    if not results:
-        return CocoMetrics(*((0.0,) * 6 if truth["annotations"] else (None,) * 6))
     with contextlib.redirect_stdout(io.StringIO()):
-        ground = COCO()
-        ground.dataset = {**truth, "annotations": _pooled(truth["annotations"])}
-        ground.dataset["categories"] = [{"id": 1, "name": "all"}]
-        ground.createIndex()
-        evaluation = COCOeval(ground, ground.loadRes(_pooled(results)), "keypoints")
-        evaluation.params.kpt_oks_sigmas = np.array(skeleton.oks_sigmas)
+        ground = _indexed(truth["images"], truth["annotations"])
+        found = ground.loadRes(_pooled(results)) if results else _indexed(truth["images"], [])
+        evaluation = COCOeval(ground, found, "keypoints")
+        evaluation.params.kpt_oks_sigmas = _sigmas(skeleton, evaluation.params.kpt_oks_sigmas)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    defined = [None if value < 0 else float(value) for value in evaluation.stats[:6]]
-    return CocoMetrics(*defined)
+    return CocoMetrics(*(None if value < 0 else float(value) for value in evaluation.stats))
+
+
+def _indexed(images: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]]) -> COCO:
+    """A document of one category as pycocotools keeps it."""
+    coco = COCO()
+    coco.dataset = {
+        "images": list(images),
+        "annotations": _pooled(annotations),
+        "categories": [{"id": 1, "name": "all"}],
+    }
+    coco.createIndex()
+    return coco
+
+
+def _sigmas(skeleton: Skeleton, default: Array) -> Array:
+    """The skeleton's OKS sigmas; pycocotools' own, to the last bit, where they are the same."""
+    sigmas = np.array(skeleton.oks_sigmas)
+    return default if sigmas.shape == default.shape and np.allclose(sigmas, default) else sigmas
 
 
 def _pooled(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

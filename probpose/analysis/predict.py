@@ -4,17 +4,20 @@ from __future__ import annotations
 
 __all__ = ["Predictions", "predict_images", "predict_table", "readable_images"]
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import torch
 
-from probpose.analysis.estimates import Array, Estimates, Estimator
+from probpose.analysis.estimates import Estimates, Estimator
 from probpose.analysis.forward import Forward, predict_persons
 from probpose.analysis.ground_truth import GroundTruth
+from probpose.analysis.oks_nms import OKS_NMS, distinct_poses
 from probpose.analysis.results import ResultRow, result_rows
 from probpose.data.boxes import Boxes, unlabelled_persons, whole_images
+from probpose.data.image_info import listed_images
 from probpose.data.images import read_image
 from probpose.data.persons import Persons
 from probpose.errors import DataError
@@ -28,15 +31,17 @@ class Predictions:
 
     Attributes:
         persons: the table.
-        forwards: the predictive distributions, batch by batch.
-        rows: rows of a COCO results file, each with the image's `file_name`, in the order of the forwards.
+        forwards: the predictive distributions, in the order of the rows; empty where they were not to be kept.
+        rows: rows of a COCO results file, each with the image's `file_name`.
         unreadable: images left out, one "file: reason" each.
+        suppressed: number of poses that NMS removed.
     """
 
     persons: Persons
     forwards: list[Forward]
     rows: list[ResultRow]
     unreadable: list[str]
+    suppressed: int = 0
 
 
 def predict_images(
@@ -45,6 +50,7 @@ def predict_images(
     paths: Sequence[Path],
     input_size: tuple[int, int],
     *,
+    keep_distributions: bool = True,
     estimator: Estimator = "mean",
     batch_size: int = 64,
     flip_test: bool = False,
@@ -61,6 +67,7 @@ def predict_images(
         skeleton: the model's.
         paths: image files.
         input_size: height and width of the network's input.
+        keep_distributions: keep `Predictions.forwards`.
         estimator: the point estimate.
         batch_size: persons at a time.
         flip_test: predict with the equal mixture of the crop's and the mirrored crop's densities.
@@ -73,10 +80,10 @@ def predict_images(
     """
     persons, unreadable = readable_images(paths, skeleton)
     predictions = predict_table(
-        model, persons, input_size, estimator=estimator, batch_size=batch_size, flip_test=flip_test, device=device,
-        workers=workers, progress=progress,
+        model, persons, input_size, keep_distributions=keep_distributions, estimator=estimator, batch_size=batch_size,
+        flip_test=flip_test, device=device, workers=workers, progress=progress,
     )  # fmt: skip
-    return Predictions(persons, predictions.forwards, predictions.rows, unreadable + predictions.unreadable)
+    return replace(predictions, unreadable=unreadable + predictions.unreadable)
 
 
 def predict_table(
@@ -85,6 +92,8 @@ def predict_table(
     input_size: tuple[int, int],
     *,
     boxes: Boxes | None = None,
+    nms: float = OKS_NMS,
+    keep_distributions: bool = True,
     estimator: Estimator = "mean",
     batch_size: int = 64,
     flip_test: bool = False,
@@ -99,6 +108,8 @@ def predict_table(
         persons: the table.
         input_size: height and width of the network's input.
         boxes: detected boxes, from `read_boxes(file, persons)`.
+        nms: OKS above which one of two poses in detected boxes goes (`probpose.analysis.oks_nms`); 1 keeps all.
+        keep_distributions: keep `Predictions.forwards`; of a large data set they do not fit into memory.
         estimator: the point estimate.
         batch_size: persons at a time.
         flip_test: predict with the mirrored crops too.
@@ -110,25 +121,54 @@ def predict_table(
         DataError: no image can be read.
     """
     targets = persons if boxes is None else unlabelled_persons(boxes, persons)
-    forwards = list(
-        predict_persons(
-            model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
-            progress=progress,
-        )
-    )  # fmt: skip
-    unreadable = list(dict.fromkeys(fault for forward in forwards for fault in forward.unreadable))
-    estimates = Estimates.join([Estimates.of(forward, estimator) for forward in forwards])
+    forwards, parts, faults = [], [], []
+    for forward in predict_persons(
+        model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
+        progress=progress,
+    ):  # fmt: skip
+        parts.append(Estimates.of(forward, estimator))
+        faults += forward.unreadable
+        if keep_distributions:
+            forwards.append(forward)
+    estimates, unreadable = Estimates.join(parts), list(dict.fromkeys(faults))
     if not len(estimates):
         raise DataError(f"No image can be read: {unreadable[0]}. Give readable JPEG or PNG files.")
-    return Predictions(targets, forwards, _rows(estimates, targets, persons, boxes), unreadable)
+    rows = _rows(estimates, targets, persons, boxes)
+    if boxes is None:
+        return Predictions(targets, forwards, rows, unreadable)
+    stays = distinct_poses(estimates, boxes, persons.skeleton, input_size, nms)
+    suppressed = int((~stays).sum())
+    if suppressed:
+        rows = list(compress(rows, stays))
+        forwards = list(compress(_one_by_one(forwards), stays))
+    return Predictions(targets, forwards, rows, unreadable, suppressed)
 
 
 def _rows(estimates: Estimates, targets: Persons, persons: Persons, boxes: Boxes | None) -> list[ResultRow]:
-    truth = GroundTruth.of(persons)
-    categories = truth.category_of(estimates.rows) if boxes is None else [truth.category] * len(estimates)
-    score: Array | None = None if boxes is None else boxes.score
-    rows = result_rows(estimates, targets, categories, box_score=score)
+    rows = result_rows(
+        estimates,
+        targets,
+        _categories(estimates, persons, boxes),
+        box_score=None if boxes is None else boxes.score,
+    )
     return [row | {"file_name": targets.file_name[i]} for row, i in zip(rows, estimates.rows, strict=True)]
+
+
+def _categories(estimates: Estimates, persons: Persons, boxes: Boxes | None) -> list[int]:
+    """Of annotated persons their own; of boxes the first category of the file that lists the images, 1 without one."""
+    if boxes is None:
+        return GroundTruth.of(persons).category_of(estimates.rows)
+    listing = persons.annotations
+    return [1 if listing is None else min(listed_images(listing, len(persons.skeleton))[1])] * len(estimates)
+
+
+def _one_by_one(forwards: Iterable[Forward]) -> Iterator[Forward]:
+    """The predictive distributions person by person."""
+    for forward in forwards:
+        for i in range(len(forward.rows)):
+            one = slice(i, i + 1)
+            keypoints = forward.keypoints.rows(one)
+            yield Forward(forward.rows[one], keypoints, forward.presence[one], forward.unit_sigma[one], [])
 
 
 def readable_images(paths: Sequence[Path], skeleton: Skeleton) -> tuple[Persons, list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ResultRow", "result_rows", "write_results"]
+__all__ = ["ResultRow", "pose_score", "result_rows", "server_file_name", "server_rows", "write_results"]
 
 import json
 import tempfile
@@ -18,6 +18,21 @@ from probpose.errors import DataError
 
 ResultRow = dict[str, Any]
 
+_SERVER = ("image_id", "category_id", "keypoints", "score")
+
+
+def pose_score(estimates: Estimates, box_score: Array | None = None) -> Array:
+    """Score of N poses, (N,): the mean of `Estimates.confidence` over all joints times the score of the box.
+
+    The literature averages a heatmap's peaks, only those above 0.2; the confidence of a regressor has no such floor.
+
+    Args:
+        estimates: of N persons.
+        box_score: (P,) the detector's confidence, one a row of the table; 1 by default.
+    """
+    score: Array = estimates.confidence.mean(-1)
+    return score if box_score is None else score * box_score[estimates.rows]
+
 
 def result_rows(
     estimates: Estimates, persons: Persons, categories: Sequence[int], *, box_score: Array | None = None
@@ -26,7 +41,7 @@ def result_rows(
 
     `image_id`, `category_id`, `keypoints` [x, y, s, ...] (pixels; s is `Estimates.confidence`), `score`, and beyond
     COCO's format `sigma_px` [sx, sy, ...] (scale per axis in pixels), `labelled` [p, ...] (probability that an
-    annotator labels the joint). The score is the box's score times the mean of s over the joints.
+    annotator labels the joint). The score is `pose_score`.
 
     Args:
         estimates: of N persons.
@@ -34,21 +49,34 @@ def result_rows(
         categories: N category ids.
         box_score: (P,) the detector's confidence, one a row of the table; 1 by default.
     """
-    score = estimates.confidence.mean(-1)
-    if box_score is not None:
-        score = score * box_score[estimates.rows]
     keypoints = np.concatenate([estimates.point.round(3), estimates.confidence.round(6)[..., None]], axis=-1)
     columns = zip(
         persons.image_id[estimates.rows].tolist(),
         categories,
         keypoints.reshape(len(estimates), -1).tolist(),
-        score.round(6).tolist(),
+        pose_score(estimates, box_score).round(6).tolist(),
         estimates.sigma_px.round(3).reshape(len(estimates), -1).tolist(),
         estimates.presence.round(6).tolist(),
         strict=True,
     )
     names = ("image_id", "category_id", "keypoints", "score", "sigma_px", "labelled")
     return [dict(zip(names, row, strict=True)) for row in columns]
+
+
+def server_rows(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """The rows with the four keys that COCO's evaluation server takes (https://cocodataset.org/#format-results)."""
+    return [{key: row[key] for key in _SERVER} for row in rows]
+
+
+def server_file_name(listing: Path, name: str) -> str:
+    """What COCO's upload instructions call a results file: person_keypoints_SET_NAME_results.json.
+
+    Args:
+        listing: the file that lists the images, such as image_info_test-dev2017.json.
+        name: of the method.
+    """
+    images = listing.stem.removeprefix("image_info_").removeprefix("person_keypoints_")
+    return f"person_keypoints_{images}_{name}_results.json"
 
 
 def write_results(file: Path, rows: Sequence[ResultRow]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 __all__ = ["evaluation_tables"]
 
+from dataclasses import fields
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from probpose.analysis.evaluation import Evaluation
+from probpose.analysis.oks import CocoMetrics
 from probpose.analysis.statistics import Statistics
 
 _COLUMNS = (
@@ -44,12 +47,23 @@ def _summary(e: Evaluation) -> Table:
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column(style="dim")
-    for name in ("AP", "AP50", "AP75", "AR"):
-        table.add_row(name, number(getattr(e, name), 3), f"OKS, of the {e.estimator}" if name == "AP" else "")
+    for name in (field.name for field in fields(CocoMetrics)):
+        table.add_row(name.replace("_", " "), number(getattr(e, name), 3), _explained(name, e))
     if e.records is not None:
         for row in _density_lines(e):
             table.add_row(*row)
     return table
+
+
+def _explained(metric: str, e: Evaluation) -> str:
+    """What a metric of COCO is over, in a few words."""
+    notes = {
+        "AP": f"OKS, of the {e.estimator}",
+        "AP_medium": "persons of 32² to 96² px",
+        "AP_large": "persons over 96² px",
+        "AR": "at most 20 detections an image",
+    }
+    return notes.get(metric, "")
 
 
 def _density_lines(e: Evaluation) -> list[tuple[str, str, str]]:
@@ -89,7 +103,8 @@ def _cells(row: Statistics) -> list[str]:
 
 
 def _notes(e: Evaluation) -> list[str]:
-    notes = [f"left out while reading: {count} x {reason}" for reason, count in e.skipped.items()]
+    notes = [] if e.nms is None else [f"NMS at OKS {e.nms:g} removed {e.suppressed} of {e.boxes} poses"]
+    notes += [f"left out while reading: {count} x {reason}" for reason, count in e.skipped.items()]
     if e.unreadable:
         notes.append(f"{len(e.unreadable)} images could not be read, such as {e.unreadable[0]}")
     return notes

@@ -15,6 +15,7 @@ from rich.console import Console
 from probpose.analysis.evaluate import evaluate as evaluate_model
 from probpose.analysis.results import write_results
 from probpose.analysis.tables import evaluation_tables
+from probpose.cli.detection_options import detection_options
 from probpose.cli.options import counting, estimator_option, machine_options, run_argument, run_of
 from probpose.data.boxes import read_boxes
 from probpose.data.sources import DATASETS
@@ -26,7 +27,7 @@ EPILOG = """\b
 Example:
   probpose evaluate
   probpose evaluate runs/my-run --flip-test --json
-  probpose evaluate runs/my-run --dataset coco --boxes detections.json
+  probpose evaluate runs/my-run --dataset coco --flip-test --boxes detections.json --results results.json
 """
 
 
@@ -40,6 +41,7 @@ Example:
 @click.option("--val-annotations", type=click.Path(), help="Any COCO-format keypoint file to judge on.")
 @click.option("--image-dir", type=click.Path(), help="Folder of its images.")
 @click.option("--boxes", default="gt", show_default=True, help="gt, or a COCO detection results file.")
+@detection_options
 @click.option(
     "--flip-test", is_flag=True, help="Predict with the mixture of the crop's and its mirror image's density."
 )
@@ -57,7 +59,7 @@ def evaluate(
     loaded = run_of(run)
     judged = _judged_on(loaded.config, options)
     persons = open_split(judged, split)
-    detected = None if boxes == "gt" else read_boxes(Path(boxes), persons)
+    detected = None if boxes == "gt" else read_boxes(Path(boxes), persons, options["least_box_score"])
     if split == "train" or judged.val_annotations == loaded.config.train_annotations is not None:
         click.echo("warning: the model was trained or chosen on these data.", err=True)
     with counting("evaluating", len(persons if detected is None else detected)) as progress:
@@ -68,6 +70,7 @@ def evaluate(
             flip_test=options["flip_test"],
             estimator=estimator,
             boxes=detected,
+            nms=options["nms"],
             batch_size=options["batch_size"],
             device=options["device"],
             workers=options["workers"],

@@ -31,6 +31,9 @@ _OPTIONS = (
     click.option(
         "--per-joint", is_flag=True, default=None, help="One residual density a joint instead of one for all."
     ),
+    click.option(
+        "--laplace-until", type=click.FloatRange(0, 1), help="Share of training with mu by Laplace. [the family's own]"
+    ),
     click.option("--input-size", type=SIZE, help="Height x width of the crops. [64x64; 256x192 on photos]"),
     click.option("--epochs", type=click.IntRange(1), help="Passes over the training images. [24; 210 on photos]"),
     click.option("--batch-size", type=click.IntRange(2), help="Persons a step. [64; 256 on photos]"),
