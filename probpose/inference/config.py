@@ -33,6 +33,8 @@ class TrainConfig:
         scale: one sigma per axis (`diag`), or a full triangle (`full`).
         gauge: what sigma means; None takes the family's own.
         per_joint: one residual density a joint instead of one for all.
+        laplace_until: share of the epochs in which mu and L learn by a Laplace likelihood and R is fitted to their
+            residuals, before the joint likelihood takes over; None takes the family's own.
         input_height: rows of the crop, pixels.
         input_width: columns of the crop, pixels.
         epochs: passes over the training images.
@@ -69,6 +71,7 @@ class TrainConfig:
     scale: Literal["diag", "full"] = "diag"
     gauge: Literal["moment", "quantile", "native"] | None = None
     per_joint: bool = False
+    laplace_until: float | None = None
     input_height: int = 64
     input_width: int = 64
     epochs: int = 24
@@ -100,6 +103,8 @@ class TrainConfig:
             raise ConfigError(f"selection is {self.selection}: it must lie between 0 and 1.")
         if not self.lr > 0:
             raise ConfigError(f"lr is {self.lr}: it must be positive.")
+        if self.laplace_until is not None and not 0 <= self.laplace_until <= 1:
+            raise ConfigError(f"laplace_until is {self.laplace_until}: it must lie between 0 and 1.")
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}: the decay must be at least 0 and less than 1, such as 0.999.")
 

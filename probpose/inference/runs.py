@@ -173,6 +173,7 @@ def untrained_model(config: TrainConfig, skeleton: Skeleton) -> KeypointModel:
         scale=config.scale,
         gauge=config.gauge,
         per_joint=config.per_joint,
+        laplace_until=config.laplace_until,
     )
     model.regressor.bf16 = config.precision == "bf16"
     return model

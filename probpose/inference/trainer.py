@@ -129,6 +129,7 @@ class Trainer:
             sums = self._train_epoch(report)
             self.epoch += 1
             score = self.judge(self._kept())
+            sums.unreadable += score.unreadable
             self.seconds += time.perf_counter() - started
             record = self._finish_epoch(sums, score)
             report.epoch(record, self.seconds / self.epoch * (self.config.epochs - self.epoch))
@@ -138,6 +139,7 @@ class Trainer:
     def _train_epoch(self, report: Report) -> _Epoch:
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.epoch, 1]).generate_state(1)[0]))
         self.model.train()
+        self.model.objective.begin_epoch(self.epoch / self.config.epochs)
         sums = _Epoch()
         batches = self._usable(sums)
         while group := list(islice(batches, self.config.accumulate)):

@@ -24,7 +24,7 @@ from probpose.models.densities import (
 from probpose.models.gauge import Gauge
 from probpose.models.heads import DiagonalScale, FullScale, JointScale, ScaleHead, SigmoidScale
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.objectives import Likelihood, Objective, PointLoss, PublishedRLE
+from probpose.models.objectives import LaplaceFirst, Likelihood, Objective, PointLoss, PublishedRLE
 from probpose.models.regressor import Regressor
 
 ScaleKind = Literal["diag", "full"]
@@ -40,12 +40,14 @@ class Family:
         residual: the density; called with `batch`, `gauge`, `full`.
         objective: what is maximised.
         scale: the scale head where the family dictates one; otherwise `--scale` chooses.
+        laplace_until: share of the training in which mu and L learn by a Laplace likelihood (see `LaplaceFirst`).
     """
 
     summary: str
     residual: Callable[..., ResidualDensity]
     objective: Callable[[], Objective] = Likelihood
     scale: ScaleBuilder | None = None
+    laplace_until: float = 0.0
 
     @property
     def gauges(self) -> tuple[Gauge, ...]:
@@ -110,6 +112,20 @@ def scale_of(name: str, scale: ScaleKind) -> ScaleBuilder:
     return fixed or SCALES[scale]
 
 
+def objective_of(name: str, laplace_until: float | None) -> Objective:
+    """The objective of family `name`; None takes the family's own share of training by Laplace.
+
+    Raises:
+        ConfigError: a first stage is asked for, and the family is not trained by likelihood.
+    """
+    family = family_of(name)
+    objective = family.objective()
+    until = family.laplace_until if laplace_until is None else laplace_until
+    if until and not isinstance(objective, Likelihood):
+        raise ConfigError(f"residual {name} is not trained by likelihood: leave out --laplace-until.")
+    return LaplaceFirst(until) if until else objective
+
+
 def build_model(
     name: str,
     backbone: Backbone,
@@ -118,6 +134,7 @@ def build_model(
     scale: ScaleKind = "diag",
     gauge: Gauge | None = None,
     per_joint: bool = False,
+    laplace_until: float | None = None,
 ) -> KeypointModel:
     """A keypoint model of residual family `name` on `backbone`, with random weights.
 
@@ -128,6 +145,7 @@ def build_model(
         scale: `diag` or `full`.
         gauge: None takes the family's default.
         per_joint: one residual density a joint instead of one for all.
+        laplace_until: share of the training in which mu and L learn by a Laplace likelihood; None: the family's own.
 
     Raises:
         ConfigError: options that do not go together.
@@ -135,7 +153,7 @@ def build_model(
     joints = len(flip_permutation)
     residual = build_residual(name, batch=joints if per_joint else 1, gauge=gauge, full=scale == "full")
     regressor = Regressor(backbone, joints, scale_of(name, scale))
-    return KeypointModel(regressor, residual, flip_permutation, family_of(name).objective())
+    return KeypointModel(regressor, residual, flip_permutation, objective_of(name, laplace_until))
 
 
 def parameter_groups(model: nn.Module) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ keypoints, so that every objective is a mean per labelled keypoint.
 
 from __future__ import annotations
 
-__all__ = ["Likelihood", "Objective", "PointLoss", "PublishedRLE", "published_rle_loss"]
+__all__ = ["LaplaceFirst", "Likelihood", "Objective", "PointLoss", "PublishedRLE", "published_rle_loss"]
 
 import math
 from abc import ABC, abstractmethod
@@ -16,6 +16,7 @@ import pyro
 import torch
 from torch import Tensor
 
+from probpose.models.densities import LaplaceResidual
 from probpose.models.located import Located
 
 EPSILON = 1e-9
@@ -23,6 +24,9 @@ EPSILON = 1e-9
 
 class Objective(ABC):
     """States, in the plates of persons and joints, what the labels contribute. To add one, implement `__call__`."""
+
+    def begin_epoch(self, share: float) -> None:  # noqa: B027  most objectives do not care
+        """Told at the start of each epoch which share of the epochs is done, in [0, 1)."""
 
     @abstractmethod
     def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
@@ -34,6 +38,35 @@ class Likelihood(Objective):
 
     def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
         pyro.sample("keypoints", predictive, obs=keypoints)
+
+
+class LaplaceFirst(Objective):
+    """Two stages: first mu and L learn by a Laplace likelihood and R is fitted to their residuals, then all jointly.
+
+    As long as the network errs by a large part of the body, its residuals are nearly Gaussian, and so is an R that is
+    learned with it. The score of such an R vanishes at small errors: keypoints that are nearly right learn nothing
+    more, which costs accuracy. The Laplace score does not vanish. In the first stage R has no say in mu and L, and they
+    do not change to suit R; the second stage starts from a fitted R (docs/results.md).
+
+    Args:
+        until: share of the epochs after which the second stage begins. Before any `begin_epoch` the second one holds.
+    """
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.joint = True
+
+    def begin_epoch(self, share: float) -> None:
+        self.joint = share >= self.until
+
+    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+        if self.joint or keypoints is None:
+            pyro.sample("keypoints", predictive, obs=keypoints)
+            return
+        laplace = LaplaceResidual(gauge=predictive.gauge).to(predictive.loc)()
+        pyro.sample("keypoints", Located(predictive.loc, predictive.scale, laplace), obs=keypoints)
+        held = Located(predictive.loc.detach(), predictive.scale.detach(), predictive.residual)
+        pyro.factor("residual", held.log_prob(keypoints))
 
 
 class PointLoss(Objective):
