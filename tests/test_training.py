@@ -95,7 +95,7 @@ def test_resume_before_the_first_checkpoint_starts_again(finished: RunFolder, fi
 
 def test_resumed_average_and_accumulation_end_bit_identical(figures: Path, tmp_path: Path) -> None:
     """Stopped after the second epoch's log line was cut in half; the third is then done, with average and log whole."""
-    config = tiny(figures, ema=0.9, accumulate=2, epochs=3)
+    config = tiny(figures, ema=0.9, accumulate=2, epochs=3, laplace_until=0.6)
     whole, stopped = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "stopped")
     start_training(config, whole)
 
