@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from probpose.cli.data_check import check
+from probpose.cli.data_stats import stats
 from probpose.data.synthetic import write_synthetic
 
 
@@ -31,3 +32,4 @@ def synth(out: Path, images: int, seed: int) -> None:
 
 
 data.add_command(check)
+data.add_command(stats)

@@ -1,0 +1,186 @@
+"""How the targets are distributed before any image is looked at: what a likelihood has to fit.
+
+A target is where a label lies in the un-augmented crop, in network units u from -0.5 to 0.5. Its distribution is that
+of poses, not of errors: what remains once an image has been looked at is another matter, and is learned in training.
+"""
+
+from __future__ import annotations
+
+__all__ = ["JointTargets", "TargetStatistics", "target_points"]
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from probpose.analysis.estimates import Array
+from probpose.analysis.multimodality import silverman_test
+from probpose.data.crop import apply_affine, crop_from_box, invert_affine
+from probpose.data.persons import Persons
+
+LEVEL = 0.05
+"""False discovery rate at which a target is called multimodal (Benjamini and Hochberg over joints and axes)."""
+
+_MOST_TESTED = 20_000
+_BOX = ("width", "height", "area", "aspect")
+
+
+@dataclass(frozen=True)
+class JointTargets:
+    """The targets of one joint on one axis; u in units of the crop's width or height. None where undefined.
+
+    Attributes:
+        joint: its name.
+        axis: `x` or `y`.
+        labels: number of labels.
+        occluded: share of the labels that are marked occluded.
+        outside: share of the labels outside the crop on this axis.
+        mean: of u.
+        std: of u.
+        q16: quantile of u; q50 and q84 likewise.
+        skewness: 0 for a symmetric distribution.
+        kurtosis: excess, 0 for a Gaussian, 3 for a Laplace.
+        gaussian_nats: mean negative log density under the Gaussian fitted by maximum likelihood.
+        laplace_nats: the same of the Laplace.
+        p_value: of Silverman's test for one mode.
+        critical_bandwidth: of that test, in standard deviations.
+        multimodal: whether the test rejects one mode, at a false discovery rate of `LEVEL` over joints and axes.
+    """
+
+    joint: str
+    axis: str
+    labels: int
+    occluded: float | None = None
+    outside: float | None = None
+    mean: float | None = None
+    std: float | None = None
+    q16: float | None = None
+    q50: float | None = None
+    q84: float | None = None
+    skewness: float | None = None
+    kurtosis: float | None = None
+    gaussian_nats: float | None = None
+    laplace_nats: float | None = None
+    p_value: float | None = None
+    critical_bandwidth: float | None = None
+    multimodal: bool = False
+
+
+@dataclass(frozen=True)
+class TargetStatistics:
+    """What is known of a data set's targets.
+
+    Attributes:
+        name: of the data set.
+        input_size: height and width of the crops; only their ratio matters.
+        persons: annotated persons.
+        images: of those.
+        joints: one row a joint and axis.
+        visibility: by joint, number of persons for whom it is unlabelled, occluded, visible.
+        outside_crop: by joint, share of the labels outside the crop on either axis; None without labels.
+        boxes: 5, 50 and 95% quantiles of the boxes' width, height (pixels), area and aspect (width over height).
+        labelled_joints: number of persons by number of labelled joints, 0 to K.
+    """
+
+    name: str
+    input_size: tuple[int, int]
+    persons: int
+    images: int
+    joints: list[JointTargets]
+    visibility: dict[str, tuple[int, int, int]]
+    outside_crop: dict[str, float | None]
+    boxes: dict[str, tuple[float, float, float]]
+    labelled_joints: list[int]
+
+    @classmethod
+    def of(cls, persons: Persons, input_size: tuple[int, int], *, seed: int = 0) -> TargetStatistics:
+        """Describe the targets of a table of persons; images are not opened.
+
+        Labels of one joint mostly come from different persons and are taken as independent. The test for modes looks at
+        20,000 labels of a joint at most, drawn with `seed`.
+        """
+        points = target_points(persons, input_size)
+        names = persons.skeleton.joints
+        rows = [
+            _joint(name, axis, points[:, joint, i], persons.visibility[:, joint], seed)
+            for joint, name in enumerate(names)
+            for i, axis in enumerate("xy")
+        ]
+        outside = (np.abs(points) > 0.5).any(axis=-1) & persons.labelled
+        labels = persons.labelled.sum(axis=0)
+        return cls(
+            name=persons.name,
+            input_size=input_size,
+            persons=len(persons),
+            images=len(np.unique(persons.image_id)),
+            joints=_judged(rows),
+            visibility={
+                name: tuple(int((persons.visibility[:, k] == flag).sum()) for flag in range(3))  # type: ignore[misc]
+                for k, name in enumerate(names)
+            },
+            outside_crop={name: _share(outside[:, k].sum(), labels[k]) for k, name in enumerate(names)},
+            boxes=_boxes(persons),
+            labelled_joints=np.bincount(persons.labelled.sum(axis=1), minlength=len(names) + 1).tolist(),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as one JSON object."""
+        return asdict(self)
+
+
+def target_points(persons: Persons, input_size: tuple[int, int]) -> Array:
+    """(P, K, 2) labels in network units of the un-augmented crops; NaN where unlabelled."""
+    to_u = invert_affine(crop_from_box(persons.box, input_size).to_image)
+    points = apply_affine(to_u, persons.keypoints)
+    return np.asarray(np.where(persons.labelled[..., None], points, np.nan))
+
+
+def _joint(name: str, axis: str, column: Array, visibility: Any, seed: int) -> JointTargets:
+    """One row, not yet judged for modes."""
+    u = column[np.isfinite(column)]
+    if len(u) < 2 or np.ptp(u) == 0:
+        return JointTargets(name, axis, len(u))
+    deviation = float(np.abs(u - np.median(u)).mean())
+    tested = u if len(u) <= _MOST_TESTED else np.random.default_rng(seed).choice(u, _MOST_TESTED, replace=False)
+    modes = silverman_test(tested, seed=seed)
+    q16, q50, q84 = (float(q) for q in np.quantile(u, [0.16, 0.5, 0.84]))
+    return JointTargets(
+        joint=name,
+        axis=axis,
+        labels=len(u),
+        occluded=float((visibility[visibility > 0] == 1).mean()),
+        outside=float((np.abs(u) > 0.5).mean()),
+        mean=float(u.mean()),
+        std=float(u.std()),
+        q16=q16,
+        q50=q50,
+        q84=q84,
+        skewness=float(stats.skew(u)),
+        kurtosis=float(stats.kurtosis(u)),
+        gaussian_nats=0.5 * math.log(2 * math.pi * math.e * float(u.var())),
+        laplace_nats=math.log(2 * math.e * deviation),
+        p_value=modes.p_value if modes else None,
+        critical_bandwidth=modes.critical_bandwidth if modes else None,
+    )
+
+
+def _judged(rows: list[JointTargets]) -> list[JointTargets]:
+    """The rows with `multimodal` set."""
+    tested = [i for i, row in enumerate(rows) if row.p_value is not None]
+    if not tested:
+        return rows
+    adjusted = stats.false_discovery_control([rows[i].p_value for i in tested])
+    found = {i for i, p in zip(tested, adjusted, strict=True) if p <= LEVEL}
+    return [JointTargets(**{**asdict(row), "multimodal": i in found}) for i, row in enumerate(rows)]
+
+
+def _boxes(persons: Persons) -> dict[str, tuple[float, float, float]]:
+    width, height = persons.box[:, 2], persons.box[:, 3]
+    columns = dict(zip(_BOX, (width, height, width * height, width / height), strict=True))
+    return {name: tuple(float(q) for q in np.quantile(c, [0.05, 0.5, 0.95])) for name, c in columns.items()}  # type: ignore[misc]
+
+
+def _share(part: Any, whole: Any) -> float | None:
+    return float(part / whole) if whole else None

@@ -1,0 +1,92 @@
+"""`probpose data stats`: numbers counted by hand, fits that prefer what the sample is, files that are whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from probpose.analysis.targets import TargetStatistics, target_points
+from probpose.cli import main
+from probpose.data.persons import Persons
+from tests.conftest import coco_document, make_persons, person_record
+
+
+def persons_at(u: np.ndarray) -> Persons:
+    """Persons whose joint k lies at u (P, K, 2): boxes of 80 pixels, square crops of 100 about (49.5, 49.5)."""
+    table = make_persons(Path(), [f"{i}.jpg" for i in range(len(u))], [10, 10, 80, 80], [[0, 0]] * 17)
+    points = np.zeros((len(u), 17, 2))
+    points[:, : u.shape[1]] = 49.5 + 100 * u
+    visibility = np.zeros((len(u), 17), dtype=np.int64)
+    visibility[:, : u.shape[1]] = 2
+    return replace(table, keypoints=points, visibility=visibility)
+
+
+def test_targets_are_network_units() -> None:
+    u = np.array([[[0.0, 0.0], [0.25, -0.5]]])
+    points = target_points(persons_at(u), (64, 64))
+    np.testing.assert_allclose(points[:, :2], u, atol=1e-12)
+    assert np.isnan(points[:, 2:]).all()
+
+
+def test_counts() -> None:
+    u = np.zeros((5, 2, 2))
+    u[:, 0] = [[0.0, 0.0], [0.1, 0.6], [0.7, 0.6], [0.5, 0.1], [-0.3, -0.2]]
+    table = persons_at(u)
+    table.visibility[0, 0] = 0
+    table.visibility[1:3, 0] = 1
+    found = TargetStatistics.of(table, (64, 64))
+    x, y, constant = found.joints[:3]
+    assert (x.labels, x.occluded, x.outside) == (4, 0.5, 0.25)
+    assert y.outside == 0.5
+    assert x.mean == pytest.approx(0.25)
+    assert (constant.labels, constant.std, constant.p_value) == (5, None, None)
+    assert found.joints[-1].labels == 0
+    assert found.outside_crop["nose"] == 0.5
+    assert found.outside_crop["right_ankle"] is None
+    assert found.visibility["nose"] == (1, 2, 2)
+    assert found.labelled_joints[1:3] == [1, 4]
+    assert found.boxes["aspect"] == (1, 1, 1)
+
+
+def test_the_fit_prefers_what_the_sample_is_and_modes_are_found() -> None:
+    rng = np.random.default_rng(0)
+    two = rng.normal(0, 0.05, (2000, 2)) + rng.choice([-0.2, 0.2], (2000, 1))
+    u = np.stack([rng.normal(0, 0.1, (2000, 2)), rng.laplace(0, 0.1, (2000, 2)), two], axis=1)
+    gaussian, _, laplace, _, bimodal, _ = TargetStatistics.of(persons_at(u), (64, 64)).joints[:6]
+    for row, better, worse in ((gaussian, "gaussian", "laplace"), (laplace, "laplace", "gaussian")):
+        assert getattr(row, f"{better}_nats") < getattr(row, f"{worse}_nats") - 0.03
+        assert not row.multimodal
+    assert gaussian.gaussian_nats == pytest.approx(0.5 * np.log(2 * np.pi * np.e * 0.01), abs=4 / np.sqrt(2 * 2000))
+    assert laplace.kurtosis == pytest.approx(3, abs=1.5)
+    assert bimodal.multimodal
+
+
+def test_command(write_json: Callable[[object], Path], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    records = []
+    for number in range(1, 31):
+        flags = [0 if joint == 3 else 2 for joint in range(17)]
+        keypoints = [value for flag in flags for value in (*rng.uniform(5, 90, 2).tolist(), flag)]
+        records.append(person_record(number, keypoints=keypoints))
+    file = write_json(coco_document(records))
+    out = tmp_path / "stats"
+    command = ["data", "stats", "--annotations", str(file), "--out", str(out)]
+    result = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "30 persons in 1 images" in result.stdout
+    for name in ("targets", "marginals", "persons"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    with (out / "targets.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [rows[6]["joint"], rows[6]["labels"], rows[6]["std"]] == ["left_ear", "0", ""]
+    printed = CliRunner().invoke(main, [*command, "--json"], catch_exceptions=False)
+    assert json.loads(printed.stdout) == json.loads((out / "stats.json").read_text())
+    assert CliRunner().invoke(main, ["data", "stats"]).exit_code == 2
