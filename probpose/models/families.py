@@ -57,7 +57,7 @@ class Family:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "rle": Family("simple density times flow, pinned, normalised and standardised", RLEResidual),
+    "rle": Family("simple density times flow, pinned, normalised and standardised", RLEResidual, laplace_until=0.8),
     "flow": Family("RealNVP flow, standardised", FlowResidual),
     "gaussian": Family("heteroscedastic L2", GaussianResidual),
     "laplace": Family("heteroscedastic L1", LaplaceResidual),
