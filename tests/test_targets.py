@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from probpose.analysis.targets import TargetStatistics, target_points
+from probpose.analysis.targets_tables import LEAST_WIDTH, targets_tables
 from probpose.cli import main
 from probpose.data.persons import Persons
 from tests.conftest import coco_document, make_persons, person_record
@@ -68,6 +70,17 @@ def test_the_fit_prefers_what_the_sample_is_and_modes_are_found() -> None:
     assert bimodal.multimodal
 
 
+def test_table_marks_the_multimodal(capsys: pytest.CaptureFixture[str]) -> None:
+    two = np.random.default_rng(0).normal(0, 0.05, (300, 1, 2)) + np.array([0.2, 0.0])
+    two[:150, 0, 0] -= 0.4
+    Console(width=LEAST_WIDTH).print(targets_tables(TargetStatistics.of(persons_at(two), (64, 64))))
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.strip().startswith("nose x * ") for line in lines)
+    assert any(line.strip().startswith("nose y  ") for line in lines)
+    assert max(map(len, lines)) <= LEAST_WIDTH
+    assert "…" not in "".join(lines)
+
+
 def test_command(write_json: Callable[[object], Path], tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     records = []
@@ -77,16 +90,14 @@ def test_command(write_json: Callable[[object], Path], tmp_path: Path) -> None:
         records.append(person_record(number, keypoints=keypoints))
     file = write_json(coco_document(records))
     out = tmp_path / "stats"
-    command = ["data", "stats", "--annotations", str(file), "--out", str(out)]
-    result = CliRunner().invoke(main, command, catch_exceptions=False)
-    assert result.exit_code == 0
-    assert "30 persons in 1 images" in result.stdout
+    command = ["data", "stats", "--annotations", str(file), "--out", str(out), "--json"]
+    printed = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert printed.exit_code == 0
+    assert json.loads(printed.stdout) == json.loads((out / "stats.json").read_text())
     for name in ("targets", "marginals", "persons"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     with (out / "targets.csv").open() as table:
         rows = list(csv.DictReader(table))
     assert [rows[6]["joint"], rows[6]["labels"], rows[6]["std"]] == ["left_ear", "0", ""]
-    printed = CliRunner().invoke(main, [*command, "--json"], catch_exceptions=False)
-    assert json.loads(printed.stdout) == json.loads((out / "stats.json").read_text())
     assert CliRunner().invoke(main, ["data", "stats"]).exit_code == 2
