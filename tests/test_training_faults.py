@@ -194,6 +194,17 @@ def test_a_missing_image_of_the_selection_split_is_counted_and_named(tmp_path: P
     assert unreadable(tmp_path) > 0
 
 
+def test_of_many_missing_images_the_first_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    file = write_data(tmp_path)
+    images = sorted(set((tmp_path / "images").iterdir()) - {held_out(file)})
+    for image in images[:6]:
+        image.unlink()
+    result = train_on(file)
+    assert result.stderr.count("No such file or directory\n") == 5
+    assert "warning: skipped images, 1 more; `probpose data check`" in result.stderr
+    assert unreadable(tmp_path) == 6
+
+
 def test_a_selection_split_without_images_is_refused(tmp_path: Path) -> None:
     file = write_data(tmp_path)
     image = held_out(file)

@@ -44,6 +44,9 @@ from probpose.models.keypoint_model import KeypointModel
 MEASURE_EVERY = 10
 """Steps between two measurements of the training batch."""
 
+NAMED = 5
+"""Images that cannot be read and are named, an epoch; the others are counted."""
+
 
 @dataclass
 class _Epoch:
@@ -257,13 +260,19 @@ class Trainer:
         save_checkpoint(self.folder.last, parts, facts)
 
     def _warn(self, report: Report, sums: _Epoch, score: SelectionScore) -> None:
-        """Say once what is wrong with the normaliser, and once for each image that cannot be read."""
-        complaints = [score.check.complaint] if score.check.complaint else []
-        complaints += [f"skipped {fault}" for fault in sums.unreadable]
-        for text in complaints:
-            if text not in self.warned:
-                report.say(f"warning: {text}")
-                self.warned.add(text)
+        """Say once what is wrong with the normaliser, and which images cannot be read: the first, and how many more."""
+        complaint = score.check.complaint
+        if complaint is not None and complaint not in self.warned:
+            report.say(f"warning: {complaint}")
+            self.warned.add(complaint)
+        faults = [fault for fault in dict.fromkeys(sums.unreadable) if fault not in self.warned]
+        for fault in faults[:NAMED]:
+            report.say(f"warning: skipped {fault}")
+        if len(faults) > NAMED:
+            report.say(
+                f"warning: skipped images, {len(faults) - NAMED} more; `probpose data check` names what is faulty"
+            )
+        self.warned.update(faults)
 
     def _batches(self, epoch: int) -> torch.utils.data.DataLoader[Batch]:
         return loader(
