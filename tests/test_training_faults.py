@@ -195,14 +195,16 @@ def test_a_missing_image_of_the_selection_split_is_counted_and_named(tmp_path: P
 
 
 def test_of_many_missing_images_the_first_are_named_and_the_others_counted(tmp_path: Path) -> None:
-    file = write_data(tmp_path)
-    images = sorted(set((tmp_path / "images").iterdir()) - {held_out(file)})
-    for image in images[:6]:
-        image.unlink()
-    result = train_on(file)
+    def eight_more(document: Document, _: Path) -> None:
+        for i in range(13, 21):
+            document["images"].append({"id": i, "file_name": f"none{i}.jpg"})
+            document["annotations"].append(person_record(100 + i, image=i))
+
+    result = train_on(write_data(tmp_path, eight_more))
+    assert result.exit_code == 0, result.stderr
     assert result.stderr.count("No such file or directory\n") == 5
-    assert "warning: skipped images, 1 more; `probpose data check`" in result.stderr
-    assert unreadable(tmp_path) == 6
+    assert (count := unreadable(tmp_path)) > 5
+    assert f"warning: skipped images, {count - 5} more; `probpose data check`" in result.stderr
 
 
 def test_a_selection_split_without_images_is_refused(tmp_path: Path) -> None:
