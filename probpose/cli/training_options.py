@@ -38,6 +38,7 @@ _OPTIONS = (
     click.option("--epochs", type=click.IntRange(1), help="Passes over the training images. [24; 210 on photos]"),
     click.option("--batch-size", type=click.IntRange(2), help="Persons a step. [64; 256 on photos]"),
     click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate of Adam. [1e-3]"),
+    click.option("--residual-lr", type=click.FloatRange(0, min_open=True), help="Rate of R over the network's. [1]"),
     click.option(
         "--schedule", type=click.Choice(["step", "cosine"]), help="Fall of the rate. [cosine; step on photos]"
     ),

@@ -40,6 +40,7 @@ class TrainConfig:
         epochs: passes over the training images.
         batch_size: persons a step.
         lr: Adam's learning rate after the warm-up.
+        residual_lr: learning rate of the residual density, relative to the network's.
         schedule: `step` divides the rate by 10 at `lr_steps`; `cosine` lets it fall to zero.
         lr_steps: epochs at which `step` divides.
         warmup: iterations over which the rate rises linearly from 0.
@@ -77,6 +78,7 @@ class TrainConfig:
     epochs: int = 24
     batch_size: int = 64
     lr: float = 1e-3
+    residual_lr: float = 1.0
     schedule: Literal["step", "cosine"] = "cosine"
     lr_steps: tuple[int, ...] = ()
     warmup: int = 50
@@ -101,8 +103,9 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1.")
         if not 0 < self.selection < 1:
             raise ConfigError(f"selection is {self.selection}: it must lie between 0 and 1.")
-        if not self.lr > 0:
-            raise ConfigError(f"lr is {self.lr}: it must be positive.")
+        for name in ("lr", "residual_lr"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it must be positive.")
         if self.laplace_until is not None and not 0 <= self.laplace_until <= 1:
             raise ConfigError(f"laplace_until is {self.laplace_until}: it must lie between 0 and 1.")
         if not 0 <= self.ema < 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["open_split", "resume_training", "start_training"]
+__all__ = ["initial_model", "open_split", "resume_training", "start_training"]
 
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +63,7 @@ def start_training(
     """
     open_device(config.device)
     train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
-    model, notes = _initial_model(config, train)
+    model, notes = initial_model(config, train)
     with folder.locked():
         folder.create(config, train.skeleton)
         _fit(Trainer(config, folder, model, train, selection), _describe(train, selection) + notes, on_epoch)
@@ -84,11 +84,11 @@ def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] 
             trainer = Trainer(config, folder, untrained_model(config, train.skeleton), train, selection)
             trainer.resume()
         else:
-            trainer = Trainer(config, folder, _initial_model(config, train)[0], train, selection)
+            trainer = Trainer(config, folder, initial_model(config, train)[0], train, selection)
         _fit(trainer, [f"resuming {folder.path} after epoch {trainer.epoch} of {config.epochs}"], on_epoch)
 
 
-def _initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, list[str]]:
+def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, list[str]]:
     """The model that training starts from, and what there is to say of its weights."""
     torch.manual_seed(config.seed)
     model = untrained_model(config, train.skeleton)

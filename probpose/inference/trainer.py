@@ -36,7 +36,7 @@ from probpose.inference.guards import NonFinite, gradient_norms
 from probpose.inference.likelihood import negative_log_likelihood
 from probpose.inference.report import EpochRecord, Report, StepRecord, append_log, restore_log
 from probpose.inference.runs import RunFolder
-from probpose.inference.schedule import learning_rate
+from probpose.inference.schedule import learning_rate, relative_rates
 from probpose.inference.selection import Judge, SelectionScore, in_image
 from probpose.models.families import parameter_groups
 from probpose.models.keypoint_model import KeypointModel
@@ -86,7 +86,7 @@ class Trainer:
         self.device = open_device(config.device)
         self.model = model.to(self.device)
         self.loss = negative_log_likelihood(model)
-        self.optimizer = torch.optim.Adam(self.loss.parameters(), lr=config.lr)
+        self.optimizer = torch.optim.Adam(relative_rates(self.model, config.residual_lr))
         self.average = moving_average(self.model, config.ema) if config.ema else None
         self.stages = parameter_groups(self.model)
         self.data = CropDataset(train, config.input_size, augmentation=augmentation(config), seed=config.seed)
@@ -167,7 +167,7 @@ class Trainer:
         """One step on the mean gradient of a few batches."""
         lr = learning_rate(self.config, self.step, self.steps_per_epoch)
         for parameters in self.optimizer.param_groups:
-            parameters["lr"] = lr
+            parameters["lr"] = lr * parameters["rate"]
         self.optimizer.zero_grad(set_to_none=True)
         total = sum((self._backward(batch, len(group)) for batch in group), 0.0)
         self.step += 1

@@ -1,0 +1,179 @@
+"""What costs `rle` accuracy on real images, and what does not: variants of its training on `lspet`, one budget.
+
+    python -m benchmarks.ablate_lspet --data-root data/lspet --seeds 2 --out ablations/lspet
+
+A small network at 64x64 in place of ResNet-18 at 96x96, so that a run takes minutes. Finished runs are kept.
+"""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import pyro
+from torch import Tensor
+
+from benchmarks.tables import report
+from probpose.analysis.paired import paired_difference
+from probpose.analysis.scores import Scores, score_run
+from probpose.inference.config import TrainConfig, load_config
+from probpose.inference.report import Report, read_log
+from probpose.inference.runs import RunFolder, load_run
+from probpose.inference.train import initial_model, open_split
+from probpose.inference.trainer import Trainer
+from probpose.models.densities import RLEResidual
+from probpose.models.densities.rle import gaussian_log_q
+from probpose.models.keypoint_model import KeypointModel
+from probpose.models.located import Located
+from probpose.models.objectives import Objective
+
+BASE = Path(__file__).with_name("lspet.toml")
+JOINT = {"residual": "rle", "laplace_until": 0.0}
+COLUMNS = {
+    "variant": "variant",
+    "seeds": "seeds",
+    "nll_nats": "NLL",
+    **{f"pck0.2_{e}": f"PCK@0.2 {e}" for e in ("mean", "median", "mode")},
+    "pck0.5_median": "PCK@0.5 median",
+    "epe_px": "EPE px",
+    "d_nll": "NLL - Laplace",
+    "d_nll_se": "±",
+    "d_pck": "PCK@0.2 - Laplace",
+    "d_pck_se": "±",
+}
+
+
+class BetaLikelihood(Objective):
+    """The log density weighted by scale^beta, held constant, with mean weight 1: hard keypoints weigh more in mu.
+
+    Seitzer et al., "On the Pitfalls of Heteroscedastic Uncertainty Estimation with Probabilistic Neural Networks",
+    ICLR 2022. The scale is the geometric mean of both axes.
+    """
+
+    def __init__(self, beta: float) -> None:
+        self.beta = beta
+
+    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+        if keypoints is None:
+            pyro.sample("keypoints", predictive)
+            return
+        weight = (0.5 * self.beta * predictive.log_abs_det.detach()).exp()
+        pyro.factor("keypoints_weighted", weight / weight.mean() * predictive.log_prob(keypoints))
+
+
+def _by_beta(model: KeypointModel) -> None:
+    model.objective = BetaLikelihood(0.5)
+
+
+def _gaussian_q(model: KeypointModel) -> None:
+    assert isinstance(model.residual, RLEResidual)
+    model.residual.log_q = gaussian_log_q
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A change of the base configuration, and of the model once it is built."""
+
+    config: dict[str, Any] = field(default_factory=dict)
+    change: Callable[[KeypointModel], None] = lambda _: None
+
+
+VARIANTS = {
+    "laplace": Variant({"residual": "laplace"}),
+    "gaussian": Variant({"residual": "gaussian"}),
+    "rle, jointly from the start": Variant(JOINT),
+    "rle, Laplace for 50%": Variant(JOINT | {"laplace_until": 0.5}),
+    "rle, Laplace for 80% (default)": Variant(JOINT | {"laplace_until": 0.8}),
+    "rle, Laplace to the end, R fitted": Variant(JOINT | {"laplace_until": 1.0}),
+    "jointly, quantile gauge": Variant(JOINT | {"gauge": "quantile"}),
+    "jointly, learning rate of R x 0.1": Variant(JOINT | {"residual_lr": 0.1}),
+    "jointly, learning rate of R x 5": Variant(JOINT | {"residual_lr": 5.0}),
+    "jointly, weights sigma^0.5": Variant(JOINT, _by_beta),
+    "jointly, Gaussian Q": Variant(JOINT, _gaussian_q),
+    "jointly, one R a joint": Variant(JOINT | {"per_joint": True}),
+    "laplace, 3 x as long": Variant({"residual": "laplace", "epochs": 60}),
+    "rle jointly, 3 x as long": Variant(JOINT | {"epochs": 60}),
+}
+
+
+@click.command()
+@click.option("--data-root", type=click.Path(exists=True, file_okay=False), help="Folder of the data. [data/lspet]")
+@click.option("--seeds", default=2, show_default=True, help="Runs of each variant.")
+@click.option("--only", multiple=True, help="Part of a variant's name; may be given several times. [all]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of runs and table.")
+def main(data_root: str | None, seeds: int, only: tuple[str, ...], out: Path) -> None:
+    """Train the variants and print the table."""
+    base = replace(load_config(BASE), data_root=data_root, backbone="small", input_height=64, input_width=64)
+    chosen = [name for name in VARIANTS if name == "laplace" or not only or any(part in name for part in only)]
+    scores: dict[str, list[Scores]] = {name: [] for name in chosen}
+    for seed in range(seeds):
+        for name in chosen:
+            scores[name].append(_run(VARIANTS[name], replace(base, seed=seed), out / f"{_slug(name)}-seed{seed}"))
+            report([_row(n, s, scores["laplace"]) for n, s in scores.items() if s], COLUMNS, out)
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name)
+
+
+def _run(variant: Variant, base: TrainConfig, path: Path) -> Scores:
+    """Train a variant unless it is finished, and score it on the validation images."""
+    config, folder = replace(base, **variant.config), RunFolder(path)
+    records = read_log(folder.log)
+    if not records or records[-1]["epoch"] < config.epochs:
+        _train(config, variant, folder)
+    run = load_run(path)
+    variant.change(run.model)
+    return score_run(run, open_split(config, "val"))
+
+
+def _train(config: TrainConfig, variant: Variant, folder: RunFolder) -> None:
+    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    model, _ = initial_model(config, train)
+    variant.change(model)
+    with folder.locked():
+        if not folder.config.exists():
+            folder.create(config, train.skeleton)
+        trainer = Trainer(config, folder, model, train, selection)
+        if folder.last.exists():
+            trainer.resume()
+        with Report(config.epochs, trainer.steps_per_epoch, trainer.step) as progress:
+            progress.say(str(folder.path))
+            trainer.fit(progress)
+
+
+def _row(name: str, runs: Sequence[Scores], base: Sequence[Scores]) -> dict[str, Any]:
+    pairs = list(zip(runs, base, strict=False))
+    image = base[0].image
+    nll = paired_difference([-a.log_prob for a, _ in pairs], [-b.log_prob for _, b in pairs], image)
+    pck = paired_difference([a.pck(0.2)[:, 1] for a, _ in pairs], [b.pck(0.2)[:, 1] for _, b in pairs], image)
+
+    def mean(of: Callable[[Scores], Any]) -> float:
+        return float(sum(of(run).mean() for run in runs) / len(runs))
+
+    points = {
+        f"pck0.2_{e}": mean(lambda run, i=i: run.pck(0.2)[:, i])  # type: ignore[misc]
+        for i, e in enumerate(("mean", "median", "mode"))
+    }
+    own = name == "laplace"
+    return {
+        "variant": name,
+        "seeds": len(runs),
+        "nll_nats": mean(lambda run: -run.log_prob),
+        **points,
+        "pck0.5_median": mean(lambda run: run.pck(0.5)[:, 1]),
+        "epe_px": mean(lambda run: run.error_px[:, 1]),
+        "d_nll": None if own else nll.mean,
+        "d_nll_se": None if own else nll.se,
+        "d_pck": None if own else pck.mean,
+        "d_pck_se": None if own else pck.se,
+    }
+
+
+if __name__ == "__main__":
+    main()
