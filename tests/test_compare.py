@@ -43,7 +43,9 @@ def test_tables_and_figures(compared: Path) -> None:
     document = json.loads((compared / "comparison.json").read_text())
     assert document["reference"] == "laplace"
     text = (compared / "comparison.md").read_text()
-    assert "| minus laplace | NLL |" in text
+    difference, error = float(l2["d_nll_nats"]), float(l2["d_nll_nats_se"])
+    assert f"| {difference:+.3f} ± {error:.3f} |" in text
+    assert "|  | median | " in text
     for name, start in (("comparison.png", b"\x89PNG"), ("comparison.pdf", b"%PDF")):
         assert (compared / name).read_bytes().startswith(start)
 

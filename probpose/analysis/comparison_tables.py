@@ -36,22 +36,24 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """Three tables: densities and cost, point metrics for each estimator, and paired differences."""
+    """Two tables: densities and cost, and the point metrics of each estimator, both with paired differences."""
     c = comparison
     head = (
         f"{c.dataset}: {c.keypoints} labelled keypoints of {c.persons} persons in {c.images} images. NLL in nats per "
-        "labelled keypoint, original-image pixels; ± is the standard deviation over seeds.\n"
+        "labelled keypoint, original-image pixels. Values ± standard deviation over seeds; differences from "
+        f"{c.reference}, paired by keypoint and seed, ± standard error (summed per image, and between seeds).\n"
     )
-    return "\n".join([head, _densities(c), _points(c), _differences(c)])
+    return "\n".join([head, _densities(c), _points(c)])
 
 
 def _densities(c: Comparison) -> str:
-    headings = ["residual", "seeds", "NLL", "in 50%", "in 90%", "r90 px", "AP", "parameters", "GFLOPs", "images/s"]
+    headings = ["residual", "seeds", "NLL", "difference", "in 50%", "in 90%", "r90 px", "AP"]
     rows = [
         [
             row.residual,
             str(row.seeds),
             _spread(row, "nll_nats", 3),
+            _difference(row, "nll_nats", 3),
             _spread(row, "coverage50", 3),
             _spread(row, "coverage90", 3),
             _spread(row, "r90_px", 1),
@@ -62,39 +64,33 @@ def _densities(c: Comparison) -> str:
         ]
         for row in c.rows
     ]
-    return _markdown(headings, rows)
+    return _markdown([*headings, "parameters", "GFLOPs", "images/s"], rows)
 
 
 def _points(c: Comparison) -> str:
-    names = [f"pck{fraction:g}" for fraction in PCK_FRACTIONS] + ["epe_px"]
-    titles = [f"PCK@{fraction:g}" for fraction in PCK_FRACTIONS] + ["EPE px"]
-    headings = ["residual", *(f"{title} {estimator}" for title in titles for estimator in ESTIMATORS)]
+    metrics = {f"pck{fraction:g}": (f"PCK@{fraction:g}", 3) for fraction in PCK_FRACTIONS} | {"epe_px": ("EPE px", 2)}
+    headings = ["residual", "point", *(title for name, _ in metrics.values() for title in (name, "difference"))]
     rows = [
-        [row.residual, *(_spread(row, f"{n}_{e}", 2 if n == "epe_px" else 3) for n in names for e in ESTIMATORS)]
+        [
+            row.residual if first else "",
+            estimator,
+            *_cells(row, {f"{m}_{estimator}": d for m, (_, d) in metrics.items()}),
+        ]
         for row in c.rows
+        for first, estimator in zip((True, False, False), ESTIMATORS, strict=True)
     ]
     return _markdown(headings, rows)
 
 
-def _differences(c: Comparison) -> str:
-    keys = {"nll_nats": "NLL"}
-    keys |= {f"pck{f:g}_{e}": f"PCK@{f:g} {e}" for f in PCK_FRACTIONS for e in ESTIMATORS}
-    keys |= {f"epe_px_{e}": f"EPE px {e}" for e in ESTIMATORS}
-    headings = [f"minus {c.reference}", *keys.values()]
-    rows = [[row.residual, *(_difference(row, key) for key in keys)] for row in c.rows if row.differences]
-    if not rows:
-        return ""
-    note = (
-        "Paired differences, ± one standard error: differences summed per image, and between seeds where there are "
-        "several. Of a PCK more is better, of the others less.\n"
-    )
-    return note + "\n" + _markdown(headings, rows)
+def _cells(row: Row, decimals: dict[str, int]) -> list[str]:
+    return [
+        cell for key, count in decimals.items() for cell in (_spread(row, key, count), _difference(row, key, count))
+    ]
 
 
-def _difference(row: Row, key: str) -> str:
-    found = row.differences[key]
-    decimals = 2 if key.startswith("epe") else 3
-    return f"{found.mean:+.{decimals}f} ± {found.se:.{decimals}f}"
+def _difference(row: Row, key: str, decimals: int) -> str:
+    found = row.differences.get(key)
+    return "" if found is None else f"{found.mean:+.{decimals}f} ± {found.se:.{decimals}f}"
 
 
 def _spread(row: Row, key: str, decimals: int) -> str:

@@ -36,6 +36,9 @@ Example:
 Interrupted, the same command goes on. Started twice, each process trains the runs that the other does not.
 Residual families: """ + ", ".join(FAMILIES)
 
+WIDTH = 120
+"""Columns that the tables need."""
+
 
 class _Names(click.ParamType[tuple[str, ...]]):
     """Comma-separated residual families."""
@@ -83,7 +86,7 @@ def compare(
     comparison = Comparison.of(persons.name, _score(finished, persons), reference or finished[0].config.residual)
     files = write_comparison(comparison, out)
     draw_comparison(comparison, figures := [out / "comparison.png", out / "comparison.pdf"])
-    Console().print(Markdown(comparison_markdown(comparison)))
+    Console(width=max(WIDTH, Console().width)).print(Markdown(comparison_markdown(comparison)))
     click.echo("written: " + ", ".join(map(str, [*files, *figures])), err=True)
     if failed:
         raise click.ClickException("; ".join(failed))
