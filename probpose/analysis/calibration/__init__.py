@@ -1,0 +1,1 @@
+"""Whether predicted uncertainty can be believed: diagnosis on held-out labels."""
