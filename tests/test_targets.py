@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from scipy import stats
 
+from probpose.analysis.marginal_fits import gaussian_nats, laplace_nats, student_nats
+from probpose.analysis.multimodality import silverman_test
 from probpose.analysis.targets import TargetStatistics, target_points
 from probpose.analysis.targets_tables import LEAST_WIDTH, targets_tables
 from probpose.cli import main
@@ -70,6 +73,54 @@ def test_the_fit_prefers_what_the_sample_is_and_modes_are_found() -> None:
     assert bimodal.multimodal
 
 
+def test_labels_on_the_edge_of_the_box_make_no_modes() -> None:
+    """u = -0.4 and 0.4 are the box's edges: a clipped Gaussian has peaks there, and one mode between."""
+    u = np.clip(np.random.default_rng(0).normal(0, 0.35, (2000, 1, 2)), -0.4, 0.4)
+    table = persons_at(u)
+    x = TargetStatistics.of(table, (64, 64)).joints[0]
+    on = np.abs(u[:, 0, 0]) >= 0.4 - 0.005
+    assert x.border == on.mean() > 0.1
+    assert not x.multimodal
+    peaked = silverman_test(u[:, 0, 0])
+    assert peaked is not None
+    assert peaked.p_value < 0.01
+
+
+def test_all_labels_on_the_edge() -> None:
+    u = np.full((30, 1, 2), 0.4)
+    u[:15] = -0.4
+    x = TargetStatistics.of(persons_at(u), (64, 64)).joints[0]
+    assert (x.border, x.p_value, x.multimodal) == (1, None, False)
+
+
+def test_student_has_the_gaussian_as_its_limit_and_wins_with_heavy_tails() -> None:
+    rng = np.random.default_rng(0)
+    flat, heavy = rng.uniform(-1, 1, 2000), rng.standard_t(3, 2000)
+    assert student_nats(flat, flat) == pytest.approx(gaussian_nats(flat), abs=1e-3)
+    truth = float(-stats.t.logpdf(heavy, 3).mean())
+    found = student_nats(heavy, heavy)
+    assert found is not None
+    assert (
+        truth - 10 / 2000 < found <= truth
+    )  # twice the gain of a fit of 3 parameters is chi-squared: 20 is 1 in 5,000
+    assert found < min(gaussian_nats(heavy), laplace_nats(heavy))
+    assert student_nats(heavy[:19], heavy[:19]) is None
+
+
+@pytest.mark.parametrize("values", [[0.0] * 60 + [1.0] * 40, [0.0] * 99 + [1.0]])
+def test_student_is_finite_or_none_where_values_repeat(values: list[float]) -> None:
+    found = student_nats(np.array(values), np.array(values))
+    assert found is None or np.isfinite(found)
+
+
+def test_table_says_where_the_box_gives_labels_away(capsys: pytest.CaptureFixture[str]) -> None:
+    tight = np.array([[-0.4, 0.1], [0.4, 0.2], [0.3, -0.4], [-0.1, 0.4]])
+    u = np.stack([np.random.default_rng(i).permutation(tight) for i in range(40)])
+    for points, said in ((u, True), (u * 0.9, False)):
+        Console(width=LEAST_WIDTH).print(targets_tables(TargetStatistics.of(persons_at(points), (64, 64))))
+        assert ("drawn around the labels" in capsys.readouterr().out) is said
+
+
 def test_table_marks_the_multimodal(capsys: pytest.CaptureFixture[str]) -> None:
     two = np.random.default_rng(0).normal(0, 0.05, (300, 1, 2)) + np.array([0.2, 0.0])
     two[:150, 0, 0] -= 0.4
@@ -90,7 +141,7 @@ def test_command(write_json: Callable[[object], Path], tmp_path: Path) -> None:
         records.append(person_record(number, keypoints=keypoints))
     file = write_json(coco_document(records))
     out = tmp_path / "stats"
-    command = ["data", "stats", "--annotations", str(file), "--out", str(out), "--json"]
+    command = ["data", "stats", "--annotations", str(file), "--image-dir", str(tmp_path), "--out", str(out), "--json"]
     printed = CliRunner().invoke(main, command, catch_exceptions=False)
     assert printed.exit_code == 0
     assert json.loads(printed.stdout) == json.loads((out / "stats.json").read_text())
@@ -101,3 +152,5 @@ def test_command(write_json: Callable[[object], Path], tmp_path: Path) -> None:
         rows = list(csv.DictReader(table))
     assert [rows[6]["joint"], rows[6]["labels"], rows[6]["std"]] == ["left_ear", "0", ""]
     assert CliRunner().invoke(main, ["data", "stats"]).exit_code == 2
+    refused = CliRunner().invoke(main, ["data", "stats", "synthetic", "--image-dir", str(tmp_path)])
+    assert (refused.exit_code, "--image-dir belongs to --annotations" in refused.stderr) == (2, True)

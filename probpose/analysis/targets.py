@@ -6,16 +6,17 @@ of poses, not of errors: what remains once an image has been looked at is anothe
 
 from __future__ import annotations
 
-__all__ = ["JointTargets", "TargetStatistics", "target_points"]
+__all__ = ["LEVEL", "JointTargets", "TargetStatistics", "target_points"]
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from probpose.analysis.estimates import Array
+from probpose.analysis.marginal_fits import gaussian_nats, laplace_nats, student_nats
 from probpose.analysis.multimodality import silverman_test
 from probpose.data.crop import apply_affine, crop_from_box, invert_affine
 from probpose.data.persons import Persons
@@ -24,6 +25,7 @@ LEVEL = 0.05
 """False discovery rate at which a target is called multimodal (Benjamini and Hochberg over joints and axes)."""
 
 _MOST_TESTED = 20_000
+_HALF_A_PIXEL = 0.5 + 1e-6
 _BOX = ("width", "height", "area", "aspect")
 
 
@@ -37,6 +39,8 @@ class JointTargets:
         labels: number of labels.
         occluded: share of the labels that are marked occluded.
         outside: share of the labels outside the crop on this axis.
+        border: share of the labels within half a pixel of an edge of the person's box on this axis. Large where boxes
+            are drawn around the labels: then the box gives these coordinates away, and no label is outside.
         mean: of u.
         std: of u.
         q16: quantile of u; q50 and q84 likewise.
@@ -44,7 +48,8 @@ class JointTargets:
         kurtosis: excess, 0 for a Gaussian, 3 for a Laplace.
         gaussian_nats: mean negative log density under the Gaussian fitted by maximum likelihood.
         laplace_nats: the same of the Laplace.
-        p_value: of Silverman's test for one mode.
+        student_nats: the same of the Student-t.
+        p_value: of Silverman's test for one mode, on the labels off the border: those on it have no density.
         critical_bandwidth: of that test, in standard deviations.
         multimodal: whether the test rejects one mode, at a false discovery rate of `LEVEL` over joints and axes.
     """
@@ -54,6 +59,7 @@ class JointTargets:
     labels: int
     occluded: float | None = None
     outside: float | None = None
+    border: float | None = None
     mean: float | None = None
     std: float | None = None
     q16: float | None = None
@@ -63,6 +69,7 @@ class JointTargets:
     kurtosis: float | None = None
     gaussian_nats: float | None = None
     laplace_nats: float | None = None
+    student_nats: float | None = None
     p_value: float | None = None
     critical_bandwidth: float | None = None
     multimodal: bool = False
@@ -98,13 +105,14 @@ class TargetStatistics:
     def of(cls, persons: Persons, input_size: tuple[int, int], *, seed: int = 0) -> TargetStatistics:
         """Describe the targets of a table of persons; images are not opened.
 
-        Labels of one joint mostly come from different persons and are taken as independent. The test for modes looks at
-        20,000 labels of a joint at most, drawn with `seed`.
+        Labels of one joint mostly come from different persons and are taken as independent. The test for modes and the
+        fit of the Student-t look at 20,000 labels of a joint at most, drawn with `seed`.
         """
         points = target_points(persons, input_size)
+        border = _on_border(persons)
         names = persons.skeleton.joints
         rows = [
-            _joint(name, axis, points[:, joint, i], persons.visibility[:, joint], seed)
+            _joint(name, axis, points[:, joint, i], border[:, joint, i], persons.visibility[:, joint], seed)
             for joint, name in enumerate(names)
             for i, axis in enumerate("xy")
         ]
@@ -137,14 +145,24 @@ def target_points(persons: Persons, input_size: tuple[int, int]) -> Array:
     return np.asarray(np.where(persons.labelled[..., None], points, np.nan))
 
 
-def _joint(name: str, axis: str, column: Array, visibility: Any, seed: int) -> JointTargets:
+def _on_border(persons: Persons) -> npt.NDArray[np.bool_]:
+    """(P, K, 2), whether a coordinate is that of an edge of the box, as pixel centres or as edges."""
+    low = persons.box[:, None, :2] - 0.5
+    high = low + persons.box[:, None, 2:]
+    distance = np.minimum(np.abs(persons.keypoints - low), np.abs(persons.keypoints - high))
+    return np.asarray(distance <= _HALF_A_PIXEL)
+
+
+def _joint(
+    name: str, axis: str, column: Array, border: npt.NDArray[np.bool_], visibility: Any, seed: int
+) -> JointTargets:
     """One row, not yet judged for modes."""
-    u = column[np.isfinite(column)]
+    known = np.isfinite(column)
+    u, border = column[known], border[known]
     if len(u) < 2 or np.ptp(u) == 0:
         return JointTargets(name, axis, len(u))
-    deviation = float(np.abs(u - np.median(u)).mean())
-    tested = u if len(u) <= _MOST_TESTED else np.random.default_rng(seed).choice(u, _MOST_TESTED, replace=False)
-    modes = silverman_test(tested, seed=seed)
+    inside = u[~border]
+    modes = silverman_test(_some(inside, seed), seed=seed) if len(inside) else None
     q16, q50, q84 = (float(q) for q in np.quantile(u, [0.16, 0.5, 0.84]))
     return JointTargets(
         joint=name,
@@ -152,6 +170,7 @@ def _joint(name: str, axis: str, column: Array, visibility: Any, seed: int) -> J
         labels=len(u),
         occluded=float((visibility[visibility > 0] == 1).mean()),
         outside=float((np.abs(u) > 0.5).mean()),
+        border=float(border.mean()),
         mean=float(u.mean()),
         std=float(u.std()),
         q16=q16,
@@ -159,11 +178,17 @@ def _joint(name: str, axis: str, column: Array, visibility: Any, seed: int) -> J
         q84=q84,
         skewness=float(stats.skew(u)),
         kurtosis=float(stats.kurtosis(u)),
-        gaussian_nats=0.5 * math.log(2 * math.pi * math.e * float(u.var())),
-        laplace_nats=math.log(2 * math.e * deviation),
+        gaussian_nats=gaussian_nats(u),
+        laplace_nats=laplace_nats(u),
+        student_nats=student_nats(u, _some(u, seed)),
         p_value=modes.p_value if modes else None,
         critical_bandwidth=modes.critical_bandwidth if modes else None,
     )
+
+
+def _some(u: Array, seed: int) -> Array:
+    """At most 20,000 of the values."""
+    return u if len(u) <= _MOST_TESTED else np.random.default_rng(seed).choice(u, _MOST_TESTED, replace=False)
 
 
 def _judged(rows: list[JointTargets]) -> list[JointTargets]:

@@ -19,6 +19,7 @@ from probpose.data.persons import Persons
 
 _BLUE, _ORANGE, _GREY = "#1f6fb2", "#c2571a", "#9aa5b1"
 _SHOWN = 0.62
+_MANY_ON_BORDER = 0.05
 
 
 def draw_targets(statistics: TargetStatistics, persons: Persons, files: Sequence[Path]) -> None:
@@ -60,6 +61,7 @@ def draw_persons(statistics: TargetStatistics, persons: Persons, files: Sequence
     axes[0, 0].set_ylabel("persons")
     axes[0, 1].bar(range(len(statistics.labelled_joints)), statistics.labelled_joints, color=_BLUE)
     axes[0, 1].set_xlabel("labelled joints of a person")
+    axes[0, 1].xaxis.get_major_locator().set_params(integer=True)
     _visibility(axes[1, 0], statistics)
     names = list(statistics.outside_crop)
     shares = [100 * (share or 0) for share in statistics.outside_crop.values()]
@@ -97,6 +99,10 @@ def _marginal(axis: Axes, row: JointTargets, u: Array) -> None:
         )
     several = ": several modes" if row.multimodal else ""
     axis.set_title(f"{row.joint} {row.axis}{several}", fontsize=7, color=_ORANGE if row.multimodal else "black")
+    if row.border is not None and row.border >= _MANY_ON_BORDER:
+        text = f"{row.border:.0%} on the edge of the box"
+        axis.set_ylim(top=1.15 * axis.get_ylim()[1])
+        axis.text(0.5, 0.98, text, fontsize=5, ha="center", va="top", transform=axis.transAxes)
     axis.set_yticks([])
     axis.tick_params(labelsize=6)
     axis.axvspan(-_SHOWN, -0.5, color="#f0e6e0", zorder=0)

@@ -23,7 +23,7 @@ EPILOG = """\b
 Example:
   probpose data stats synthetic
   probpose data stats coco --data-root data/coco --split val
-  probpose data stats --annotations my/train.json --input-size 256x256 --json
+  probpose data stats --annotations my/train.json --image-dir my/images --input-size 256x256 --json
 """
 
 
@@ -32,6 +32,7 @@ Example:
 @click.option("--data-root", type=click.Path(path_type=Path), help="Its folder. [$PROBPOSE_DATA or ./data/NAME]")
 @click.option("--split", type=click.Choice(["train", "val"]), default="train", show_default=True, help="Part of it.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="Any COCO-format keypoint file instead.")
+@click.option("--image-dir", type=click.Path(path_type=Path), help="Folder of its images. [that of the file]")
 @click.option("--input-size", type=SIZE, default="256x192", show_default=True, help="Of the crops: their ratio counts.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the test for modes.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of figures and tables. [./stats/NAME-SPLIT]")
@@ -41,6 +42,7 @@ def stats(
     data_root: Path | None,
     split: Any,
     annotations: Path | None,
+    image_dir: Path | None,
     input_size: tuple[int, int],
     seed: int,
     out: Path | None,
@@ -48,12 +50,16 @@ def stats(
 ) -> None:
     """Show how the targets are distributed: look at it before choosing a likelihood.
 
-    Per joint and axis of the crop: spread, skewness, kurtosis, labels outside, fit of a Gaussian and a Laplace, and a
-    test for several modes; boxes and visibility. Images are not opened.
+    Per joint and axis of the crop: spread, skewness, kurtosis, labels outside, fit of a Gaussian, a Laplace and a
+    Student-t, and a test for several modes; boxes and visibility. Images are not opened.
     """
     if (dataset is None) == (annotations is None):
         raise ConfigError("name a data set, or a COCO-format file with --annotations, and not both.")
-    persons = open_dataset(dataset or "", split, root=data_root, annotations=annotations)
+    if annotations is not None and data_root is not None:
+        raise ConfigError("--data-root belongs to a named data set: name the images' folder with --image-dir.")
+    if annotations is None and image_dir is not None:
+        raise ConfigError("--image-dir belongs to --annotations: name the folder of a data set with --data-root.")
+    persons = open_dataset(dataset or "", split, root=data_root, annotations=annotations, image_dir=image_dir)
     statistics = TargetStatistics.of(persons, input_size, seed=seed)
     folder = out or Path("stats") / (annotations.stem if annotations else f"{dataset}-{split}")
     folder.mkdir(parents=True, exist_ok=True)
