@@ -9,7 +9,7 @@ from __future__ import annotations
 
 __all__ = ["main"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import pyro
 from torch import Tensor
 
 from benchmarks.tables import report
-from probpose.analysis.paired import paired_difference
+from probpose.analysis.comparison import Comparison
+from probpose.analysis.estimates import ESTIMATORS
 from probpose.analysis.scores import Scores, score_run
 from probpose.inference.config import TrainConfig, load_config
 from probpose.inference.report import Report, read_log
@@ -35,16 +36,16 @@ from probpose.models.objectives import Objective
 BASE = Path(__file__).with_name("lspet.toml")
 JOINT = {"residual": "rle", "laplace_until": 0.0}
 COLUMNS = {
-    "variant": "variant",
+    "residual": "variant",
     "seeds": "seeds",
     "nll_nats": "NLL",
-    **{f"pck0.2_{e}": f"PCK@0.2 {e}" for e in ("mean", "median", "mode")},
+    **{f"pck0.2_{estimator}": f"PCK@0.2 {estimator}" for estimator in ESTIMATORS},
     "pck0.5_median": "PCK@0.5 median",
-    "epe_px": "EPE px",
-    "d_nll": "NLL - Laplace",
-    "d_nll_se": "±",
-    "d_pck": "PCK@0.2 - Laplace",
-    "d_pck_se": "±",
+    "epe_px_median": "EPE px",
+    "d_nll_nats": "NLL - Laplace",
+    "d_nll_nats_se": "±",
+    "d_pck0.2_median": "PCK@0.2 - Laplace",
+    "d_pck0.2_median_se": "±",
 }
 
 
@@ -110,11 +111,11 @@ def main(data_root: str | None, seeds: int, only: tuple[str, ...], out: Path) ->
     """Train the variants and print the table."""
     base = replace(load_config(BASE), data_root=data_root, backbone="small", input_height=64, input_width=64)
     chosen = [name for name in VARIANTS if name == "laplace" or not only or any(part in name for part in only)]
-    scores: dict[str, list[Scores]] = {name: [] for name in chosen}
+    scores: dict[str, dict[int, Scores]] = {name: {} for name in chosen}
     for seed in range(seeds):
         for name in chosen:
-            scores[name].append(_run(VARIANTS[name], replace(base, seed=seed), out / f"{_slug(name)}-seed{seed}"))
-            report([_row(n, s, scores["laplace"]) for n, s in scores.items() if s], COLUMNS, out)
+            scores[name][seed] = _run(VARIANTS[name], replace(base, seed=seed), out / f"{_slug(name)}-seed{seed}")
+            _report(scores, out)
 
 
 def _slug(name: str) -> str:
@@ -147,32 +148,9 @@ def _train(config: TrainConfig, variant: Variant, folder: RunFolder) -> None:
             trainer.fit(progress)
 
 
-def _row(name: str, runs: Sequence[Scores], base: Sequence[Scores]) -> dict[str, Any]:
-    pairs = list(zip(runs, base, strict=False))
-    image = base[0].image
-    nll = paired_difference([-a.log_prob for a, _ in pairs], [-b.log_prob for _, b in pairs], image)
-    pck = paired_difference([a.pck(0.2)[:, 1] for a, _ in pairs], [b.pck(0.2)[:, 1] for _, b in pairs], image)
-
-    def mean(of: Callable[[Scores], Any]) -> float:
-        return float(sum(of(run).mean() for run in runs) / len(runs))
-
-    points = {
-        f"pck0.2_{e}": mean(lambda run, i=i: run.pck(0.2)[:, i])  # type: ignore[misc]
-        for i, e in enumerate(("mean", "median", "mode"))
-    }
-    own = name == "laplace"
-    return {
-        "variant": name,
-        "seeds": len(runs),
-        "nll_nats": mean(lambda run: -run.log_prob),
-        **points,
-        "pck0.5_median": mean(lambda run: run.pck(0.5)[:, 1]),
-        "epe_px": mean(lambda run: run.error_px[:, 1]),
-        "d_nll": None if own else nll.mean,
-        "d_nll_se": None if own else nll.se,
-        "d_pck": None if own else pck.mean,
-        "d_pck_se": None if own else pck.se,
-    }
+def _report(scores: Mapping[str, Mapping[int, Scores]], out: Path) -> None:
+    records = Comparison.of("lspet val", {name: runs for name, runs in scores.items() if runs}, "laplace").records()
+    report([{key: record.get(key) for key in COLUMNS} for record in records], COLUMNS, out)
 
 
 if __name__ == "__main__":

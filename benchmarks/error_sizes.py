@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from benchmarks.tables import report
 from probpose.analysis.scores import Scores, score_run
-from probpose.analysis.targets import target_points
 from probpose.data.persons import Persons
+from probpose.data.targets import target_points
 from probpose.inference.runs import load_run
 from probpose.inference.train import open_split
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy import stats
 
@@ -19,6 +20,7 @@ from benchmarks.tables import report
 from probpose.analysis.estimates import Array
 from probpose.analysis.forward import freeze, predict_persons
 from probpose.analysis.residual_figure import draw_residual
+from probpose.analysis.statistics import nll_sampling_error
 from probpose.inference.runs import LoadedRun, load_run
 from probpose.inference.train import open_split
 from probpose.models.densities import Residual
@@ -62,7 +64,7 @@ def _closed_form(name: str, learned: Residual) -> Residual:
     return density
 
 
-def _residuals(run: LoadedRun, learned: Residual) -> tuple[Array, Array]:
+def _residuals(run: LoadedRun, learned: Residual) -> tuple[Array, npt.NDArray[np.int64]]:
     """(M, 2) residuals of the validation labels, and the image (M,) of each."""
     persons = open_split(run.config, "val")
     parts, images = [], []
@@ -74,13 +76,12 @@ def _residuals(run: LoadedRun, learned: Residual) -> tuple[Array, Array]:
     return np.concatenate(parts), np.concatenate(images)
 
 
-def _row(name: str, density: Residual, residuals: Array, image: Array) -> dict[str, Any]:
+def _row(name: str, density: Residual, residuals: Array, image: npt.NDArray[np.int64]) -> dict[str, Any]:
     with torch.no_grad():
         log_prob = density.log_prob(torch.from_numpy(residuals)).numpy()
-    sums = np.bincount(np.unique(image, return_inverse=True)[1], log_prob - log_prob.mean())
-    error = np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()) / len(log_prob)
+    error = nll_sampling_error(log_prob, image)
     draws = density.sample((200_000,)).numpy()
-    return {"density": name, "nll_nats": float(-log_prob.mean()), "nll_se": float(error)} | _shape(draws)
+    return {"density": name, "nll_nats": float(-log_prob.mean()), "nll_se": error} | _shape(draws)
 
 
 def _shape(draws: Array) -> dict[str, float]:

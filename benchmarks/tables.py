@@ -1,4 +1,4 @@
-"""Tables in Markdown."""
+"""Tables of benchmarks: printed, and kept as Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -11,22 +11,17 @@ from typing import Any
 
 import click
 
+from probpose.analysis.markdown import markdown_table
+
 
 def report(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], out: Path | None) -> None:
     """Print the table of `rows`, and write it to table.md and table.json in the folder `out`."""
-    table = _markdown(rows, columns)
+    table = markdown_table(list(columns.values()), ([_cell(row[key]) for key in columns] for row in rows))
     click.echo(table)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "table.md").write_text(table)
         (out / "table.json").write_text(json.dumps(rows, indent=1))
-
-
-def _markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """A Markdown table of `rows`, with one column for each key of `columns` under its heading."""
-    lines = ["| " + " | ".join(columns.values()) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(_cell(row[key]) for key in columns) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def _cell(value: Any) -> str:

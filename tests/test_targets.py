@@ -16,10 +16,11 @@ from scipy import stats
 
 from probpose.analysis.marginal_fits import gaussian_nats, laplace_nats, student_nats
 from probpose.analysis.multimodality import silverman_test
-from probpose.analysis.targets import TargetStatistics, target_points
+from probpose.analysis.targets import TargetStatistics
 from probpose.analysis.targets_tables import LEAST_WIDTH, targets_tables
 from probpose.cli import main
 from probpose.data.persons import Persons
+from probpose.data.targets import target_points
 from tests.conftest import coco_document, make_persons, person_record
 
 

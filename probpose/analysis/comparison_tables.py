@@ -7,13 +7,14 @@ __all__ = ["comparison_markdown", "write_comparison"]
 import csv
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from probpose.analysis.comparison import Comparison, Row
 from probpose.analysis.estimates import ESTIMATORS
+from probpose.analysis.markdown import markdown_table
 from probpose.analysis.scores import PCK_FRACTIONS
+from probpose.analysis.tables import number
 from probpose.inference.files import write_atomically
 
 
@@ -60,11 +61,11 @@ def _densities(c: Comparison) -> str:
             _spread(row, "AP", 3),
             f"{row.values['parameters'] or 0:,.0f}",
             f"{(row.values['flops'] or 0) / 1e9:.2f}",
-            _number(row.values["images_per_s"], 0),
+            number(row.values["images_per_s"], 0),
         ]
         for row in c.rows
     ]
-    return _markdown([*headings, "parameters", "GFLOPs", "images/s"], rows)
+    return markdown_table([*headings, "parameters", "GFLOPs", "images/s"], rows)
 
 
 def _points(c: Comparison) -> str:
@@ -79,7 +80,7 @@ def _points(c: Comparison) -> str:
         for row in c.rows
         for first, estimator in zip((True, False, False), ESTIMATORS, strict=True)
     ]
-    return _markdown(headings, rows)
+    return markdown_table(headings, rows)
 
 
 def _cells(row: Row, decimals: dict[str, int]) -> list[str]:
@@ -95,17 +96,8 @@ def _difference(row: Row, key: str, decimals: int) -> str:
 
 def _spread(row: Row, key: str, decimals: int) -> str:
     spread = row.spread[key]
-    text = _number(row.values[key], decimals)
+    text = number(row.values[key], decimals)
     return text if spread is None else f"{text} ± {spread:.{decimals}f}"
-
-
-def _number(value: float | None, decimals: int) -> str:
-    return "–" if value is None else f"{value:.{decimals}f}"
-
-
-def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(headings) + " |", "|" + " --- |" * len(headings)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
 def _csv(comparison: Comparison) -> str:

@@ -16,7 +16,7 @@ import torch
 
 from probpose.analysis.estimates import Array, Estimates, Estimator
 from probpose.analysis.evaluation import Evaluation, JointRow
-from probpose.analysis.forward import freeze, predict_persons
+from probpose.analysis.forward import Forward, freeze, predict_persons
 from probpose.analysis.ground_truth import GroundTruth
 from probpose.analysis.oks import CocoMetrics, coco_metrics
 from probpose.analysis.oks_nms import OKS_NMS, Mask, distinct_poses
@@ -44,6 +44,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    observe: Callable[[Forward], None] = lambda _: None,
 ) -> Evaluation:
     """Evaluate a model.
 
@@ -62,6 +63,7 @@ def evaluate(
         device: of the network.
         workers: processes that read images.
         progress: called after each batch with the number of persons or boxes done so far.
+        observe: called with each batch's predictions, for what is not in an `Evaluation`.
 
     Raises:
         DataError: no image can be read, or the log density of a label is not finite.
@@ -74,6 +76,7 @@ def evaluate(
         model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
         residual=residual, progress=progress,
     ):  # fmt: skip
+        observe(forward)
         estimates.append(Estimates.of(forward, estimator))
         unreadable += forward.unreadable
         if boxes is None:

@@ -19,7 +19,7 @@ import torch
 
 from probpose.analysis.estimates import ESTIMATORS, Array, as_array, point_of
 from probpose.analysis.evaluate import evaluate
-from probpose.analysis.forward import freeze, predict_persons
+from probpose.analysis.forward import Forward
 from probpose.analysis.pck import pck_reference
 from probpose.data.persons import Persons
 from probpose.inference.files import write_atomically
@@ -102,18 +102,13 @@ def _score(
     device: torch.device | str,
     progress: Callable[[int], None] | None,
 ) -> Scores:
-    shared: dict[str, Any] = {"batch_size": batch_size, "device": device}
-    evaluation = evaluate(run.model, persons, run.input_size, progress=progress, **shared)
-    records = evaluation.records
+    parts: list[Array] = []
+    evaluation = evaluate(
+        run.model, persons, run.input_size, batch_size=batch_size, device=device, progress=progress,
+        observe=lambda forward: parts.append(_errors(forward, persons)),
+    )  # fmt: skip
+    records, errors = evaluation.records, np.concatenate(parts)
     assert records is not None, "annotated boxes give records"
-    errors = np.concatenate(
-        [
-            _errors(forward.rows, {e: as_array(point_of(forward.keypoints, e)) for e in ESTIMATORS}, persons)
-            for forward in predict_persons(
-                run.model, persons, run.input_size, residual=freeze(run.model, device), **shared
-            )
-        ]
-    )
     reference = pck_reference(persons)[0][records.person]
     speeds = [record["images_per_s"] for record in read_log(run.folder.log)]
     facts = asdict(cost_of(run.model, run.input_size)) | {
@@ -135,11 +130,11 @@ def _score(
     )
 
 
-def _errors(rows: npt.NDArray[np.int64], points: dict[Any, Array], persons: Persons) -> Array:
-    """(m, E) errors of the labelled keypoints of persons `rows`, in the order of `Records`."""
-    labelled = persons.labelled[rows]
-    distance = [np.linalg.norm(points[e] - persons.keypoints[rows], axis=-1)[labelled] for e in ESTIMATORS]
-    return np.stack(distance, axis=-1)
+def _errors(forward: Forward, persons: Persons) -> Array:
+    """(m, E) errors of the labelled keypoints of a batch, in the order of `Records`."""
+    labels, labelled = persons.keypoints[forward.rows], persons.labelled[forward.rows]
+    points = [as_array(point_of(forward.keypoints, estimator)) for estimator in ESTIMATORS]
+    return np.stack([np.linalg.norm(point - labels, axis=-1)[labelled] for point in points], axis=-1)
 
 
 def _key(run: LoadedRun, persons: Persons) -> str:

@@ -6,9 +6,9 @@ of poses, not of errors: what remains once an image has been looked at is anothe
 
 from __future__ import annotations
 
-__all__ = ["LEVEL", "JointTargets", "TargetStatistics", "target_points"]
+__all__ = ["LEVEL", "JointTargets", "TargetStatistics"]
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ from scipy import stats
 from probpose.analysis.estimates import Array
 from probpose.analysis.marginal_fits import gaussian_nats, laplace_nats, student_nats
 from probpose.analysis.multimodality import silverman_test
-from probpose.data.crop import apply_affine, crop_from_box, invert_affine
 from probpose.data.persons import Persons
+from probpose.data.targets import target_points
 
 LEVEL = 0.05
 """False discovery rate at which a target is called multimodal (Benjamini and Hochberg over joints and axes)."""
@@ -138,13 +138,6 @@ class TargetStatistics:
         return asdict(self)
 
 
-def target_points(persons: Persons, input_size: tuple[int, int]) -> Array:
-    """(P, K, 2) labels in network units of the un-augmented crops; NaN where unlabelled."""
-    to_u = invert_affine(crop_from_box(persons.box, input_size).to_image)
-    points = apply_affine(to_u, persons.keypoints)
-    return np.asarray(np.where(persons.labelled[..., None], points, np.nan))
-
-
 def _on_border(persons: Persons) -> npt.NDArray[np.bool_]:
     """(P, K, 2), whether a coordinate is that of an edge of the box, as pixel centres or as edges."""
     low = persons.box[:, None, :2] - 0.5
@@ -198,7 +191,7 @@ def _judged(rows: list[JointTargets]) -> list[JointTargets]:
         return rows
     adjusted = stats.false_discovery_control([rows[i].p_value for i in tested])
     found = {i for i, p in zip(tested, adjusted, strict=True) if p <= LEVEL}
-    return [JointTargets(**{**asdict(row), "multimodal": i in found}) for i, row in enumerate(rows)]
+    return [replace(row, multimodal=i in found) for i, row in enumerate(rows)]
 
 
 def _boxes(persons: Persons) -> dict[str, tuple[float, float, float]]:

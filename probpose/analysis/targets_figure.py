@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from probpose.analysis.estimates import Array
-from probpose.analysis.targets import JointTargets, TargetStatistics, target_points
+from probpose.analysis.targets import JointTargets, TargetStatistics
 from probpose.data.persons import Persons
+from probpose.data.targets import target_points
 
 _BLUE, _ORANGE, _GREY = "#1f6fb2", "#c2571a", "#9aa5b1"
 _SHOWN = 0.62

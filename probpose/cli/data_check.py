@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from probpose.analysis.check_tables import check_tables
-from probpose.cli.options import counting
+from probpose.cli.options import check_one_source, counting
 from probpose.data.check import check_data
 from probpose.data.reading import Reading
 from probpose.data.sources import DATASETS, Split, examine_dataset, examine_splits
@@ -57,12 +57,9 @@ def _readings(
     dataset: str | None, data_root: Path | None, split: Any, annotations: Path | None, image_dir: Path | None
 ) -> list[Reading]:
     """The splits that the options name."""
-    if (dataset is None) == (annotations is None):
-        raise ConfigError("name a data set, or a COCO-format file with --annotations, and not both.")
+    check_one_source(dataset, annotations, image_dir)
     if annotations is not None and (data_root is not None or split is not None):
         raise ConfigError("--data-root and --split belong to a named data set: leave them out with --annotations.")
-    if annotations is None and image_dir is not None:
-        raise ConfigError("--image-dir belongs to --annotations: name the folder of a data set with --data-root.")
     if dataset is not None and split in (None, "both"):
         return examine_splits(dataset, root=data_root)
     chosen: Split = "train" if split is None else split

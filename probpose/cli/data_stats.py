@@ -14,7 +14,7 @@ from rich.console import Console
 from probpose.analysis.targets import TargetStatistics
 from probpose.analysis.targets_figure import draw_marginals, draw_persons, draw_targets
 from probpose.analysis.targets_tables import LEAST_WIDTH, targets_csv, targets_tables
-from probpose.cli.options import SIZE
+from probpose.cli.options import SIZE, check_one_source
 from probpose.data.sources import DATASETS, open_dataset
 from probpose.errors import ConfigError
 from probpose.inference.files import write_atomically
@@ -53,12 +53,9 @@ def stats(
     Per joint and axis of the crop: spread, skewness, kurtosis, labels outside, fit of a Gaussian, a Laplace and a
     Student-t, and a test for several modes; boxes and visibility. Images are not opened.
     """
-    if (dataset is None) == (annotations is None):
-        raise ConfigError("name a data set, or a COCO-format file with --annotations, and not both.")
+    check_one_source(dataset, annotations, image_dir)
     if annotations is not None and data_root is not None:
         raise ConfigError("--data-root belongs to a named data set: name the images' folder with --image-dir.")
-    if annotations is None and image_dir is not None:
-        raise ConfigError("--image-dir belongs to --annotations: name the folder of a data set with --data-root.")
     persons = open_dataset(dataset or "", split, root=data_root, annotations=annotations, image_dir=image_dir)
     statistics = TargetStatistics.of(persons, input_size, seed=seed)
     folder = out or Path("stats") / (annotations.stem if annotations else f"{dataset}-{split}")

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["FLIP_PAIRS", "NUMBERS", "SIZE", "counting", "estimator_option", "machine_options", "run_argument", "run_of"]
+__all__ = [
+    "FLIP_PAIRS",
+    "NUMBERS",
+    "SIZE",
+    "check_one_source",
+    "counting",
+    "estimator_option",
+    "machine_options",
+    "run_argument",
+    "run_of",
+]
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +24,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from probpose.errors import ConfigError
 from probpose.inference.device import open_device
 from probpose.inference.runs import LoadedRun, RunFolder, load_run, newest_run
 
@@ -112,3 +123,15 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def check_one_source(dataset: str | None, annotations: Path | None, image_dir: Path | None) -> None:
+    """Refuse options that do not name one source of data.
+
+    Raises:
+        ConfigError: both or none of a data set and an annotation file, or the folder of images without the file.
+    """
+    if (dataset is None) == (annotations is None):
+        raise ConfigError("name a data set, or a COCO-format file with --annotations, and not both.")
+    if annotations is None and image_dir is not None:
+        raise ConfigError("--image-dir belongs to --annotations: name the folder of a data set with --data-root.")

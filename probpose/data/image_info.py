@@ -4,13 +4,13 @@ from __future__ import annotations
 
 __all__ = ["IMAGE_SETS", "listed_images", "open_images", "read_image_info"]
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from probpose.data.coco import image_names, keypoint_categories, load_json
 from probpose.data.persons import Persons
+from probpose.data.sources import dataset_root
 from probpose.errors import ConfigError, DataError
 from probpose.skeleton import Skeleton
 
@@ -40,7 +40,7 @@ def open_images(split: str, skeleton: Skeleton, root: Path | None = None) -> Per
     """
     if split not in IMAGE_SETS:
         raise ConfigError(f"no images are called {split!r}: choose from {', '.join(IMAGE_SETS)}.")
-    root = root or Path(os.environ.get("PROBPOSE_DATA") or "data/coco")
+    root = dataset_root("coco", root)
     listing, folder = IMAGE_SETS[split]
     for part in (listing, folder):
         if not (root / part).exists():

@@ -6,7 +6,7 @@ see `annotations` of `open_dataset`.
 
 from __future__ import annotations
 
-__all__ = ["DATASETS", "Split", "examine_dataset", "examine_splits", "open_dataset"]
+__all__ = ["DATASETS", "Split", "dataset_root", "examine_dataset", "examine_splits", "open_dataset"]
 
 import os
 import zipfile
@@ -119,7 +119,7 @@ def examine_splits(name: str, *, root: Path | None = None) -> list[Reading]:
 
 
 def _coco(split: Split, root: Path | None) -> Reading:
-    root = _root("coco", root)
+    root = dataset_root("coco", root)
     for part in (f"annotations/person_keypoints_{split}2017.json", f"{split}2017"):
         if not (root / part).exists():
             raise DataError(_COCO_HELP.format(root=root, missing=part))
@@ -127,10 +127,11 @@ def _coco(split: Split, root: Path | None) -> Reading:
 
 
 def _leeds(spec: Leeds) -> Callable[[Split, Path | None], Reading]:
-    return lambda split, root: examine_leeds(spec, split, _root(spec.name, root))
+    return lambda split, root: examine_leeds(spec, split, dataset_root(spec.name, root))
 
 
-def _root(name: str, root: Path | None) -> Path:
+def dataset_root(name: str, root: Path | None) -> Path:
+    """The folder of a dataset: `root`, or by default `$PROBPOSE_DATA` or `./data/NAME`."""
     return root or Path(os.environ.get("PROBPOSE_DATA") or f"data/{name}")
 
 

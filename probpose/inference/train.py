@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from probpose.data.crop import apply_affine, crop_from_box, invert_affine
 from probpose.data.persons import Persons
 from probpose.data.sources import Split, open_dataset
+from probpose.data.targets import target_points
 from probpose.errors import ConfigError, DataError
 from probpose.inference.config import TrainConfig, load_config
 from probpose.inference.device import open_device
@@ -103,8 +103,7 @@ def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, l
 
 def training_targets(persons: Persons, input_size: tuple[int, int]) -> Targets:
     """Where the labels lie in the un-augmented training crops, network units."""
-    to_u = invert_affine(crop_from_box(persons.box, input_size).to_image)
-    points = apply_affine(to_u, np.where(persons.labelled[..., None], persons.keypoints, 0.0))
+    points = np.nan_to_num(target_points(persons, input_size))
     return Targets.of(torch.from_numpy(points).float(), torch.from_numpy(persons.labelled))
 
 

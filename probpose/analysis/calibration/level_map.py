@@ -95,8 +95,8 @@ class LevelMap:
         """S(t) and S'(t); beyond the last knot a straight line with the slope of the last piece."""
         curve = PchipInterpolator(self.knots, self.values)
         inner = np.minimum(t, self.knots[-1])
+        slope = curve.derivative()(inner)
         last = float(curve.derivative()(self.knots[-1]))
-        slope = np.where(t < self.knots[-1], curve.derivative()(inner), last)
         return curve(inner) + last * (t - inner), np.maximum(slope, 1e-8)
 
 
