@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from probpose.models.densities.residual import Residual
+from probpose.models.gauge import QUANTILE_LEVELS
 from probpose.models.predictive import POINTS, Predictive
 
 
@@ -64,20 +65,42 @@ class Located(Predictive):
     @property
     def sigma(self) -> Tensor:
         if self.gauge == "quantile":
-            return super().sigma
+            return self.half_width
         product = self.scale @ self.residual.covariance.to(self.scale) @ self.scale.mT
         return product.diagonal(dim1=-2, dim2=-1).sqrt()
 
+    @property
+    def half_width(self) -> Tensor:
+        if not self.is_aligned:
+            return super().half_width
+        low, _, high = self.residual.quantiles(QUANTILE_LEVELS).to(self.scale)
+        half_width: Tensor = self.scale.diagonal(dim1=-2, dim2=-1) * (high - low) / 2
+        return half_width
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether every L is diagonal with positive entries, so that the axes of R are those of x."""
+        off_diagonal = self.scale[..., 0, 1].any() or self.scale[..., 1, 0].any()
+        return not bool(off_diagonal) and bool((self.scale.diagonal(dim1=-2, dim2=-1) > 0).all())
+
     def hdr_level(self, value: Tensor) -> Tensor:
         return self.residual.hdr_level(self.standardised(value))
+
+    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        return self.residual.hdr_bounds(self.standardised(value))
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Located:
         matrix, offset = matrix.to(self.loc).unsqueeze(1), offset.to(self.loc).unsqueeze(1)
         loc = (matrix @ self.loc.unsqueeze(-1)).squeeze(-1) + offset
         return Located(loc, matrix @ self.scale, self.residual)
 
-    def rows(self, index: slice) -> Located:
+    def rows(self, index: slice | Tensor) -> Located:
         return Located(self.loc[index], self.scale[index], self.residual)
+
+    @classmethod
+    def join(cls, parts: Sequence[Located]) -> Located:
+        loc, scale = (torch.cat([getattr(part, name) for part in parts]) for name in ("loc", "scale"))
+        return Located(loc, scale, parts[0].residual)
 
     def _at(self, z: Tensor) -> Tensor:
         """mu + L z for z broadcastable to (..., N, K, 2)."""

@@ -67,5 +67,10 @@ class EqualMixture(Predictive):
     def affine(self, matrix: Tensor, offset: Tensor) -> EqualMixture:
         return EqualMixture([c.affine(matrix, offset) for c in self.components])
 
-    def rows(self, index: slice) -> EqualMixture:
+    def rows(self, index: slice | Tensor) -> EqualMixture:
         return EqualMixture([c.rows(index) for c in self.components])
+
+    @classmethod
+    def join(cls, parts: Sequence[EqualMixture]) -> EqualMixture:
+        columns = zip(*(part.components for part in parts), strict=True)
+        return EqualMixture([type(column[0]).join(column) for column in columns])

@@ -69,13 +69,27 @@ class Predictive(TorchDistribution):
     def hdr_level(self, value: Tensor) -> Tensor:
         """Content (N, K) of the smallest highest-density region that holds `value` (N, K, 2); uniform if calibrated."""
 
+    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Contents (N, K) of what is denser than `value` (N, K, 2), and of that with what is as dense.
+
+        Where the density has a plateau the level of a label in it is any value in between: draw one at random, and
+        levels are uniform again. They are equal where the density has none.
+        """
+        level = self.hdr_level(value)
+        return level, level
+
     @abstractmethod
     def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
         """The distribution of A x + b, with A (N, 2, 2) and b (N, 2), one a person."""
 
     @abstractmethod
-    def rows(self, index: slice) -> Self:
-        """The distribution of the persons in `index`."""
+    def rows(self, index: slice | Tensor) -> Self:
+        """The distribution of the persons in `index`, a slice or (n,) int64."""
+
+    @classmethod
+    @abstractmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """The distribution of the persons of all parts, which are of one model, one after the other."""
 
     @property
     def median(self) -> Tensor:
@@ -86,10 +100,15 @@ class Predictive(TorchDistribution):
     def sigma(self) -> Tensor:
         """Scale per axis, (N, K, 2): standard deviation, or half the 16-84% width in the quantile gauge."""
         if self.gauge == "quantile":
-            low, _, high = self.quantiles(QUANTILE_LEVELS)
-            half_width: Tensor = (high - low) / 2
-            return half_width
+            return self.half_width
         return self.chunked(lambda part: _spread(*part.points()))
+
+    @property
+    def half_width(self) -> Tensor:
+        """Half the 16-84% width per axis, (N, K, 2): a scale that exists for every density."""
+        low, _, high = self.quantiles(QUANTILE_LEVELS)
+        half_width: Tensor = (high - low) / 2
+        return half_width
 
     def quantiles(self, levels: Sequence[float]) -> Tensor:
         """Quantiles per axis, (len(levels), N, K, 2)."""

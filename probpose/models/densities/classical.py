@@ -5,10 +5,12 @@ from __future__ import annotations
 __all__ = ["GaussianResidual", "LaplaceResidual", "StudentTResidual"]
 
 import math
+from dataclasses import replace
 
 import torch
 from scipy import stats
 from torch import Tensor, nn
+from torch.distributions import Laplace, Normal
 from torch.nn import functional as F
 
 from probpose.errors import ConfigError
@@ -46,7 +48,8 @@ class GaussianResidual(_FixedShape):
         def log_prob(w: Tensor) -> Tensor:
             return -0.5 * ((w / self.unit) ** 2).sum(-1) - 2 * self.unit.log() - LOG_2PI
 
-        return closed_form(log_prob, lambda u: self.unit * normal_nodes(u), uniform, self.batch)
+        native = closed_form(log_prob, lambda u: self.unit * normal_nodes(u), uniform, self.batch)
+        return replace(native, axis=Normal(0.0, self.unit, validate_args=False))
 
 
 class LaplaceResidual(_FixedShape):
@@ -64,7 +67,8 @@ class LaplaceResidual(_FixedShape):
             side = u - 0.5
             return -self.unit * side.sign() * torch.log1p(-2 * side.abs().clamp_max(0.5 - 1e-7))
 
-        return closed_form(log_prob, draw, uniform, self.batch)
+        native = closed_form(log_prob, draw, uniform, self.batch)
+        return replace(native, axis=Laplace(0.0, self.unit, validate_args=False))
 
 
 class StudentTResidual(ResidualDensity):

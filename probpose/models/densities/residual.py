@@ -12,9 +12,12 @@ from functools import cached_property
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Laplace, Normal, constraints
 
 from probpose.models.gauge import Gauge, moment_gauge, quantile_gauge, weighted_quantile
+
+PLATEAU = 1e-9
+"""Log densities that differ by less, in nats, are called equal."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Native:
         sample: n -> (B, n, 2), exact independent draws, without gradient.
         log_z: (B,), the log normaliser that `log_prob` already contains; 0 for densities in closed form.
         log_z_error: (B,), its standard error over independent replicates of the nodes; 0 for a single replicate.
+        axis: the distribution along each axis in closed form, where both are independent and alike; otherwise None.
     """
 
     log_prob: Callable[[Tensor], Tensor]
@@ -36,6 +40,7 @@ class Native:
     sample: Callable[[int], Tensor]
     log_z: Tensor
     log_z_error: Tensor
+    axis: Normal | Laplace | None = None
 
     @property
     def ess(self) -> Tensor:
@@ -99,7 +104,11 @@ class Residual(TorchDistribution):
     @cached_property
     def median(self) -> Tensor:
         """(B, 2), per axis."""
-        return weighted_quantile(self.nodes.mT, self.native.weights.unsqueeze(-2), [0.5])[0]
+        return self.quantiles([0.5])[0]
+
+    def quantiles(self, levels: Sequence[float]) -> Tensor:
+        """Quantiles per axis, (len(levels), B, 2)."""
+        return weighted_quantile(self.nodes.mT, self.native.weights.unsqueeze(-2), levels)
 
     @cached_property
     def mode(self) -> Tensor:
@@ -116,8 +125,17 @@ class Residual(TorchDistribution):
         Uniform on (0, 1) when `value` is drawn from R. The content is the weight of the nodes with a higher density
         (Hyndman, "Computing and graphing highest density regions", The American Statistician 1996).
         """
+        return self._denser(self.log_prob(value))
+
+    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """As `hdr_level`: the weight of the nodes denser than `value`, and with those of equal density."""
+        height = self.log_prob(value)
+        return self._denser(height + PLATEAU), self._denser(height - PLATEAU)
+
+    def _denser(self, height: Tensor) -> Tensor:
+        """Weight of the nodes whose log density is above `height` (...) or (..., K)."""
         heights, content = self._ladder
-        flat, unflatten = self._flatten(self.log_prob(value).unsqueeze(-1).expand(*value.shape))
+        flat, unflatten = self._flatten(height.unsqueeze(-1).expand(*height.shape, 2))
         above = torch.searchsorted(-heights, -flat[..., 0].contiguous())
         return unflatten(content.gather(-1, above))
 

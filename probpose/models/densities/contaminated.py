@@ -1,0 +1,120 @@
+"""A residual density with an outlier component: (1 - share) R + share T.
+
+A few labels or predictions are grossly wrong: the wrong person, left for right, a click elsewhere. T, a broad
+elliptical Student-t about 0 in the units of R, takes them, so that they neither widen R nor are dropped. P(outlier | z)
+tells which they are. The density stays a `Residual`: levels, regions and draws are those of the whole mixture.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ContaminatedResidual", "outlier_probability"]
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from probpose.models.densities.base import ResidualDensity
+from probpose.models.densities.residual import Native, Residual
+from probpose.models.flows import LOG_2PI
+
+DF = 2.0
+"""Degrees of freedom of T: errors of any size, and a mean that exists."""
+
+LEAST_SCALE = 6.0
+"""Least scale of T in units of R: what is nearer is R's own tail."""
+
+LARGEST_SHARE = 0.25
+"""Outliers are the exception."""
+
+_FURTHEST = 1e3
+"""Beyond this R is not evaluated: there T alone explains a label."""
+
+
+class ContaminatedResidual(ResidualDensity):
+    """R with an outlier component whose share and scale are learned.
+
+    `sigma` is half the 16-84% width of the mixture, whose variance need not exist; residuals are in the core's units.
+
+    Args:
+        core: the family of R.
+    """
+
+    gauges = ("quantile",)
+    standardised = True
+
+    def __init__(self, core: ResidualDensity) -> None:
+        super().__init__(core.batch, gauge="quantile", full=core.full)
+        self.core = core
+        self.raw_share = nn.Parameter(torch.tensor(-2.5))
+        self.raw_scale = nn.Parameter(torch.tensor(math.log(30.0 - LEAST_SCALE)))
+
+    @property
+    def share(self) -> Tensor:
+        """Prior probability of an outlier, ()."""
+        return LARGEST_SHARE * self.raw_share.sigmoid()
+
+    @property
+    def scale(self) -> Tensor:
+        """Scale of T in units of the core, ()."""
+        return LEAST_SCALE + self.raw_scale.exp()
+
+    def native(self, uniform: Tensor, replicates: int) -> Native:
+        half = uniform[: len(uniform) // 2]
+        core = self.core._in_gauge(self.core.native(uniform, replicates))
+        nodes = torch.cat([core.nodes, _broad_nodes(half, self.scale).expand(self.batch, -1, -1)], dim=-2)
+        broad = nodes.new_full((self.batch, 2 * len(half)), 1 / (2 * len(half)))
+        weights = torch.cat([(1 - self.share) * core.native.weights, self.share * broad], dim=-1)
+        density = partial(_log_mixture, core, self.share, self.scale)
+
+        def sample(count: int) -> Tensor:
+            draws = core.sample((count,))
+            draws = draws.unsqueeze(0) if core.batch_shape == () else draws.transpose(0, 1)
+            far = torch.rand(self.batch, count, 1, dtype=draws.dtype, device=draws.device) < self.share
+            uniform = torch.rand(self.batch, count, 2, dtype=draws.dtype, device=draws.device)
+            return torch.where(far, _broad(uniform, self.scale), draws)
+
+        return replace(core.native, log_prob=density, nodes=nodes, weights=weights, sample=sample, axis=None)
+
+
+@torch.no_grad()
+def outlier_probability(density: ContaminatedResidual, residual: Residual, z: Tensor) -> Tensor:
+    """P(outlier | z), (...) or (..., K), at residuals z (..., 2) or (..., K, 2).
+
+    Args:
+        density: the family.
+        residual: `density.frozen()`.
+        z: in the units of the core.
+    """
+    log_outlier = density.share.log().to(z) + _log_broad(z, density.scale.to(z))
+    return (log_outlier - residual.log_prob(z)).exp().clamp(0, 1)
+
+
+def _log_mixture(core: Residual, share: Tensor, scale: Tensor, z: Tensor) -> Tensor:
+    """Log density (B, n) at z (B, n, 2)."""
+    near = z.clamp(-_FURTHEST, _FURTHEST)
+    flat = near[0] if core.batch_shape == () else near.transpose(0, 1)
+    value = core.log_prob(flat)
+    log_core = value.unsqueeze(0) if core.batch_shape == () else value.transpose(0, 1)
+    return torch.logaddexp(torch.log1p(-share) + log_core, share.log() + _log_broad(z, scale))
+
+
+def _log_broad(z: Tensor, scale: Tensor) -> Tensor:
+    """Log density (...) of T at z (..., 2): that of an elliptical Student-t on the plane."""
+    squared = (z / scale).square().sum(-1)
+    return -LOG_2PI - 2 * scale.log() - (DF / 2 + 1) * torch.log1p(squared / DF)
+
+
+def _broad(uniform: Tensor, scale: Tensor) -> Tensor:
+    """Draws of T from points (..., 2) of the unit square."""
+    radius = (DF * torch.expm1(-2 / DF * torch.log1p(-uniform[..., 0].clamp_max(1 - 1e-7)))).sqrt()
+    angle = 2 * math.pi * uniform[..., 1]
+    return scale * radius.unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], -1)
+
+
+def _broad_nodes(uniform: Tensor, scale: Tensor) -> Tensor:
+    """Nodes (2 n, 2) of T in opposite pairs, so that they do not move the mean."""
+    draws = _broad(uniform, scale)
+    return torch.cat([draws, -draws])

@@ -1,0 +1,121 @@
+"""The noise model finds a noise that is known, is monotone in confidence, and tells gross errors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from probpose.analysis.calibration.cases import Cases
+from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.noise_cure import NoiseCure, fit_noise_cure
+from probpose.analysis.calibration.store import load_cure, save_cure
+from probpose.errors import DataError
+from probpose.models.densities import GaussianResidual
+from probpose.models.located import Located
+from tests.calibration_cases import fake_cases
+
+SIZES = (60.0, 240.0)
+
+
+def known_noise(persons: int = 600, gross: float = 0.0, seed: int = 0) -> tuple[Cases, np.ndarray, np.ndarray]:
+    """Cases of a model without scales, the true scale (N, K) and where (N, K) the errors are gross.
+
+    The scale is 3% of the box on joint 0 and 6% on the others, times 2 at confidence 0 and 1 at confidence 1.
+    """
+    cases = fake_cases(persons=persons, seed=seed, unlabelled=0.1)
+    rng = np.random.default_rng(seed + 1)
+    size = rng.uniform(*SIZES, persons)
+    joint = np.where(np.arange(6) == 0, 0.03, 0.06)
+    assert cases.confidence is not None
+    scale = size[:, None] * joint * 2 ** (1 - cases.confidence)
+    error = scale[..., None] * rng.normal(size=(persons, 6, 2))
+    wrong = rng.uniform(size=(persons, 6)) < gross
+    error[wrong] = size[np.nonzero(wrong)[0], None] * rng.uniform(1, 3, (wrong.sum(), 2))
+    assert isinstance(cases.predictive, Located)
+    loc = cases.predictive.loc
+    claimed = torch.from_numpy(0.1 * size)[:, None, None, None] * torch.eye(2).double().expand(persons, 6, 2, 2)
+    box = np.column_stack([np.zeros((persons, 2)), size, size])
+    located = Located(loc, claimed, GaussianResidual().frozen(2**13))
+    return replace(cases, keypoints=loc.numpy() + error, box=box, predictive=located), scale, wrong
+
+
+def scale_of(cure: NoiseCure, cases: Cases) -> np.ndarray:
+    located = cure.apply(cases)
+    return np.asarray(located.half_width.mean(-1).numpy())
+
+
+def test_known_noise_is_found() -> None:
+    cases, _, _ = known_noise()
+    cure = fit_noise_cure(cases, "gaussian")
+    fresh, scale, _ = known_noise(seed=50)
+    ratio = scale_of(cure, fresh) / scale
+    assert np.median(ratio) == pytest.approx(1, abs=0.05)
+    assert np.quantile(np.abs(np.log(ratio)), 0.95) < 0.15  # 2% from 600 labels a joint, the rest from the splines
+    level = Judged.of(fresh.under(cure.apply(fresh))).level
+    error = 1.5 * 0.5 / np.sqrt(len(level))
+    assert (level <= 0.5).mean() == pytest.approx(0.5, abs=4 * error)
+    assert (level <= 0.9).mean() == pytest.approx(0.9, abs=4 * error)
+
+
+def test_scale_never_grows_with_confidence() -> None:
+    cases, _, _ = known_noise(persons=150)
+    assert cases.confidence is not None
+    rng = np.random.default_rng(5)
+    muddled = replace(cases, confidence=rng.permuted(cases.confidence, axis=0) * 1.3 - 0.1)
+    cure = fit_noise_cure(muddled, "laplace")
+    steps = np.linspace(-0.5, 2, 120)
+    ladder = replace(cases.select(np.zeros(120, dtype=np.int64)), confidence=np.tile(steps[:, None], (1, 6)))
+    scale = scale_of(cure, ladder)
+    assert bool((np.diff(scale, axis=0) <= 1e-9).all())
+    flat = (steps < -0.2) | (steps > 1.3)
+    assert bool((np.abs(np.diff(scale, axis=0))[(flat[1:] & flat[:-1])] < 1e-9).all())
+
+
+@pytest.mark.parametrize("family", ["gaussian", "rle"])
+def test_gross_errors_are_told_and_do_not_widen_the_rest(family: str) -> None:
+    cases, scale, wrong = known_noise(gross=0.03)
+    cure = fit_noise_cure(cases, family)
+    probability = cure.outlier_probability(cases)
+    assert probability is not None
+    suspect = (probability > 0.5) & cases.labelled
+    labelled_wrong = wrong & cases.labelled
+    assert (suspect & labelled_wrong).sum() > 0.95 * labelled_wrong.sum()
+    assert (suspect & ~labelled_wrong).sum() < 0.1 * labelled_wrong.sum()
+    assert float(cure.model.residual.share) == pytest.approx(0.03, abs=0.012)
+    assert np.median(scale_of(cure, cases) / scale) == pytest.approx(1, abs=0.1)
+
+
+def test_a_predicted_scale_is_corrected() -> None:
+    """Errors grow as sigma^1.5: the power of sigma is found, and a bias of one joint."""
+
+    def errors(rng: np.random.Generator, sigma: np.ndarray, _: np.ndarray) -> np.ndarray:
+        shift = np.zeros((1, 6, 2))
+        shift[0, 4] = (0.5, -1.0)
+        return np.asarray(sigma**1.5 * (rng.normal(size=sigma.shape) + shift))
+
+    cases = replace(fake_cases(errors, persons=800), confidence=None)
+    cure = fit_noise_cure(cases, "gaussian")
+    assert float(cure.model.power) == pytest.approx(0.5, abs=0.08)
+    assert cure.model.shift[4].tolist() == pytest.approx([0.5, -1.0], abs=0.12)
+    assert float(cure.model.shift[:4].abs().max()) < 0.12
+
+
+def test_the_cure_survives_being_saved(tmp_path: Path) -> None:
+    cases, _, _ = known_noise(persons=60)
+    cure = fit_noise_cure(cases, "laplace")
+    save_cure(tmp_path / "cure.safetensors", cure, {})
+    again, _ = load_cure(tmp_path / "cure.safetensors")
+    value = torch.from_numpy(cases.keypoints)
+    torch.testing.assert_close(again.apply(cases).log_prob(value), cure.apply(cases).log_prob(value))
+    twin = fit_noise_cure(cases, "laplace")
+    torch.testing.assert_close(twin.apply(cases).log_prob(value), cure.apply(cases).log_prob(value))
+
+
+def test_too_few_labels_are_refused() -> None:
+    cases, _, _ = known_noise(persons=12)
+    with pytest.raises(DataError, match="labels are too few for a noise model: 100 are needed"):
+        fit_noise_cure(cases, "gaussian")

@@ -1,0 +1,88 @@
+"""Tilted densities and conformal regions do what they say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from probpose.models.densities import GaussianResidual, Residual
+from probpose.models.densities.tilted import tilted
+from probpose.models.located import Located
+from probpose.models.mixture import EqualMixture
+from probpose.models.recalibrated import Conformal, rescaled, with_residual
+from tests.densities import chi_square_p, random_density, total_mass
+
+
+def scaled_gaussian(c: float) -> Residual:
+    """A Gaussian tilted into one c times as wide: u = 1 - exp(-t), S(t) = t / c^2."""
+
+    def log_g(level: torch.Tensor) -> torch.Tensor:
+        t = -torch.log1p(-level.clamp_max(1 - 1e-6))
+        return t - t / c**2 - 2 * math.log(c)
+
+    return tilted(GaussianResidual().frozen(), log_g)
+
+
+@pytest.mark.parametrize("c", [0.7, 1.2])
+def test_a_gaussian_can_be_tilted_into_a_wider_or_narrower_one(c: float) -> None:
+    found = scaled_gaussian(c)
+    z = torch.linspace(-2, 2, 9, dtype=torch.float64).repeat(2, 1).mT
+    expected = torch.from_numpy(stats.norm.logpdf(z, scale=c).sum(-1))
+    torch.testing.assert_close(found.log_prob(z), expected, atol=0.02, rtol=0)
+    assert float(found.covariance[0, 0, 0].sqrt()) == pytest.approx(c, rel=0.01)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_tilted_density_is_one(batch: int) -> None:
+    residual = random_density("rle", "moment", batch=batch).frozen()
+    found = tilted(residual, lambda u: torch.log(0.5 + u))
+    assert total_mass(found) == pytest.approx(1, abs=0.01)
+    draws = found.sample((4000,))
+    levels = found.hdr_level(draws)
+    worst = stats.kstest(levels.flatten().numpy(), "uniform").statistic
+    assert worst < 2.5 / np.sqrt(4000)  # draws are chosen again from 8 times as many
+    if batch == 1:
+        assert chi_square_p(draws, found) > 1e-4
+
+
+def test_conformal_regions_are_those_of_the_mapped_contents() -> None:
+    located = Located(
+        torch.zeros(50, 2, 2).double(), torch.eye(2).double().expand(50, 2, 2, 2), GaussianResidual().frozen()
+    )
+    contents, levels = torch.tensor([0.5, 0.9]).double(), torch.tensor([[0.6, 0.95], [0.5, 0.9]]).double()
+    conformal = Conformal(located, contents, levels)
+    value = torch.randn(50, 2, 2, dtype=torch.float64)
+    before, after = located.hdr_level(value), conformal.hdr_level(value)
+    torch.testing.assert_close(after[:, 1], before[:, 1], atol=1e-9, rtol=0)
+    assert bool(((before[:, 0] <= 0.6) == (after[:, 0] <= 0.5)).all())
+    assert bool(((before[:, 0] <= 0.95) == (after[:, 0] <= 0.9)).all())
+    torch.testing.assert_close(conformal.base_level(0.9), torch.tensor([0.95, 0.9]).double())
+    torch.testing.assert_close(conformal.log_prob(value), located.log_prob(value))
+    parts = Conformal.join([conformal.rows(slice(0, 20)), conformal.rows(slice(20, 50))])
+    torch.testing.assert_close(parts.hdr_level(value), after)
+
+
+def test_conformal_level_of_one_is_the_whole_plane() -> None:
+    located = Located(
+        torch.zeros(3, 1, 2).double(), torch.eye(2).double().expand(3, 1, 2, 2), GaussianResidual().frozen()
+    )
+    conformal = Conformal(located, torch.tensor([0.5, 0.9]).double(), torch.tensor([[0.5, 1.0]]).double())
+    far = torch.full((3, 1, 2), 50.0, dtype=torch.float64)
+    assert bool((conformal.hdr_level(torch.zeros(3, 1, 2).double()) < 0.5).all())
+    assert float(conformal.base_level(0.9)) == 1.0
+    assert bool((conformal.hdr_level(far) >= 0.9).all())
+
+
+def test_rescaling_reaches_into_mixtures() -> None:
+    located = Located(
+        torch.zeros(2, 3, 2).double(), torch.eye(2).double().expand(2, 3, 2, 2), GaussianResidual().frozen()
+    )
+    factor = torch.tensor([[1.0, 2.0], [3.0, 3.0], [0.5, 1.0]]).double()
+    for predictive in (located, EqualMixture([located, located])):
+        torch.testing.assert_close(rescaled(predictive, factor).half_width, predictive.half_width * factor)
+    wide = with_residual(located, scaled_gaussian(1.2))
+    assert float(wide.half_width[0, 0, 0] / located.half_width[0, 0, 0]) == pytest.approx(1.2, rel=0.01)
