@@ -1,0 +1,196 @@
+"""Columns of table files: .csv and .parquet in memory, the arrays of an .npz archive as streams."""
+
+from __future__ import annotations
+
+__all__ = ["Column", "StreamedColumn", "blocks", "read_columns"]
+
+import csv
+import importlib
+import itertools
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probpose.errors import DataError
+
+Values = npt.NDArray[Any]
+
+_CSV_ROWS = 50_000
+_WORDS = frozenset(("joint", "image"))
+
+
+@dataclass(frozen=True)
+class StreamedColumn:
+    """An array in C order inside an .npz archive, compressed or not, that is read from front to back.
+
+    Attributes:
+        file: the archive.
+        member: file name in it, such as "prediction.npy".
+        shape: of the array.
+        dtype: of the array.
+    """
+
+    file: Path
+    member: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def blocks(self, rows: int) -> Iterator[Values]:
+        """The array, at most `rows` rows at a time."""
+        each = math.prod(self.shape[1:]) * self.dtype.itemsize
+        with zipfile.ZipFile(self.file) as archive, archive.open(self.member) as stream:
+            _header(stream)
+            for start in range(0, self.shape[0], rows):
+                count = min(rows, self.shape[0] - start)
+                content = stream.read(count * each)
+                if len(content) != count * each:
+                    raise DataError(f"{self.file}: {self.member} is truncated. Write the file again.")
+                yield np.frombuffer(content, dtype=self.dtype).reshape(count, *self.shape[1:])
+
+
+Column = Values | StreamedColumn
+
+
+def blocks(column: Column, rows: int) -> Iterator[Values]:
+    """A column, `rows` rows at a time.
+
+    Raises:
+        DataError: the archive is damaged.
+    """
+    if isinstance(column, StreamedColumn):
+        try:
+            yield from column.blocks(rows)
+        except (OSError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+            raise DataError(f"{column.file}: {column.member} cannot be read: {error}. Write the file again.") from error
+    else:
+        yield from (column[start : start + rows] for start in range(0, len(column), rows))
+
+
+def read_columns(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+    """The known columns of a .csv, .parquet or .npz file, and the names of the others.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind.
+    """
+    readers: dict[str, Callable[[Path, Collection[str]], tuple[dict[str, Column], list[str]]]] = {
+        ".csv": _read_csv,
+        ".parquet": _read_parquet,
+        ".npz": _open_npz,
+    }
+    if file.suffix.lower() not in readers:
+        raise DataError(f"{file}: tables of points end in {', '.join(readers)}; for a COCO results file (.json) give "
+                        "--predictions and --annotations.")  # fmt: skip
+    try:
+        return readers[file.suffix.lower()](file, known)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}. Check the path.") from error
+
+
+def _read_csv(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            lines = csv.reader(stream)
+            header = [name.strip() for name in next(lines, [])]
+            if len(set(header)) < len(header):
+                raise DataError(f"{file}: the header names a column twice: {', '.join(header)}.")
+            parts: dict[str, list[Values]] = {name: [] for name in header if name in known}
+            first = 0
+            while rows := [line for line in itertools.islice(lines, _CSV_ROWS) if line]:
+                _add_rows(parts, header, rows, first, file)
+                first += len(rows)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not a CSV file in UTF-8 ({error}). Write it again.") from error
+    columns: dict[str, Column] = {name: np.concatenate(part or [np.empty(0)]) for name, part in parts.items()}
+    if "image" in columns:
+        columns["image"] = _ids(np.concatenate(parts["image"] or [np.empty(0)]))
+    return columns, [name for name in header if name not in known]
+
+
+def _ids(cells: Values) -> Values:
+    """Whole numbers where all cells are, otherwise the text."""
+    try:
+        return cells.astype(np.int64)
+    except (ValueError, OverflowError):
+        return cells
+
+
+def _add_rows(parts: dict[str, list[Values]], header: list[str], rows: list[list[str]], first: int, file: Path) -> None:
+    for i, row in enumerate(rows, first):
+        if len(row) != len(header):
+            raise DataError(f"{file}, row {i} (the first is 0): {len(row)} cells, the header has {len(header)}.")
+    for name, cells in zip(header, zip(*rows, strict=True), strict=True):
+        if name in parts:
+            parts[name].append(np.array(cells) if name in _WORDS else _as_numbers(cells, name, first, file))
+
+
+def _as_numbers(cells: tuple[str, ...], name: str, first: int, file: Path) -> Values:
+    """Numbers, NaN where a cell is blank."""
+    try:
+        return np.array([cell or "nan" for cell in cells], dtype=np.float64)
+    except ValueError:
+        numbers = []
+        for i, cell in enumerate(cells, first):
+            try:
+                numbers.append(float(cell) if cell.strip() else math.nan)
+            except ValueError as error:
+                text = f"{file}, row {i} (the first is 0): {name} is {cell!r}, which is not a number."
+                raise DataError(f"{text} Leave unknown cells blank.") from error
+        return np.array(numbers)
+
+
+def _read_parquet(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise DataError(
+            f"{file}: reading Parquet needs the package pyarrow: `pip install pyarrow`, or write .csv or .npz."
+        ) from error
+    try:
+        names = parquet.read_schema(file).names
+        table = parquet.read_table(file, columns=[name for name in names if name in known])
+    except ValueError as error:  # pyarrow's own errors are ValueErrors too
+        raise DataError(f"{file} is not a Parquet file ({error}). Write it again.") from error
+    columns: dict[str, Column] = {}
+    for name in table.column_names:
+        values = table.column(name).to_numpy()
+        is_text = values.dtype == object and name in _WORDS
+        columns[name] = np.array(["" if v is None else v for v in values], dtype=str) if is_text else values
+    return columns, [name for name in names if name not in known]
+
+
+def _open_npz(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = {Path(member).stem: member for member in archive.namelist() if member.endswith(".npy")}
+            columns = {name: _open_member(archive, member, file) for name, member in names.items() if name in known}
+    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        raise DataError(f"{file} is not an .npz file ({error}): truncated? Write it again with numpy.savez.") from error
+    return columns, [name for name in names if name not in known]
+
+
+def _open_member(archive: zipfile.ZipFile, member: str, file: Path) -> Column:
+    with archive.open(member) as stream:
+        shape, fortran, dtype = _header(stream)
+        if dtype.hasobject or dtype.names:
+            raise DataError(
+                f"{file}: {member} holds Python objects, which are not read: they could run code. Save numbers, and "
+                "names as numpy.array(names, dtype=str)."
+            )
+        if fortran and len(shape) > 1:  # cannot be streamed
+            content = np.frombuffer(stream.read(), dtype=dtype)
+            return content.reshape(shape, order="F")
+    return StreamedColumn(file, member, shape, dtype)
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    return np.lib.format.read_array_header_2_0(stream)

@@ -1,0 +1,302 @@
+"""Tables of predicted points: .csv, .npz in chunks, .parquet."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from probpose.data.points import Points
+from probpose.data.points_table import PointsTable, open_points
+from probpose.errors import DataError
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+def columns(rows: int = 500, seed: int = 0) -> Columns:
+    """A table with everything: images of one to five points, a tenth unlabelled."""
+    rng = np.random.default_rng(seed)
+    image = 7 + np.repeat(np.arange(rows), rng.integers(1, 6, rows))[:rows]
+    label = rng.normal(100, 30, (rows, 2))
+    label[rng.uniform(size=rows) < 0.1] = np.nan
+    return {
+        "prediction": rng.normal(100, 30, (rows, 2)),
+        "label": label,
+        "scale": rng.uniform(1, 4, (rows, 2)),
+        "image": image,
+        "instance": np.arange(rows),
+        "joint": np.array(["paw", "nose", "tail"])[np.arange(rows) % 3],
+        "confidence": rng.uniform(size=rows),
+        "visibility": np.where(np.isnan(label[:, 0]), 0, rng.integers(1, 3, rows)),
+        "area": rng.uniform(100, 400, rows),
+    }
+
+
+def long(table: Columns) -> Columns:
+    """The same, one number a column."""
+    names = {"prediction": ("x", "y"), "label": ("label_x", "label_y"), "scale": ("sigma_x", "sigma_y")}
+    found: Columns = {}
+    for name, values in table.items():
+        found |= {half: values[:, i] for i, half in enumerate(names[name])} if name in names else {name: values}
+    return found
+
+
+def write_csv(file: Path, table: Columns) -> Path:
+    lines = [",".join(table)]
+    for row in zip(*(values.tolist() for values in table.values()), strict=True):
+        lines.append(",".join("" if value != value else str(value) for value in row))
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def write_npz(file: Path, table: Columns) -> Path:
+    np.savez(file, **table)  # type: ignore[arg-type]
+    return file
+
+
+def write_small(file: Path, table: Columns) -> Path:
+    np.savez_compressed(file, **table)  # type: ignore[arg-type]
+    return file
+
+
+def write_parquet(file: Path, table: Columns) -> Path:
+    arrow, parquet = (pytest.importorskip(f"pyarrow{part}", reason="needs pyarrow") for part in ("", ".parquet"))
+    file = file.with_suffix(".parquet")
+    parquet.write_table(arrow.table({name: arrow.array(v, from_pandas=True) for name, v in table.items()}), file)
+    return file
+
+
+def together(table: PointsTable, rows: int = 64) -> Points:
+    first, *others = table.chunks(rows)
+    return first.followed_by(*others)
+
+
+WRITERS: dict[str, tuple[Callable[[Path, Columns], Path], str, bool]] = {
+    "csv": (write_csv, "points.csv", True),
+    "npz": (write_npz, "points.npz", False),
+    "npz of single columns": (write_npz, "points.npz", True),
+    "compressed npz": (write_small, "points.npz", False),
+    "parquet": (write_parquet, "points.parquet", True),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_kind_of_file_gives_back_what_was_written(kind: str, tmp_path: Path) -> None:
+    write, name, is_long = WRITERS[kind]
+    table = columns()
+    opened = open_points(write(tmp_path / name, long(table) if is_long else table))
+    points = together(opened)
+    assert opened.rows == len(points) == 500
+    assert opened.images == len(np.unique(table["image"]))
+    assert opened.joints == ("paw", "nose", "tail")
+    assert opened.has_scale
+    for column in ("prediction", "scale", "image", "instance", "joint", "confidence", "visibility", "area"):
+        assert np.array_equal(getattr(points, column), table[column]), column
+    labelled = points.visibility > 0
+    assert np.array_equal(points.label[labelled], table["label"][labelled])
+    assert not points.label[~labelled].any()
+    assert points.row.tolist() == list(range(500))
+
+
+@pytest.mark.parametrize("rows", [1, 3, 64, 499, 500, 10_000])
+def test_chunks_hold_whole_images(rows: int, tmp_path: Path) -> None:
+    table = columns()
+    opened = open_points(write_npz(tmp_path / "points.npz", table))
+    chunks = list(opened.chunks(rows))
+    assert np.array_equal(np.concatenate([chunk.prediction for chunk in chunks]), table["prediction"])
+    assert all(a.image[-1] != b.image[0] for a, b in itertools.pairwise(chunks))
+    assert max(len(chunk) for chunk in chunks) <= rows + 5
+    again = [chunk.row.tolist() for chunk in opened.chunks(rows)]
+    assert again == [chunk.row.tolist() for chunk in chunks]
+
+
+def test_an_image_larger_than_a_chunk_stays_whole(tmp_path: Path) -> None:
+    table = columns(300)
+    table["image"] = np.repeat([5, 3, 4], [10, 280, 10])
+    lengths = [len(chunk) for chunk in open_points(write_npz(tmp_path / "a.npz", table)).chunks(20)]
+    assert lengths == [10, 290]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_numbers_of_any_type_and_order_are_read(dtype: type, tmp_path: Path) -> None:
+    table = {name: columns()[name].round() for name in ("prediction", "label")}
+    table["label"] = np.nan_to_num(table["label"])
+    stored: Columns = {name: np.asfortranarray(values.astype(dtype)) for name, values in table.items()}
+    points = together(open_points(write_npz(tmp_path / "points.npz", stored)))
+    assert np.array_equal(points.prediction, table["prediction"])
+    assert np.array_equal(points.label, table["label"])
+    assert points.prediction.dtype == np.float64
+
+
+def test_the_fewest_columns_do(tmp_path: Path) -> None:
+    table = {
+        "x": np.arange(3),
+        "y": np.zeros(3),
+        "label_x": np.array([0, np.nan, 4]),
+        "label_y": np.array([0, np.nan, 4]),
+    }
+    opened = open_points(write_csv(tmp_path / "points.csv", table | {"note": np.arange(3)}))
+    points = together(opened)
+    assert points.visibility.tolist() == [2, 0, 2]
+    assert points.image.tolist() == [0, 1, 2]  # every row is an image of its own
+    assert (points.scale, points.instance, points.joint, points.confidence, points.area) == (None,) * 5
+    assert (opened.joints, opened.ignored, opened.has_scale) == ((), ("note",), False)
+
+
+@pytest.mark.parametrize("name", ["sigma", "scale"])
+def test_one_scale_serves_both_axes(name: str, tmp_path: Path) -> None:
+    table = {"prediction": np.ones((2, 2)), "label": np.zeros((2, 2)), name: np.array([3.0, 4.0])}
+    scale = together(open_points(write_npz(tmp_path / "points.npz", table))).scale
+    assert scale is not None
+    assert scale.tolist() == [[3, 3], [4, 4]]
+
+
+@pytest.mark.parametrize("write", [write_csv, write_npz])
+def test_images_may_have_names(write: Callable[[Path, Columns], Path], tmp_path: Path) -> None:
+    table = {"x": np.zeros(5), "y": np.ones(5), "label_x": np.zeros(5), "label_y": np.ones(5)}
+    table["image"] = np.array(["b.png", "b.png", "a.png", "c.png", "c.png"])
+    file = tmp_path / ("points.csv" if write is write_csv else "points.npz")
+    opened = open_points(write(file, table))
+    assert opened.images == 3
+    for rows in (1, 2, 100):
+        assert together(opened, rows).image.tolist() == [0, 0, 1, 2, 2]
+
+
+def changed(**changes: Any) -> Columns:
+    table = columns(20)
+    for name, value in changes.items():
+        if value is None:
+            del table[name]
+        else:
+            table[name] = value
+    return table
+
+
+def with_cell(name: str, row: int, value: float) -> Columns:
+    values = columns(20)[name].astype(np.float64)
+    values[row] = value
+    return changed(**{name: values})
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (changed(prediction=None), "has no prediction: give the columns x and y"),
+        (changed(label=None), "has no label: give the columns label_x and label_y"),
+        (changed(x=np.zeros(20)), "the prediction is not clear from the columns prediction, x"),
+        (changed(sigma=np.ones(20)), "the scale is not clear from the columns scale, sigma"),
+        (changed(scale=None, sigma_x=np.ones(20)), "the scale is not clear from the columns sigma_x"),
+        (changed(prediction=np.zeros((20, 3))), r"prediction has shape \(20, 3\), expected \(20, 2\)"),
+        (changed(label=np.zeros((19, 2))), r"label has shape \(19, 2\), expected \(20, 2\)"),
+        (changed(confidence=np.float64(1)), r"confidence has shape \(\), expected \(20,\)"),
+        ({name: values[:0] for name, values in columns().items()}, "has no rows"),
+        (with_cell("prediction", 3, np.nan), r"row 3 \(the first is 0\): the prediction is not finite"),
+        (with_cell("label", 4, np.inf), "row 4 .*: the label is not finite"),
+        (changed(visibility=np.full(20, 2)), "the label is not finite: leave it blank"),
+        (with_cell("visibility", 5, 3), "row 5 .*: the visibility is not 0, 1 or 2"),
+        (with_cell("scale", 6, 0), "row 6 .*: the scale is not positive"),
+        (with_cell("scale", 6, np.nan), "row 6 .*: the scale is not positive"),
+        (with_cell("confidence", 7, np.inf), "row 7 .*: the confidence is infinite"),
+        (with_cell("area", 8, -1), "row 8 .*: the area is not positive"),
+        (with_cell("image", 9, 0.5), "row 9 .*: image is not a whole number"),
+        (with_cell("image", 9, np.nan), "row 9 .*: image is"),
+        (with_cell("image", 19, 7), "row 19 .*: image 7 begins again.*sort the table by image"),
+        (changed(area=np.array(["a"] * 20)), "area holds str.*expected numbers"),
+        (changed(instance=np.array(["a"] * 20)), "instance holds str.*expected whole numbers"),
+        (changed(joint=np.array(["a", None] * 10, dtype=object)), "joint.npy holds Python objects"),
+    ],
+)
+def test_bad_arrays_are_named(table: Columns, message: str, tmp_path: Path) -> None:
+    file = write_npz(tmp_path / "points.npz", table)
+    with pytest.raises(DataError, match=message) as caught:
+        open_points(file)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no prediction"),
+        ("x,y,label_x,label_y\n", "has no rows"),
+        ("x,y,x\n1,2,3\n", "names a column twice"),
+        ("x,y,label_x,label_y\n1,2,3,4\n1,2,3\n", r"row 1 \(the first is 0\): 3 cells, the header has 4"),
+        ("x,y,label_x,label_y\n1,2,3,4\n1,2,3,4\n1,2,ten,4\n", "row 2 .*: label_x is 'ten', which is not a number"),
+        ("x,y,label_x,label_y\n1,,3,4\n", "row 0 .*: the prediction is not finite"),
+        ("x,y,label_x,label_y\n1,2,3,\n", "row 0 .*: the label is not finite"),
+        ("x,y,label_x,label_y,image\n1,2,3,4,a\n1,2,3,4,\n", "row 1 .*: image is missing"),
+    ],
+)
+def test_bad_csv_is_named(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "points.csv"
+    file.write_text(text)
+    with pytest.raises(DataError, match=message):
+        open_points(file)
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    file = write_npz(tmp_path / "points.npz", columns())
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"not an \.npz file.*truncated"):
+        open_points(file)
+    middle = content.index(b"prediction.npy") + 1000  # a number, whose change only the checksum tells
+    file.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    with pytest.raises(DataError, match=r"prediction\.npy cannot be read: Bad CRC-32"):
+        open_points(file)
+    (tmp_path / "latin.csv").write_bytes("x,y,label_x,label_y,image\n1,2,3,4,Ä\n".encode("latin-1"))
+    with pytest.raises(DataError, match="not a CSV file in UTF-8"):
+        open_points(tmp_path / "latin.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("no.csv", "cannot be read: No such file"), ("no.npz", "No such file"), ("a.json", r"end in \.csv")],
+)
+def test_missing_and_other_files_are_named(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        open_points(tmp_path / name)
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path) -> None:
+    if importlib.util.find_spec("pyarrow") is not None:
+        pytest.skip("pyarrow is installed")
+    (tmp_path / "points.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="pip install pyarrow"):
+        open_points(tmp_path / "points.parquet")
+
+
+def test_bad_parquet_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="needs pyarrow")
+    (tmp_path / "points.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match="not a Parquet file"):
+        open_points(tmp_path / "points.parquet")
+    table = long(columns(3)) | {"joint": np.array(["nose", None, "tail"], dtype=object)}
+    with pytest.raises(DataError, match=r"row 1 \(the first is 0\): joint is missing"):
+        open_points(write_parquet(tmp_path / "points.parquet", table))
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    rows = 1_500_000
+    rng = np.random.default_rng(0)
+    point = rng.normal(size=(rows, 2))
+    file = tmp_path / "points.npz"
+    np.savez(file, prediction=point, label=point + 1, scale=np.ones((rows, 2)), image=np.arange(rows) // 50)
+    code = (
+        "import json, resource, sys\nfrom pathlib import Path\nfrom probpose.data.points_table import open_points\n"
+        "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "before = most()\ntable = open_points(Path(sys.argv[1]))\nrows = sum(map(len, table.chunks()))\n"
+        "print(json.dumps([rows, most() - before]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
+    read, grown = json.loads(done.stdout)
+    assert read == rows
+    assert grown < 40  # MB; the file has 84
