@@ -175,7 +175,7 @@ def test_log_density_that_is_not_finite_names_the_label(tmp_path: Path) -> None:
         evaluate(fake_model(ConstantRegressor(*spread_out()), BoundedResidual()), persons, SIZE)
 
 
-@pytest.mark.parametrize("estimator", ["median", "mode"])
+@pytest.mark.parametrize("estimator", ["median", "mode", "oks"])
 def test_estimators_of_a_symmetric_density_agree(tmp_path: Path, estimator: str) -> None:
     persons = table(tmp_path, 4)
     model = fake_model(ConstantRegressor(*spread_out()))
@@ -200,6 +200,33 @@ def test_detected_boxes_give_cocos_metrics_alone(tmp_path: Path) -> None:
     )
 
 
+def test_precision_by_either_score_is_that_of_its_own_evaluation(tmp_path: Path) -> None:
+    """Each person in two boxes, one of them beside the person, of which the detector is surer."""
+    persons = table(tmp_path, 6, files=3)
+    loc, scale, presence = spread_out()
+    persons.box[:, :2] = [[0, 0], [0, 0], [0, 0], [400, 0], [400, 0], [400, 0]]
+    persons.box[:, 2:] = [[60, 80], [50, 70], [70, 60], [20, 80], [15, 70], [20, 60]]
+    persons = labelled_by(persons, 0.3 * np.random.default_rng(0).normal(size=(6, 17, 2)), loc, scale)
+    persons = replace(persons, area=0.53 * persons.box[:, 2:].prod(-1))
+    box = np.concatenate([persons.box, persons.box + np.array([9.0, 0.0, 0.0, 0.0])])
+    boxes = Boxes(np.tile(persons.image_id, 2), persons.file_name * 2, box, np.repeat([0.6, 0.7], 6), {})
+    model = fake_model(ConstantRegressor(loc, scale, presence))
+    usual = evaluate(model, persons, SIZE, boxes=boxes, nms=1)
+    other = evaluate(model, persons, SIZE, boxes=boxes, nms=1, score="expected-oks")
+    assert other.AP_by_score is not None
+    assert other.AP_by_score == {"usual": usual.AP, "expected-oks": other.AP, "box": other.AP_by_score["box"]}
+    assert usual.AP_by_score is None
+    assert {"score", "AP_by_score"}.isdisjoint(usual.to_json())
+    assert other.to_json()["score"] == "expected-oks"
+    ratio = [row["score"] / s for row, s in zip(other.results, boxes.score, strict=True)]
+    assert ratio[:6] == pytest.approx(ratio[6:], abs=1e-4)  # the same shapes of box, and the score of the box on top
+    assert min(ratio[:3]) > max(ratio[3:6])  # in narrow boxes, small beside their crops, less is expected
+    drop = {"score": None}
+    assert [row | drop for row in other.results] == [row | drop for row in usual.results]
+    annotated = evaluate(model, persons, SIZE, score="expected-oks")
+    assert set(annotated.AP_by_score or {}) == {"usual", "expected-oks"}
+
+
 def test_sampling_error_is_that_of_independent_images() -> None:
     values = np.array([1.0, 3.0, 2.0, 2.0])
     assert nll_sampling_error(values, np.array([0, 0, 1, 1])) == 0.0
@@ -213,5 +240,22 @@ def test_tables_show_the_numbers(partly_labelled: Persons) -> None:
     console.print(evaluation_tables(e))
     text = console.export_text()
     assert f"{e.nll_nats:.3f}" in text
+    assert "AP by" not in text
     assert "left_ankle" in text
     assert "–" in next(line for line in text.splitlines() if "nose" in line)
+
+
+def test_tables_show_the_precision_by_each_score(tmp_path: Path) -> None:
+    persons = table(tmp_path, 3, files=3)
+    boxes = Boxes(persons.image_id, persons.file_name, persons.box, np.full(3, 0.5), {})
+    model = fake_model(ConstantRegressor(*spread_out()))
+    e = evaluate(model, persons, SIZE, boxes=boxes, estimator="oks", score="expected-oks")
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(evaluation_tables(e))
+    text = console.export_text()
+    assert e.AP_by_score is not None
+    assert list(e.AP_by_score) == ["usual", "expected-oks", "box"]
+    for name, value in e.AP_by_score.items():
+        assert any(f"AP by {name} " in line and f" {value:.3f} " in line for line in text.splitlines())
+    assert "of the point of greatest expected OKS, ranked by expected OKS" in text
+    assert "the detector's alone" in text

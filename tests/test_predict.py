@@ -8,7 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from probpose.analysis.expected_oks import best_point, expected_oks, instance_score, kernel_variance
 from probpose.analysis.predict import predict_images, predict_table
 from probpose.analysis.results import write_results
 from probpose.data.boxes import Boxes
@@ -45,6 +47,21 @@ def test_rows_hold_points_and_their_uncertainty_in_pixels(images: list[Path]) ->
         np.testing.assert_allclose(np.reshape(row["sigma_px"], (17, 2)), unit * crop.size[i], rtol=2e-3, atol=1e-3)
         np.testing.assert_allclose(row["labelled"], 1 / (1 + np.exp(-PRESENCE)), atol=1e-5)
         assert row["score"] == pytest.approx(1 - unit.mean(), abs=1e-5)
+
+
+def test_rows_hold_the_point_and_the_score_that_are_asked_for(images: list[Path]) -> None:
+    usual = predict_images(MODEL, COCO, images, SIZE)
+    rows = predict_images(MODEL, COCO, images, SIZE, estimator="oks", score="expected-oks").rows
+    (forward,) = usual.forwards
+    variance = torch.from_numpy(kernel_variance(usual.persons.box, COCO.oks_sigmas))
+    point = best_point(forward.keypoints, variance)
+    expected = expected_oks(forward.keypoints, point, variance).numpy()
+    found = np.array([row["keypoints"] for row in rows]).reshape(3, 17, 3)
+    np.testing.assert_allclose(found[..., :2], point.numpy(), atol=5.1e-4)
+    score = instance_score(expected, forward.presence.numpy())
+    np.testing.assert_allclose([row["score"] for row in rows], score, atol=1e-6)
+    unchanged = ("image_id", "sigma_px", "labelled", "file_name")
+    assert [[row[key] for key in unchanged] for row in rows] == [[row[key] for key in unchanged] for row in usual.rows]
 
 
 def test_one_unreadable_image_of_several_is_left_out(images: list[Path]) -> None:

@@ -16,7 +16,7 @@ from probpose.analysis.oks import coco_metrics
 from probpose.analysis.predict import predict_table
 from probpose.analysis.results import write_results
 from probpose.cli import main
-from probpose.data.boxes import Boxes
+from probpose.data.boxes import Boxes, read_boxes
 from probpose.data.coco import load_document, read_coco
 from probpose.data.image_info import read_image_info
 from probpose.inference.runs import load_run
@@ -232,6 +232,53 @@ def test_detected_boxes_with_nms_and_flip_test(project: Path) -> None:
     unfiltered = json.loads(evaluate(project, *options, "--nms", "none").stdout)
     assert unfiltered["suppressed"] == 0
     assert unfiltered["AP"] < found["AP"]
+
+
+def test_each_score_has_the_precision_of_its_file(project: Path) -> None:
+    """By the score of the box alone too, whose file is made here."""
+    options = ["--boxes", str(project / "detections.json"), "--nms", "none"]
+    usual = json.loads(evaluate(project, *options).stdout)
+    found = json.loads(evaluate(project, *options, "--score", "expected-oks").stdout)
+    expected = plain_metrics(project / "val.json", project / "results.json")
+    assert {name: found[name] for name in METRICS} == expected
+    rows = json.loads((project / "results.json").read_text())
+    persons = read_coco(project / "val.json", project / "images")
+    boxes = read_boxes(project / "detections.json", persons)
+    by_box = [row | {"score": float(score)} for row, score in zip(rows, boxes.score, strict=True)]
+    box = plain_metrics(project / "val.json", write(project / "by_box.json", by_box))["AP"]
+    assert found["AP_by_score"] == {"usual": usual["AP"], "expected-oks": expected["AP"], "box": box}
+    assert len({*found["AP_by_score"].values()}) == 3
+    assert {"score", "AP_by_score"} == found.keys() - usual.keys()
+
+
+def test_each_score_has_its_own_nms(project: Path) -> None:
+    options = ["--boxes", str(project / "detections.json")]
+    usual = json.loads(evaluate(project, *options).stdout)
+    found = json.loads(evaluate(project, *options, "--score", "expected-oks").stdout)
+    expected = plain_metrics(project / "val.json", project / "results.json")["AP"]
+    assert found["AP_by_score"]["usual"] == usual["AP"]
+    assert found["AP_by_score"]["expected-oks"] == expected == found["AP"]
+
+
+def test_predict_writes_the_rows_that_evaluate_judges(project: Path) -> None:
+    chosen = ["--boxes", str(project / "detections.json"), "--score", "expected-oks", "--estimator", "oks"]
+    found = json.loads(evaluate(project, *chosen).stdout)
+    assert found["estimator"] == "oks"
+    judged = json.loads((project / "results.json").read_text())
+    images = ["--image-info", str(project / "images.json"), "--image-dir", str(project / "images")]
+    out = ["--out", str(project / "predicted.json")]
+    result = CliRunner().invoke(main, ["predict", str(project / "run"), *images, *chosen, *out], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    written = json.loads((project / "predicted.json").read_text())
+    keys = ("image_id", "keypoints", "score")
+    assert [[row[key] for key in keys] for row in written] == [[row[key] for key in keys] for row in judged]
+
+
+def test_overlays_are_drawn_about_the_point_of_greatest_expected_oks(project: Path) -> None:
+    arguments = ["predict", str(project / "run"), str(project / "images" / "1.jpg"), "--estimator", "oks"]
+    result = CliRunner().invoke(main, [*arguments, "--out", str(project / "one.json")], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert (project / "one" / "1.png").is_file()
 
 
 def test_annotated_boxes(project: Path) -> None:

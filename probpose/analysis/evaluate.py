@@ -7,22 +7,20 @@ __all__ = ["evaluate"]
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from itertools import compress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from probpose.analysis.estimates import Array, Estimates, Estimator
+from probpose.analysis.estimates import Array, Estimates, Estimator, Score, oks_kernel
 from probpose.analysis.evaluation import Evaluation, JointRow
-from probpose.analysis.forward import Forward, freeze, predict_persons
+from probpose.analysis.forward import Forward, Recalibrate, freeze, predict_persons
 from probpose.analysis.ground_truth import GroundTruth
-from probpose.analysis.oks import CocoMetrics, coco_metrics
-from probpose.analysis.oks_nms import OKS_NMS, Mask, distinct_poses
+from probpose.analysis.oks_nms import OKS_NMS
 from probpose.analysis.pck import FRACTION, pck_reference
+from probpose.analysis.ranking import Judge
 from probpose.analysis.records import Records
-from probpose.analysis.results import ResultRow, result_rows
 from probpose.analysis.statistics import Statistics, nll_sampling_error
 from probpose.data.boxes import Boxes, unlabelled_persons
 from probpose.data.persons import Persons
@@ -38,11 +36,13 @@ def evaluate(
     *,
     flip_test: bool = False,
     estimator: Estimator = "mean",
+    score: Score = "usual",
     boxes: Boxes | None = None,
     nms: float = OKS_NMS,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     workers: int = 0,
+    recalibrate: Recalibrate | None = None,
     progress: Callable[[int], None] | None = None,
     observe: Callable[[Forward], None] = lambda _: None,
 ) -> Evaluation:
@@ -57,11 +57,13 @@ def evaluate(
         input_size: height and width of the network's input.
         flip_test: predict with the equal mixture of the crop's and the mirrored crop's densities.
         estimator: the point estimate of the point metrics.
+        score: what poses are ranked by, in NMS and in COCO's metrics; "expected-oks" also gives `AP_by_score`.
         boxes: detected boxes to predict for, in place of the annotated ones; only COCO's metrics are then defined.
         nms: OKS above which one of two poses in detected boxes goes (`probpose.analysis.oks_nms`); 1 keeps all.
         batch_size: persons at a time.
         device: of the network.
         workers: processes that read images.
+        recalibrate: the run's recalibration (`probpose.analysis.calibration.run_cure`), or None.
         progress: called after each batch with the number of persons or boxes done so far.
         observe: called with each batch's predictions, for what is not in an `Evaluation`.
 
@@ -71,56 +73,43 @@ def evaluate(
     """
     residual = freeze(model, device)
     targets = persons if boxes is None else unlabelled_persons(boxes, persons)
+    kernel = oks_kernel(targets, estimator, score)
     estimates, records, unreadable = [], [], []
     for forward in predict_persons(
         model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
-        residual=residual, progress=progress,
+        residual=residual, recalibrate=recalibrate, progress=progress,
     ):  # fmt: skip
         observe(forward)
-        estimates.append(Estimates.of(forward, estimator))
+        estimates.append(Estimates.of(forward, estimator, kernel))
         unreadable += forward.unreadable
         if boxes is None:
             records.append(Records.of(forward, estimates[-1], persons))
-    joined = Estimates.join(estimates)
+    joined = Estimates.join(estimates).ranked_by(score)
     if not len(joined):
         raise DataError(f"None of the {len(targets)} persons' images could be read, such as {unreadable[0]}.")
-    keep = None if boxes is None else distinct_poses(joined, boxes, persons.skeleton, input_size, nms)
-    images, results, coco = _coco(joined, targets, persons, boxes, keep)
-    known: dict[str, Any] = {"keypoints": int(persons.labelled[images].sum()), "joints": [], "records": None}
+    judge = Judge(GroundTruth.of(persons), targets, boxes, input_size, nms)
+    ranking, counts = judge.ranking(joined), np.isin(persons.image_id, list(judge.images(joined)))
+    known: dict[str, Any] = {"keypoints": int(persons.labelled[counts].sum()), "joints": [], "records": None}
     if boxes is None:
         known |= _densities(Records.join(records), joined, persons, residual)
     return Evaluation(
         **known,
-        **asdict(coco),
+        **asdict(ranking.coco),
         dataset=persons.name,
-        persons=int(images.sum()),
+        persons=int(counts.sum()),
         boxes=None if boxes is None else len(joined),
         estimator=estimator,
+        score=score,
+        AP_by_score=None if score == "usual" else judge.precision_by_score(joined, ranking),
         gauge=model.residual.gauge,
         flip_test=flip_test,
         nms=nms if boxes is not None and boxes.detected else None,
-        suppressed=None if keep is None else int((~keep).sum()),
+        suppressed=ranking.suppressed,
         ess=float(residual.native.ess.min()),
         unreadable=list(dict.fromkeys(unreadable)),
         skipped=targets.skipped,
-        results=results,
+        results=ranking.results,
     )
-
-
-def _coco(
-    estimates: Estimates, targets: Persons, persons: Persons, boxes: Boxes | None, keep: Mask | None
-) -> tuple[Mask, list[ResultRow], CocoMetrics]:
-    """Which annotated persons count (P,), the results, and COCO's metrics of the results, rounded as they are."""
-    truth = GroundTruth.of(persons)
-    score = None if boxes is None else boxes.score
-    categories = [truth.category] * len(estimates) if boxes is not None else truth.category_of(estimates.rows)
-    results = result_rows(estimates, targets, categories, box_score=score)
-    results = results if keep is None else list(compress(results, keep))
-    lost = set(np.delete(targets.image_id, estimates.rows).tolist()) | truth.elsewhere
-    images = {*persons.image_id.tolist(), *targets.image_id.tolist()} - lost
-    kept = [row for row in results if row["image_id"] in images]
-    counts = np.isin(persons.image_id, list(images))
-    return counts, results, coco_metrics(truth.document(images), kept, persons.skeleton)
 
 
 def _densities(records: Records, estimates: Estimates, persons: Persons, residual: Residual) -> dict[str, Any]:

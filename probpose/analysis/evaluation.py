@@ -7,7 +7,7 @@ __all__ = ["Evaluation", "JointRow"]
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from probpose.analysis.estimates import Estimator
+from probpose.analysis.estimates import Estimator, Score
 from probpose.analysis.records import Records
 from probpose.analysis.results import ResultRow
 from probpose.analysis.statistics import Statistics
@@ -36,9 +36,13 @@ class Evaluation(Statistics):
         persons: annotated persons that count.
         boxes: number of detected boxes, or None when the boxes are the annotated ones.
         estimator: the point estimate that COCO's metrics, PCK and EPE use.
+        score: what poses were ranked by.
+        AP_by_score: AP by the usual score, by the expected OKS and, with detected boxes, by the score of the box alone;
+            None where the score is the usual one.
         gauge: what sigma means (`probpose.models.gauge`).
         flip_test: the prediction is the mixture with the mirrored crop's.
         nms: OKS above which one of two poses in detected boxes was removed, or None with annotated boxes.
+        recalibration: method of the recalibration that the densities have gone through, or None.
         suppressed: number of poses that this removed, or None without `boxes`.
         AP: COCO average precision by OKS; the other nine likewise, see `CocoMetrics`.
         nll_error_nats: standard error of the numerical log Z, as it enters `nll_nats`; 0 for closed forms.
@@ -57,9 +61,12 @@ class Evaluation(Statistics):
     persons: int
     boxes: int | None
     estimator: Estimator
+    score: Score = "usual"
+    AP_by_score: dict[str, float | None] | None = None
     gauge: Gauge
     flip_test: bool
     nms: float | None = None
+    recalibration: str | None = None
     suppressed: int | None = None
     AP: float | None
     AP50: float | None
@@ -83,8 +90,11 @@ class Evaluation(Statistics):
     results: list[ResultRow]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the records and the results, as one JSON object; None stands for undefined."""
-        left_out = ("records", "results", "joints")
+        """Everything but the records and the results, as one JSON object; None stands for undefined.
+
+        `score` and `AP_by_score` are there only where another than the usual score was asked for.
+        """
+        left_out = {"records", "results", "joints"} | ({"score", "AP_by_score"} if self.AP_by_score is None else set())
         values = {name: value for name, value in vars(self).items() if name not in left_out}
         ordered = {name: values[name] for name in (*_FIRST, *values)}
         return ordered | {"joints": [asdict(row) for row in self.joints]}

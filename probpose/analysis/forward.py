@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Forward", "freeze", "predict_persons"]
+__all__ = ["Forward", "Recalibrate", "freeze", "predict_persons"]
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from probpose.models.keypoint_model import KeypointModel
 from probpose.models.mixture import EqualMixture
 from probpose.models.predictive import Predictive
 from probpose.models.regressor import Heads
+
+Recalibrate = Callable[[Predictive, Persons], Predictive]
+"""The recalibrated distribution of persons, from that of the model and the persons' rows."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ def predict_persons(
     device: torch.device | str = "cpu",
     workers: int = 0,
     residual: Residual | None = None,
+    recalibrate: Recalibrate | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Forward]:
     """Predict batch by batch, in the order of the table, on crops without augmentation.
@@ -71,6 +75,7 @@ def predict_persons(
         device: of the network.
         workers: processes that read images.
         residual: R to use, `freeze(model, device)` by default.
+        recalibrate: applied to each batch's distribution, such as a run's recalibration.
         progress: called after each batch with the number of persons done so far.
 
     Raises:
@@ -89,10 +94,14 @@ def predict_persons(
     for batch in loader(dataset, batch_size, workers=workers, pin_memory=torch.device(device).type == "cuda"):
         forward = _forward(model, batch.to(device), residual, flip_test)
         _check_finite(forward, persons)
-        yield forward
+        yield forward if recalibrate is None else _recalibrated(forward, recalibrate, persons)
         done += len(batch) + len(batch.unreadable)
         if progress is not None:
             progress(done)
+
+
+def _recalibrated(forward: Forward, recalibrate: Recalibrate, persons: Persons) -> Forward:
+    return replace(forward, keypoints=recalibrate(forward.keypoints, persons.select(forward.rows)))
 
 
 @torch.no_grad()

@@ -7,7 +7,9 @@ __all__ = ["save_overlays"]
 from collections.abc import Callable
 from pathlib import Path
 
-from probpose.analysis.estimates import Estimator, as_array, point_of
+import torch
+
+from probpose.analysis.estimates import Array, Estimator, as_array, oks_kernel, point_of
 from probpose.analysis.forward import Forward
 from probpose.analysis.overlay import LEVELS, Drawn, save_overlay
 from probpose.analysis.predict import Predictions
@@ -39,12 +41,13 @@ def save_overlays(
         DataError: a file cannot be written.
     """
     persons = predictions.persons
+    kernel = oks_kernel(persons, estimator, "usual")
     chosen = _by_image(predictions, least_score)
     files = []
     for number, (name, target) in enumerate(_targets(predictions, folder).items(), 1):
         image = read_image(persons.image_dir / name)
         if not isinstance(image, str):
-            drawn = [_drawn(forward, index, estimator) for forward, index in chosen[name]]
+            drawn = [_drawn(forward, index, estimator, kernel) for forward, index in chosen[name]]
             save_overlay(target, image, drawn, persons.skeleton, title=Path(name).name)
             files.append(target)
         if progress is not None:
@@ -62,9 +65,10 @@ def _by_image(predictions: Predictions, least_score: float) -> dict[str, list[tu
     return chosen
 
 
-def _drawn(forward: Forward, index: int, estimator: Estimator) -> Drawn:
+def _drawn(forward: Forward, index: int, estimator: Estimator, kernel: Array | None) -> Drawn:
     predictive = forward.keypoints.rows(slice(index, index + 1))
-    point = as_array(point_of(predictive, estimator))[0]
+    variance = None if kernel is None else torch.from_numpy(kernel[forward.rows[[index]]]).to(predictive.mean)
+    point = as_array(point_of(predictive, estimator, variance))[0]
     return Drawn(point, as_array(forward.presence[index]), regions(predictive, LEVELS)[0])
 
 

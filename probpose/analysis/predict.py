@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from probpose.analysis.estimates import Estimates, Estimator
-from probpose.analysis.forward import Forward, predict_persons
+from probpose.analysis.estimates import Estimates, Estimator, Score, oks_kernel
+from probpose.analysis.forward import Forward, Recalibrate, predict_persons
 from probpose.analysis.ground_truth import GroundTruth
 from probpose.analysis.oks_nms import OKS_NMS, distinct_poses
 from probpose.analysis.results import ResultRow, result_rows
@@ -52,10 +52,12 @@ def predict_images(
     *,
     keep_distributions: bool = True,
     estimator: Estimator = "mean",
+    score: Score = "usual",
     batch_size: int = 64,
     flip_test: bool = False,
     device: torch.device | str = "cpu",
     workers: int = 0,
+    recalibrate: Recalibrate | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Predictions:
     """Predict for image files, each of which shows one person from border to border.
@@ -69,10 +71,12 @@ def predict_images(
         input_size: height and width of the network's input.
         keep_distributions: keep `Predictions.forwards`.
         estimator: the point estimate.
+        score: what poses are ranked by.
         batch_size: persons at a time.
         flip_test: predict with the equal mixture of the crop's and the mirrored crop's densities.
         device: of the network.
         workers: processes that read images.
+        recalibrate: the run's recalibration, or None.
         progress: called after each batch with the number of persons done so far.
 
     Raises:
@@ -80,8 +84,9 @@ def predict_images(
     """
     persons, unreadable = readable_images(paths, skeleton)
     predictions = predict_table(
-        model, persons, input_size, keep_distributions=keep_distributions, estimator=estimator, batch_size=batch_size,
-        flip_test=flip_test, device=device, workers=workers, progress=progress,
+        model, persons, input_size, keep_distributions=keep_distributions, estimator=estimator, score=score,
+        batch_size=batch_size, flip_test=flip_test, device=device, workers=workers, recalibrate=recalibrate,
+        progress=progress,
     )  # fmt: skip
     return replace(predictions, unreadable=unreadable + predictions.unreadable)
 
@@ -95,10 +100,12 @@ def predict_table(
     nms: float = OKS_NMS,
     keep_distributions: bool = True,
     estimator: Estimator = "mean",
+    score: Score = "usual",
     batch_size: int = 64,
     flip_test: bool = False,
     device: torch.device | str = "cpu",
     workers: int = 0,
+    recalibrate: Recalibrate | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Predictions:
     """Predict for the persons of a table, or for boxes in their images; for the arguments see `predict_images`.
@@ -111,26 +118,29 @@ def predict_table(
         nms: OKS above which one of two poses in detected boxes goes (`probpose.analysis.oks_nms`); 1 keeps all.
         keep_distributions: keep `Predictions.forwards`; of a large data set they do not fit into memory.
         estimator: the point estimate.
+        score: what poses are ranked by, in NMS too.
         batch_size: persons at a time.
         flip_test: predict with the mirrored crops too.
         device: of the network.
         workers: processes that read images.
+        recalibrate: the run's recalibration, or None.
         progress: called with the number of persons done so far.
 
     Raises:
         DataError: no image can be read.
     """
     targets = persons if boxes is None else unlabelled_persons(boxes, persons)
+    kernel = oks_kernel(targets, estimator, score)
     forwards, parts, faults = [], [], []
     for forward in predict_persons(
         model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
-        progress=progress,
+        recalibrate=recalibrate, progress=progress,
     ):  # fmt: skip
-        parts.append(Estimates.of(forward, estimator))
+        parts.append(Estimates.of(forward, estimator, kernel))
         faults += forward.unreadable
         if keep_distributions:
             forwards.append(forward)
-    estimates, unreadable = Estimates.join(parts), list(dict.fromkeys(faults))
+    estimates, unreadable = Estimates.join(parts).ranked_by(score), list(dict.fromkeys(faults))
     if not len(estimates):
         raise DataError(f"No image can be read: {unreadable[0]}. Give readable JPEG or PNG files.")
     rows = _rows(estimates, targets, persons, boxes)

@@ -17,6 +17,7 @@ from probpose.models.densities import Residual
 from probpose.models.gauge import weighted_quantile
 from probpose.models.located import Located
 from probpose.models.predictive import Predictive
+from probpose.models.recalibrated import Conformal
 
 Outline = list[Array]
 """Closed curves, (m, 2) points each: a region may have several parts, and holes."""
@@ -27,11 +28,17 @@ _COARSE = (44, 1024)
 """The same where they are needed for every joint of every person."""
 
 
+_WIDEST = 0.9999
+
+
 def regions(predictive: Predictive, levels: Sequence[float]) -> list[list[list[Outline]]]:
     """Outlines of the smallest regions that hold `levels` (ascending): [person][joint][level].
 
-    For location-scale densities the outlines of R are found once and moved by mu + L z.
+    For location-scale densities the outlines of R are found once and moved by mu + L z; conformal regions are those of
+    the contents that calibration found.
     """
+    if isinstance(predictive, Conformal):
+        return _conformal(predictive, levels)
     if not isinstance(predictive, Located):
         return [
             _of_person(predictive.rows(slice(i, i + 1)), levels, *_COARSE) for i in range(predictive.batch_shape[0])
@@ -42,13 +49,21 @@ def regions(predictive: Predictive, levels: Sequence[float]) -> list[list[list[O
     return [[_move(shapes[k % len(shapes)], loc[n, k], scale[n, k]) for k in range(joints)] for n in range(persons)]
 
 
+def _conformal(predictive: Conformal, levels: Sequence[float]) -> list[list[list[Outline]]]:
+    """Outlines at each joint's own contents; the whole plane is drawn as the widest region."""
+    contents = torch.stack([predictive.base_level(level) for level in levels], -1)
+    found = [regions(predictive.base, row) for row in contents.clamp_max(_WIDEST).tolist()]
+    joints = range(predictive.batch_shape[1])
+    return [[found[k][n][k] for k in joints] for n in range(predictive.batch_shape[0])]
+
+
 def _move(outlines: list[Outline], loc: Array, scale: Array) -> list[Outline]:
     return [[loc + curve @ scale.T for curve in outline] for outline in outlines]
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=32)
 def _of_residual(residual: Residual, levels: tuple[float, ...]) -> list[list[Outline]]:
-    """Outlines of R in its own units, [joint or the only one][level]; kept for the next image."""
+    """Outlines of R in its own units, [joint or the only one][level]; kept for the next images."""
     count = residual.native.nodes.shape[0]
     loc = residual.loc.new_zeros(1, count, 2)
     eye = torch.eye(2).to(loc).expand(1, count, 2, 2)

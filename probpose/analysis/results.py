@@ -22,7 +22,10 @@ _SERVER = ("image_id", "category_id", "keypoints", "score")
 
 
 def pose_score(estimates: Estimates, box_score: Array | None = None) -> Array:
-    """Score of N poses, (N,): the mean of `Estimates.confidence` over all joints times the score of the box.
+    """Score of N poses, (N,): `Estimates.score` times the score of the box.
+
+    The usual score is the mean of `Estimates.confidence` over all joints, the other one the expected OKS. Either holds
+    if there is a person in the box: the score of the box is the detector's probability of that.
 
     The literature averages a heatmap's peaks, only those above 0.2; the confidence of a regressor has no such floor.
 
@@ -30,7 +33,7 @@ def pose_score(estimates: Estimates, box_score: Array | None = None) -> Array:
         estimates: of N persons.
         box_score: (P,) the detector's confidence, one a row of the table; 1 by default.
     """
-    score: Array = estimates.confidence.mean(-1)
+    score: Array = estimates.confidence.mean(-1) if estimates.score is None else estimates.score
     return score if box_score is None else score * box_score[estimates.rows]
 
 

@@ -28,6 +28,14 @@ _COLUMNS = (
 )
 """Heading, attribute of `Statistics`, decimals."""
 
+_POINTS = {
+    "mean": "the mean",
+    "median": "the median",
+    "mode": "the mode",
+    "oks": "the point of greatest expected OKS",
+}
+"""What an estimator is called in a sentence."""
+
 
 def evaluation_tables(evaluation: Evaluation) -> Group:
     """Summary, per-joint table (none with detected boxes) and notes on what was left out."""
@@ -49,16 +57,30 @@ def _summary(e: Evaluation) -> Table:
     table.add_column(style="dim")
     for name in (field.name for field in fields(CocoMetrics)):
         table.add_row(name.replace("_", " "), number(getattr(e, name), 3), _explained(name, e))
-    if e.records is not None:
-        for row in _density_lines(e):
-            table.add_row(*row)
+    for row in (*_score_lines(e), *(_density_lines(e) if e.records is not None else ())):
+        table.add_row(*row)
     return table
+
+
+def _score_lines(e: Evaluation) -> list[tuple[str, str, str]]:
+    """AP by each score, where more than one was asked for."""
+    notes = {
+        "usual": "mean confidence",
+        "expected-oks": "expected OKS, area from the box",
+        "box": "the detector's alone",
+    }
+    times = " times the box's score"
+    precision = e.AP_by_score or {}
+    return [
+        (f"AP by {name}", number(value, 3), notes[name] + (times if "box" in precision and name != "box" else ""))
+        for name, value in precision.items()
+    ]
 
 
 def _explained(metric: str, e: Evaluation) -> str:
     """What a metric of COCO is over, in a few words."""
     notes = {
-        "AP": f"OKS, of the {e.estimator}",
+        "AP": f"OKS, of {_POINTS[e.estimator]}" + (", ranked by expected OKS" if e.score == "expected-oks" else ""),
         "AP_medium": "persons of 32² to 96² px",
         "AP_large": "persons over 96² px",
         "AR": "at most 20 detections an image",
@@ -70,7 +92,7 @@ def _density_lines(e: Evaluation) -> list[tuple[str, str, str]]:
     sampling = f"± {number(e.nll_sampling_error_nats, 3)} over images; log Z ± {e.nll_error_nats or 0:.1g}"
     return [
         ("PCK@0.2", number(e.pck, 3), f"of the torso; of the box for {e.pck_by_box} keypoints"),
-        ("EPE px", number(e.epe_px, 2), f"of the {e.estimator}"),
+        ("EPE px", number(e.epe_px, 2), f"of {_POINTS[e.estimator]}"),
         ("NLL nats", number(e.nll_nats, 3), f"per labelled keypoint, image pixels; {sampling}"),
         ("presence NLL nats", number(e.presence_nll_nats, 3), "labelled or not, per joint; apart from the NLL"),
         ("in 50% region", number(e.coverage50, 3), "share of labels; 0.5 when calibrated"),

@@ -7,6 +7,7 @@ __all__ = ["main"]
 import click
 
 from probpose import __version__
+from probpose.cli.calibrate import calibrate
 from probpose.cli.compare import compare
 from probpose.cli.data import data
 from probpose.cli.errors import ReportingGroup
@@ -18,6 +19,7 @@ EPILOG = """\b
 Example:
   probpose train --dataset synthetic
   probpose evaluate
+  probpose calibrate
   probpose predict photo.jpg
 """
 
@@ -32,5 +34,5 @@ def main() -> None:
     """Keypoint regression whose uncertainty means something."""
 
 
-for command in (train, evaluate, predict, compare, data):
+for command in (train, evaluate, predict, calibrate, compare, data):
     main.add_command(command)

@@ -12,6 +12,7 @@ __all__ = [
     "machine_options",
     "run_argument",
     "run_of",
+    "score_option",
 ]
 
 from collections.abc import Callable, Iterator
@@ -97,8 +98,16 @@ def run_of(path: Path | None) -> LoadedRun:
 
 def estimator_option(command: Callable[..., None]) -> Callable[..., None]:
     """`--estimator`."""
-    choice = click.Choice(["mean", "median", "mode"])
-    return click.option("--estimator", type=choice, default="mean", show_default=True, help="Point estimate.")(command)
+    choice = click.Choice(["mean", "median", "mode", "oks"])
+    text = "Point estimate; oks is the point of greatest expected OKS."
+    return click.option("--estimator", type=choice, default="mean", show_default=True, help=text)(command)
+
+
+def score_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`--score`."""
+    choice = click.Choice(["usual", "expected-oks"])
+    text = "What poses are ranked by: mean confidence, or expected OKS."
+    return click.option("--score", type=choice, default="usual", show_default=True, help=text)(command)
 
 
 def _open(_: click.Context, __: click.Parameter, name: str) -> torch.device:

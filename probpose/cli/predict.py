@@ -14,7 +14,8 @@ from probpose.analysis.overlays import save_overlays
 from probpose.analysis.predict import Predictions, predict_images, predict_table, readable_images
 from probpose.analysis.results import server_file_name, server_rows, write_results
 from probpose.cli.detection_options import detection_options
-from probpose.cli.options import counting, estimator_option, machine_options, run_of
+from probpose.cli.options import counting, estimator_option, machine_options, run_of, score_option
+from probpose.cli.recalibration import recalibration_of_run, recalibration_option
 from probpose.data.boxes import read_boxes
 from probpose.data.image_info import IMAGE_SETS, open_images, read_image_info
 from probpose.data.persons import Persons
@@ -43,6 +44,8 @@ Example:
     "--flip-test", is_flag=True, help="Predict with the mixture of the crop's and its mirror image's density."
 )
 @estimator_option
+@score_option
+@recalibration_option
 @machine_options
 @click.option("--out", type=click.Path(path_type=Path), help="Results file. [RUN/predictions/results.json]")
 @click.option("--server", is_flag=True, help="Write what COCO's server takes and nothing else; so for test-dev.")
@@ -64,6 +67,7 @@ def predict(paths: tuple[Path, ...], out: Path | None, overlays: bool | None, se
     server = server or options["split"] == "test-dev"
     _check(images, of_set, server, options)
     loaded = run_of(named)
+    options["recalibrate"], _ = recalibration_of_run(loaded, options["recalibration"])
     drawn = not of_set if overlays is None else overlays
     predictions = _of_set(loaded, drawn, options) if of_set else _of_images(loaded, images, drawn, options)
     file = out or loaded.folder.path / "predictions" / _file_name(predictions, loaded, server)
@@ -95,7 +99,7 @@ def _spelt(*names: str) -> list[str]:
 
 
 def _shared(keep: bool, options: dict[str, Any]) -> dict[str, Any]:
-    names = ("flip_test", "estimator", "batch_size", "device", "workers")
+    names = ("flip_test", "estimator", "score", "recalibrate", "batch_size", "device", "workers")
     return {"keep_distributions": keep} | {name: options[name] for name in names}
 
 
