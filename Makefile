@@ -17,7 +17,7 @@ INSTALLED_TEST := $(VENV)/.installed-test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types imports tests wheel bench clean distclean FORCE
+.PHONY: help demo test lint format types imports tests look wheel bench clean distclean FORCE
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ imports: $(INSTALLED_TEST)  ## the direction of imports between the layers
 tests: $(INSTALLED_TEST)  ## tests and doctests with coverage
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --maxprocesses 4 \
 		--cov --cov-report=term --cov-report=xml $(PYTEST_ARGS)
+
+look: $(INSTALLED_TEST)  ## the calibration report as a browser shows it, as pictures in build/look/
+	PROBPOSE_LOOK=build/look MPLBACKEND=Agg $(BIN)/python -m pytest -q -rs tests/test_report_look.py
+	@ls build/look/*.png 2>/dev/null || true
 
 wheel: $(INSTALLED_TEST)  ## build the wheel into dist/
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

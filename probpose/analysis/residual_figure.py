@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_residual"]
+__all__ = ["LEVELS", "STYLES", "draw_contours", "draw_marginal", "draw_met", "draw_residual"]
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from probpose.analysis.estimates import Array
+from probpose.analysis.residual_grid import ResidualGrid
 from probpose.models.densities import Residual
 
-_LEVELS = (0.2, 0.5, 0.8, 0.95)
-_REACH, _SIDE = 10.0, 401
+LEVELS = (0.2, 0.5, 0.8, 0.95)
+"""Contents of the regions whose borders are drawn."""
+
+STYLES = (("#1f6fb2", "-"), ("#c2571a", "--"), ("#3a8f4d", ":"), ("#8356a8", "-."))
+"""Colour and line of the learned density, and of up to three others."""
+
 _SHOWN = 3.5
-_LEARNED, _MET = "#1f6fb2", "#9aa5b1"
-_COLOURS = ("#c2571a", "#3a8f4d", "#8356a8")
+_MET = "#9aa5b1"
+_SHADES = LinearSegmentedColormap.from_list("met", [(0.55, 0.6, 0.65, alpha) for alpha in (0.15, 1.0)])
+"""Greys that a light and a dark page can lie under."""
+
+_LEAST_DENSITY = 1e-5
 
 
 def draw_residual(
@@ -39,57 +47,83 @@ def draw_residual(
     """
     if learned.batch_shape:
         raise ValueError("R is one a joint: draw them one by one.")
-    densities = {"learned": learned, **others}
-    grids = {name: _grid(density) for name, density in densities.items()}
+    grids = {name: ResidualGrid.of(density) for name, density in {"learned": learned, **others}.items()}
     columns = 2 + len(others)
     figure = Figure(figsize=(2.6 * columns + 2.6, 2.9), layout="constrained")
     axes = figure.subplots(1, columns + 1)
-    axes[0].hexbin(*residuals.T, gridsize=55, extent=(-_SHOWN, _SHOWN) * 2, bins="log", cmap="Greys", linewidths=0)
-    _contours(axes[0], learned, grids["learned"], _LEARNED)
+    draw_met(axes[0], residuals)
+    draw_contours(axes[0], grids["learned"])
     axes[0].set_title("residuals met, and R", fontsize=8)
-    for axis, (name, density), colour in zip(axes[1:], others.items(), _COLOURS, strict=False):
-        _contours(axis, density, grids[name], colour, "--")
-        _contours(axis, learned, grids["learned"], _LEARNED)
-        axis.set_title(f"R and {name} (dashed)", fontsize=8)
+    for i, (axis, name) in enumerate(zip(axes[1:], others, strict=False), start=1):
+        draw_contours(axis, grids[name], style=i)
+        draw_contours(axis, grids["learned"])
+        axis.set_title(f"R and {name}", fontsize=8)
     for column, axis in enumerate(axes[-2:]):
-        _marginal(axis, grids, residuals[:, column], column)
+        draw_marginal(axis, grids, residuals, column)
+        axis.set_title(f"marginal of {'xy'[column]}, log scale", fontsize=8)
+    axes[-1].legend(fontsize=6, frameon=False)
+    for axis in axes:
+        axis.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=9)
     for file in files:
         figure.savefig(file, dpi=150)
 
 
-def _side() -> Array:
-    return np.linspace(-_REACH, _REACH, _SIDE)
+def draw_met(axes: Axes, residuals: Array, cells: int = 55) -> None:
+    """The number of residuals (M, 2) in hexagonal cells, as shades on a log scale; none where there are none."""
+    if (np.abs(residuals).max(axis=1, initial=0) <= _SHOWN).any():
+        extent = (-_SHOWN, _SHOWN) * 2
+        axes.hexbin(
+            *residuals.T, gridsize=cells, extent=extent, bins="log", mincnt=1, cmap=_SHADES, linewidths=0,
+            rasterized=True,
+        )  # fmt: skip
+    _frame(axes)
 
 
-@torch.no_grad()
-def _grid(density: Residual) -> Array:
-    """Log density on the grid, indexed [x, y]."""
-    points = np.stack(np.meshgrid(_side(), _side(), indexing="ij"), axis=-1)
-    return np.asarray(density.log_prob(torch.from_numpy(points).to(density.loc)).double().cpu().numpy())
+def draw_contours(axes: Axes, grid: ResidualGrid, *, style: int = 0, density: int = 0) -> None:
+    """Borders of the highest-density regions.
+
+    Args:
+        axes: to draw on, y downwards as in an image.
+        grid: of B densities.
+        style: index into `STYLES`.
+        density: which of the B.
+    """
+    colour, line = STYLES[style]
+    heights = sorted({float(grid.border(content)[density]) for content in LEVELS})
+    axes.contour(
+        grid.side, grid.side, grid.log_density[density].T, levels=heights, colors=colour, linewidths=1.1,
+        linestyles=line,
+    )  # fmt: skip
+    _frame(axes)
 
 
-def _contours(axis: Axes, density: Residual, grid: Array, colour: str, style: str = "-") -> None:
-    heights = sorted({float(density.hdr_threshold(level)) for level in _LEVELS})
-    axis.contour(_side(), _side(), grid.T, levels=heights, colors=colour, linewidths=1.1, linestyles=style)
-    axis.set_xlim(-_SHOWN, _SHOWN)
-    axis.set_ylim(_SHOWN, -_SHOWN)
-    axis.set_aspect("equal")
-    axis.tick_params(labelsize=7)
+def draw_marginal(
+    axes: Axes, grids: Mapping[str, ResidualGrid], residuals: Array, column: int, *, density: int = 0, bins: int = 80
+) -> None:
+    """Marginals along x (column 0) or y (1) on a log scale, over the histogram of the residuals.
+
+    Args:
+        axes: to draw on.
+        grids: by name, in the order of `STYLES`; those of one density show it, others the one called for.
+        residuals: (M, 2) that were met.
+        column: 0 or 1.
+        density: which of the B densities.
+        bins: of the histogram.
+    """
+    reach = float(next(iter(grids.values())).side[-1])
+    counts, edges = np.histogram(residuals[:, column], bins=bins, range=(-reach, reach))
+    heights = counts / max(1, len(residuals)) / np.diff(edges)
+    axes.stairs(np.where(counts > 0, heights, np.nan), edges, color=_MET, fill=True, alpha=0.6, label="met")
+    for (name, grid), (colour, line) in zip(grids.items(), STYLES, strict=False):
+        marginal = grid.marginal(column)[min(density, len(grid.log_density) - 1)]
+        axes.plot(grid.side, marginal, line, color=colour, linewidth=1.1, label=name)
+    axes.set_yscale("log")
+    axes.set_ylim(_LEAST_DENSITY, 2)
+    axes.set_xlim(-reach, reach)
 
 
-def _marginal(axis: Axes, grids: Mapping[str, Array], residuals: Array, column: int) -> None:
-    step = 2 * _REACH / (_SIDE - 1)
-    counts, edges = np.histogram(residuals, bins=80, range=(-_REACH, _REACH))
-    heights = counts / len(residuals) / np.diff(edges)
-    axis.stairs(np.where(counts > 0, heights, np.nan), edges, color=_MET, fill=True, label="met")
-    for (name, grid), colour in zip(grids.items(), (_LEARNED, *_COLOURS), strict=False):
-        style = "-" if name == "learned" else "--"
-        axis.plot(_side(), np.exp(grid).sum(1 - column) * step, style, color=colour, linewidth=1.1, label=name)
-    axis.set_yscale("log")
-    axis.set_ylim(1e-5, 2)
-    axis.set_xlim(-_REACH, _REACH)
-    axis.set_title(f"marginal of {'xy'[column]}, log scale", fontsize=8)
-    axis.tick_params(labelsize=7)
-    if column == 1:
-        axis.legend(fontsize=6, frameon=False)
+def _frame(axes: Axes) -> None:
+    axes.set_xlim(-_SHOWN, _SHOWN)
+    axes.set_ylim(_SHOWN, -_SHOWN)
+    axes.set_aspect("equal")

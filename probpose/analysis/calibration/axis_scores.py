@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["INTERVAL_LEVEL", "AxisScores", "axis_scores"]
+__all__ = ["INTERVAL_LEVEL", "AxisScores", "axis_scores", "interval_score"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probpose.analysis.calibration.marginals import Marginal
+from probpose.analysis.calibration.marginals import Marginal, marginals_of
 from probpose.analysis.estimates import Array, as_array
 from probpose.models.gauge import weighted_quantile
 from probpose.models.located import Located
@@ -41,29 +41,23 @@ class AxisScores:
     interval_px: Array
 
 
-def axis_scores(
-    predictive: Predictive, value: Tensor, marginals: Sequence[tuple[Marginal, Marginal]] | None = None
-) -> AxisScores:
+def axis_scores(predictive: Predictive, value: Tensor) -> AxisScores:
     """Score labels along the image axes.
+
+    The marginals of R serve where L is diagonal, which is fast, and exact for a Gaussian or Laplace R. Otherwise
+    `POINTS` points a keypoint stand for the density.
 
     Args:
         predictive: of N persons with K joints, in pixels.
         value: (N, K, 2) labels, finite.
-        marginals: of R, one pair or one a joint; they serve where the scale is diagonal and positive, which is fast and
-            exact. Otherwise, and for None, `POINTS` points a keypoint stand for the density.
     """
-    if marginals is not None and isinstance(predictive, Located) and _is_aligned(predictive.scale):
-        return _of_marginals(predictive, value, marginals)
+    if isinstance(predictive, Located) and predictive.is_aligned:
+        return _of_marginals(predictive, value, marginals_of(predictive.residual))
     parts = [
         _of_points(predictive.rows(index), value[index])
         for index in (slice(i, i + _CHUNK) for i in range(0, max(1, len(value)), _CHUNK))
     ]
     return AxisScores(*(np.concatenate([getattr(p, name) for p in parts]) for name in AxisScores.__annotations__))
-
-
-def _is_aligned(scale: Tensor) -> bool:
-    off = (scale[..., 0, 1].abs() + scale[..., 1, 0].abs()).max() if scale.numel() else scale.new_zeros(())
-    return bool(off == 0) and bool((scale.diagonal(dim1=-2, dim2=-1) > 0).all())
 
 
 def _of_marginals(predictive: Located, value: Tensor, marginals: Sequence[tuple[Marginal, Marginal]]) -> AxisScores:
@@ -77,7 +71,7 @@ def _of_marginals(predictive: Located, value: Tensor, marginals: Sequence[tuple[
             low, high = marginal.quantile(tails)
             scores.pit[at] = marginal.cdf(z[at])
             scores.crps_px[at] = sigma[at] * marginal.crps(z[at])
-            scores.interval_px[at] = sigma[at] * _interval_score(z[at], low, high)
+            scores.interval_px[at] = sigma[at] * interval_score(z[at], low, high)
     return scores
 
 
@@ -93,9 +87,10 @@ def _of_points(predictive: Predictive, value: Tensor) -> AxisScores:
     below = (weights * (points < value)).sum(-1)
     low, high = weighted_quantile(points, weights, [(1 - INTERVAL_LEVEL) / 2, (1 + INTERVAL_LEVEL) / 2])
     at = as_array(value.squeeze(-1))
-    return AxisScores(as_array(below), as_array(crps), _interval_score(at, as_array(low), as_array(high)))
+    return AxisScores(as_array(below), as_array(crps), interval_score(at, as_array(low), as_array(high)))
 
 
-def _interval_score(value: Array, low: Array, high: Array) -> Array:
+def interval_score(value: Array, low: Array, high: Array, content: float = INTERVAL_LEVEL) -> Array:
+    """Score of central intervals (...) that should hold `content`: their width, and a fine for what lies outside."""
     outside = np.maximum(low - value, 0) + np.maximum(value - high, 0)
-    return np.asarray(high - low + 2 / (1 - INTERVAL_LEVEL) * outside)
+    return np.asarray(high - low + 2 / (1 - content) * outside)

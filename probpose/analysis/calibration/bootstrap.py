@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = ["ImageBootstrap", "Interval"]
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 REPLICATES = 500
-_IMAGES_AT_ONCE = 2**14
+_IMAGES_AT_ONCE = 2**12
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class Interval:
 
 
 class ImageBootstrap:
-    """Sums of C columns over keypoints, for the data as they are and for each replicate.
+    """Sums of named columns over keypoints, for the data as they are and for each replicate.
 
     Args:
-        columns: C.
+        names: of the C columns.
         replicates: B.
         seed: of the weights; the same seed, order of images and chunks give the same weights.
 
@@ -43,37 +44,47 @@ class ImageBootstrap:
         images: number of images so far.
     """
 
-    def __init__(self, columns: int, *, replicates: int = REPLICATES, seed: int = 0) -> None:
-        self.total = np.zeros(columns)
-        self.resampled = np.zeros((replicates, columns))
+    def __init__(self, names: Sequence[str], *, replicates: int = REPLICATES, seed: int = 0) -> None:
+        self.names = tuple(names)
+        self.total = np.zeros(len(names))
+        self.resampled = np.zeros((replicates, len(names)))
         self.images = 0
+        self._place = {name: i for i, name in enumerate(names)}
         self._rng = np.random.default_rng(seed)
 
-    def add(self, image: npt.NDArray[np.int64], values: Array) -> None:
+    def add(self, image: npt.NDArray[np.int64], columns: Mapping[str, npt.NDArray[np.generic]]) -> None:
         """Add the keypoints of whole images: an image must not come in two calls.
 
         Args:
             image: (M,), the image of each keypoint.
-            values: (M, C).
+            columns: (M,) by name, for every name.
         """
         _, member = np.unique(image, return_inverse=True)
         count = int(member.max()) + 1 if len(member) else 0
-        sums = np.stack([np.bincount(member, column, minlength=count) for column in values.T], axis=-1)
+        sums = np.stack([np.bincount(member, columns[name], minlength=count) for name in self.names], axis=-1)
         for start in range(0, count, _IMAGES_AT_ONCE):
             part = sums[start : start + _IMAGES_AT_ONCE]
-            weights = self._rng.poisson(1.0, (len(self.resampled), len(part)))
-            self.resampled += weights @ part
+            self.resampled += self._rng.poisson(1.0, (len(self.resampled), len(part))) @ part
         self.total += sums.sum(axis=0)
         self.images += count
 
-    def ratio(self, above: int, below: int) -> tuple[float, Array]:
-        """Quotient of two columns' sums: of the data, and (B,) of the replicates; NaN where a divisor is 0."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float(self.total[above] / self.total[below]), self.resampled[:, above] / self.resampled[:, below]
+    def sum(self, name: str) -> float:
+        """Sum of a column over the data."""
+        return float(self.total[self._place[name]])
 
-    def interval(self, above: int, below: int, level: float = 0.95) -> Interval:
-        """The quotient with an interval that holds `level`."""
-        value, replicates = self.ratio(above, below)
+    def sums(self, name: str) -> Array:
+        """Sums (1 + B,) of a column, over the data first and then over each replicate."""
+        place = self._place[name]
+        return np.concatenate([self.total[place : place + 1], self.resampled[:, place]])
+
+    def ratio(self, above: str, below: str) -> Array:
+        """Quotients (1 + B,) of two columns' sums; NaN where a divisor is 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.sums(above) / self.sums(below))
+
+    def interval(self, estimates: Array, level: float = 0.95) -> Interval:
+        """An estimate with the interval that holds `level` of its finite replicates; both together, (1 + B,)."""
+        value, replicates = float(estimates[0]), estimates[1:]
         known = replicates[np.isfinite(replicates)]
         if self.images < 2 or not len(known):
             return Interval(value, value, value)

@@ -15,9 +15,10 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 from scipy import special
+from torch.distributions import Normal
 
 from probpose.analysis.estimates import Array, as_array
-from probpose.models.densities import GaussianResidual, LaplaceResidual, Residual, ResidualDensity
+from probpose.models.densities import Residual
 
 
 class Marginal(ABC):
@@ -100,16 +101,12 @@ class LaplaceMarginal(Marginal):
         return np.asarray(self.scale * (w + np.exp(-w) - 0.75))
 
 
-def marginals_of(density: ResidualDensity, residual: Residual) -> list[tuple[Marginal, Marginal]]:
-    """The x and y marginals of each of B residual densities, in the gauge.
-
-    Args:
-        density: the family; Gaussian and Laplace are taken in closed form.
-        residual: `density.frozen()`.
-    """
-    if isinstance(density, GaussianResidual | LaplaceResidual):
-        kind = GaussianMarginal if isinstance(density, GaussianResidual) else LaplaceMarginal
-        return [(kind(float(density.unit)), kind(float(density.unit)))] * density.batch
+def marginals_of(residual: Residual) -> list[tuple[Marginal, Marginal]]:
+    """The x and y marginals of each of B residual densities, in the gauge; in closed form where there is one."""
+    axis = residual.native.axis
+    if axis is not None:
+        kind = GaussianMarginal if isinstance(axis, Normal) else LaplaceMarginal
+        return [(kind(float(axis.scale)), kind(float(axis.scale)))] * len(residual.nodes)
     nodes, weights = as_array(residual.nodes), as_array(residual.native.weights)
     return [_of_nodes(points, weight) for points, weight in zip(nodes, weights, strict=True)]
 

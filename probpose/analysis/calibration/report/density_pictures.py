@@ -1,0 +1,182 @@
+"""Pictures of the residual density: contours against Gaussian, Laplace and the residuals met; marginals; by joint."""
+
+from __future__ import annotations
+
+__all__ = ["density_pictures"]
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from probpose.analysis.calibration.location import AXES
+from probpose.analysis.calibration.outcome import Residuals
+from probpose.analysis.calibration.report.densities import peers
+from probpose.analysis.calibration.report.picture import Picture
+from probpose.analysis.calibration.report.style import WIDTH, panel, short
+from probpose.analysis.residual_figure import LEVELS, draw_contours, draw_marginal, draw_met
+from probpose.analysis.residual_grid import ResidualGrid
+
+Grids = Mapping[str, ResidualGrid]
+
+MOST_JOINTS = 24
+"""Joints drawn at most: those with most labels."""
+
+_CONTENTS = ", ".join(f"{100 * level:.0f}" for level in LEVELS)
+_COLUMNS = 6
+_COARSE = {"reach": 10.0, "steps": 121}
+_DECADES = (1e-4, 1e-2, 1.0)
+_UNITS = "residual (label − prediction) / sigma"
+
+
+def density_pictures(
+    residuals: Residuals, joints: Sequence[str], state: str, *, by_joint: bool = True
+) -> list[Picture]:
+    """Contours and marginals.
+
+    Args:
+        residuals: at least one.
+        joints: names.
+        state: R as predicted "before" or "after" recalibration.
+        by_joint: small pictures of each joint as well, where there are several; always where R is one a joint.
+    """
+    densities = peers(residuals.density)
+    found: list[Picture] = []
+    if not residuals.density.batch_shape:
+        grids = {name: ResidualGrid.of(density) for name, density in densities.items()}
+        found += [_met(grids, residuals, state), *_against(grids, state), *_marginals(grids, residuals, state)]
+    if len(joints) == 1 or (found and not by_joint):
+        return found
+    coarse = {name: ResidualGrid.of(density, **_COARSE) for name, density in densities.items()}  # type: ignore[arg-type]
+    return [*found, _by_joint(coarse, residuals, joints, state), _marginals_by_joint(coarse, residuals, joints, state)]
+
+
+def _met(grids: Grids, residuals: Residuals, state: str) -> Picture:
+    figure = panel(4.1)
+    axes = figure.subplots()
+    draw_met(axes, residuals.z)
+    draw_contours(axes, grids["R"])
+    axes.set_xlabel(_UNITS)
+    inside = [100 * _share_inside(grids["R"], residuals, level) for level in LEVELS]
+    return Picture(
+        name=f"density_{state}",
+        title="R over the residuals met",
+        caption=f"Borders of the regions that should hold {_CONTENTS}% of the residuals, over those that were met "
+        "(shades, log scale); x to the right and y downwards as in the image.",
+        alt=f"Contours of R over residuals; the regions hold {', '.join(f'{share:.1f}' for share in inside)}%.",
+        figure=figure,
+    )
+
+
+def _share_inside(grid: ResidualGrid, residuals: Residuals, level: float) -> float:
+    """Share of the residuals inside the region, its border read off the grid."""
+    cell = np.searchsorted(grid.side, residuals.z).clip(0, len(grid.side) - 1)
+    return float((grid.log_density[0][cell[:, 0], cell[:, 1]] >= grid.border(level)[0]).mean())
+
+
+def _against(grids: Grids, state: str) -> list[Picture]:
+    return [
+        Picture(
+            name=f"density_{state}_{name.lower()}",
+            title=f"R against {name}",
+            caption=f"Borders of the {_CONTENTS}% regions of R (solid, blue) and of the {name} of the same sigma.",
+            alt=f"Contours of R and of a {name} density.",
+            figure=_pair(grids, name, style),
+        )
+        for style, name in enumerate(grids)
+        if name != "R"
+    ]
+
+
+def _pair(grids: Grids, name: str, style: int) -> Figure:
+    figure = panel(4.1)
+    axes = figure.subplots()
+    draw_contours(axes, grids[name], style=style)
+    draw_contours(axes, grids["R"])
+    axes.set_xlabel(_UNITS)
+    return figure
+
+
+def _marginals(grids: Grids, residuals: Residuals, state: str) -> list[Picture]:
+    found = []
+    for column, axis in enumerate(AXES):
+        figure = panel(3.4)
+        axes = figure.subplots()
+        draw_marginal(axes, grids, residuals.z, column)
+        _plain_decades(axes)
+        axes.set_xlabel(f"{_UNITS} along {axis}")
+        axes.set_ylabel("density, log scale")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        caption = "The tails show on the log scale: residuals met (grey) above a line are more frequent than it says."
+        alt = f"Marginal densities along {axis} of R, Gaussian and Laplace over a histogram of the residuals."
+        found.append(Picture(f"marginal_{state}_{axis}", f"Marginal along {axis}", caption, alt, figure))
+    return found
+
+
+def _plain_decades(axes: Axes) -> None:
+    axes.yaxis.set_major_locator(FixedLocator(list(_DECADES)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_yticklabels([f"{tick:g}" for tick in _DECADES])
+
+
+def _shown(residuals: Residuals, joints: Sequence[str]) -> list[int]:
+    """Joints with labels, the most frequent ones where they are many, in their own order."""
+    labels = np.bincount(residuals.joint, minlength=len(joints))
+    kept = np.argsort(-labels, kind="stable")[:MOST_JOINTS]
+    return [int(k) for k in np.sort(kept) if labels[k]]
+
+
+def _by_joint(grids: Grids, residuals: Residuals, joints: Sequence[str], state: str) -> Picture:
+    shown = _shown(residuals, joints)
+    figure, panels = _small(len(shown), 1.75)
+    for axes, k in zip(panels, shown, strict=False):
+        own = residuals.z[residuals.joint == k]
+        draw_met(axes, own, cells=24)
+        draw_contours(axes, grids["R"], density=k if residuals.density.batch_shape else 0)
+        axes.set_title(f"{short(joints[k])} ({len(own)})", fontsize=8)
+        axes.set_xticks([-2, 0, 2])
+        axes.set_yticks([-2, 0, 2])
+    return Picture(
+        name=f"density_{state}_by_joint",
+        title="R over the residuals met, joint by joint",
+        caption=f"As above for each joint (number of labels): borders of the {_CONTENTS}% regions of R.",
+        alt=f"Contours of R over the residuals of each of {len(shown)} joints.",
+        figure=figure,
+        wide=True,
+    )
+
+
+def _marginals_by_joint(grids: Grids, residuals: Residuals, joints: Sequence[str], state: str) -> Picture:
+    shown = _shown(residuals, joints)
+    figure, panels = _small(2 * len(shown), 1.15)
+    for axes, (k, column) in zip(panels, ((k, column) for k in shown for column in range(len(AXES))), strict=False):
+        own = residuals.z[residuals.joint == k]
+        draw_marginal(axes, grids, own, column, density=k, bins=40)
+        _plain_decades(axes)
+        axes.set_title(f"{short(joints[k])}, {AXES[column]}", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    return Picture(
+        name=f"marginal_{state}_by_joint",
+        title="Marginals, joint by joint, on log axes",
+        caption="As above for each joint and axis: residuals met (grey), R (solid), Gaussian and Laplace.",
+        alt=f"Marginal densities over histograms of the residuals of each of {len(shown)} joints, along x and y.",
+        figure=figure,
+        wide=True,
+    )
+
+
+def _small(count: int, height: float) -> tuple[Figure, list[Any]]:
+    """A grid of `count` small axes; the rest of the last row is blank."""
+    columns = min(count, _COLUMNS)
+    rows = math.ceil(count / columns)
+    figure = panel((height + 0.3) * rows + 0.3, max(WIDTH, 1.75 * columns))
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for i, axes in enumerate(panels):
+        axes.tick_params(labelleft=i % columns == 0, labelbottom=i + columns >= count)
+        if i >= count:
+            axes.set_axis_off()
+    return figure, panels

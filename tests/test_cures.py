@@ -1,0 +1,137 @@
+"""Cures repair what they should, on labels that nothing was fitted to, and survive being saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from probpose.analysis.calibration.choose import METHODS, choose, log_prob
+from probpose.analysis.calibration.conformal_cure import fit_conformal
+from probpose.analysis.calibration.cures import Cure, NoCure, ScaleCure, fit_level, fit_scale
+from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.noise_cure import fit_noise_cure
+from probpose.analysis.calibration.split import PARTS, Split
+from probpose.analysis.calibration.store import load_cure, save_cure
+from probpose.errors import CheckpointError, DataError
+from probpose.inference.checkpoint import save_checkpoint
+from probpose.models.located import Located
+from tests.calibration_cases import fake_cases
+
+
+def covered(cure: Cure, fault: str) -> tuple[float, float]:
+    """Coverage at 50 and 90% of fresh labels."""
+    cases = fake_cases(fault, persons=1500, seed=7)
+    level = Judged.of(cases.under(cure.apply(cases))).level
+    return float((level <= 0.5).mean()), float((level <= 0.9).mean())
+
+
+def test_scale_finds_the_factor() -> None:
+    for fault, truth in (("exact", 1.0), ("over-confident", 1 / 0.7), ("under-confident", 1 / 1.4)):
+        cases = fake_cases(fault, persons=1000)
+        whole, parts = fit_scale(cases, per_joint=False), fit_scale(cases, per_joint=True)
+        error = truth / np.sqrt(4 * 1000 * 0.9)  # of a standard deviation from 2 x 900 numbers a joint
+        np.testing.assert_allclose(parts.factor, truth, atol=4 * error)
+        np.testing.assert_allclose(whole.factor, truth, atol=4 * error / np.sqrt(6))
+        assert covered(whole, fault) == pytest.approx((0.5, 0.9), abs=0.02)
+
+
+def test_a_joint_without_labels_keeps_its_scale() -> None:
+    cases = fake_cases("over-confident", persons=50)
+    cases.visibility[:, 2] = 0
+    assert fit_scale(cases, per_joint=True).factor[2] == 1.0
+
+
+@pytest.mark.parametrize("fault", ["over-confident", "wrong-tailed"])
+def test_level_map_repairs_what_a_scale_cannot(fault: str) -> None:
+    cure = fit_level(NoCure(), fake_cases(fault, persons=1000))
+    assert covered(cure, fault) == pytest.approx((0.5, 0.9), abs=0.025)
+    fresh = fake_cases(fault, persons=1000, seed=3)
+    assert log_prob(cure, fresh).mean() > log_prob(NoCure(), fresh).mean() + 0.02
+
+
+@pytest.mark.parametrize("fault", ["wrong-tailed", "under-confident"])
+def test_conformal_regions_hold_what_they_should(fault: str) -> None:
+    cure = fit_conformal(NoCure(), fake_cases(fault, persons=3000))
+    error = np.sqrt(0.25 / 3000 + 0.25 / 8100)
+    assert covered(cure, fault) == pytest.approx((0.5, 0.9), abs=4 * error)
+    by_joint = fit_conformal(NoCure(), fake_cases(fault, persons=3000), per_joint=True)
+    assert len(np.unique(by_joint.levels[:, 9])) == 6
+    assert covered(by_joint, fault) == pytest.approx((0.5, 0.9), abs=4 * error)
+
+
+def test_the_likeliest_is_chosen() -> None:
+    expected = {"exact": ("none", "scale"), "over-confident": ("scale", "level"), "wrong-tailed": ("level",)}
+    for fault, names in expected.items():
+        cases = fake_cases(fault, persons=2000)
+        split = Split.of(cases.image)
+        fit, held = (split.select(cases, part) for part in PARTS[:2])
+        choice = choose(fit, held, "auto", density=None)
+        candidates, chosen = choice.candidates, choice.chosen
+        assert chosen.cure.method in names
+        assert [c.name for c in candidates] == ["none", "scale", "scale per joint", "level", "conformal"]
+        test = split.select(cases, "test")
+        best = max(log_prob(c.cure, test).mean() for c in candidates)
+        assert log_prob(chosen.cure, test).mean() > best - 0.005
+    assert choose(fit, held, "conformal", density=None).chosen.name == "conformal"
+    assert choose(fit, held, "scale", density=None).chosen.cure.method == "scale"
+    assert METHODS == ("auto", "scale", "density", "level", "conformal")
+
+
+def test_cures_survive_being_saved(tmp_path: Path) -> None:
+    cases = fake_cases("wrong-tailed", persons=300)
+    scale = fit_scale(cases, per_joint=True)
+    for cure in (NoCure(), scale, fit_level(scale, cases), fit_conformal(fit_level(scale, cases), cases)):
+        save_cure(tmp_path / "cure.safetensors", cure, {"checkpoint": "abc"})
+        again, facts = load_cure(tmp_path / "cure.safetensors")
+        assert facts == {"checkpoint": "abc"}
+        assert json.dumps(again.record()) == json.dumps(cure.record())
+        value = torch.from_numpy(cases.keypoints)
+        one, other = cure.apply(cases), again.apply(cases)
+        torch.testing.assert_close(one.log_prob(value), other.log_prob(value))
+        torch.testing.assert_close(one.hdr_level(value), other.hdr_level(value))
+
+
+def test_a_foreign_or_damaged_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "cure.safetensors"
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_cure(file)
+    file.write_bytes(b"not safetensors")
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        load_cure(file)
+    save_checkpoint(file, {"model": {"w": torch.zeros(1)}}, {"epoch": 3})
+    with pytest.raises(CheckpointError, match="holds no recalibration"):
+        load_cure(file)
+    save_checkpoint(file, {}, {"kind": "recalibration", "cure": {"method": "magic"}, "facts": {}})
+    with pytest.raises(CheckpointError, match=r"damaged.*magic"):
+        load_cure(file)
+
+
+def test_split_is_by_image_and_seeded() -> None:
+    image = np.repeat(np.arange(100), 3)
+    one, other = Split.of(image, seed=1), Split.of(image, seed=2)
+    parts = [one.rows(image, part) for part in PARTS]
+    assert [len(part) for part in parts] == [120, 60, 120]
+    assert not set(image[parts[0]]) & set(image[parts[2]])
+    np.testing.assert_array_equal(Split.of(image, seed=1).part, one.part)
+    assert (one.part != other.part).any()
+    assert sorted(np.bincount(Split.of(np.arange(3)).part)) == [1, 1, 1]
+    with pytest.raises(DataError, match="2 images with labels cannot be split"):
+        Split.of(np.array([4, 9]), name="mine")
+
+
+def test_what_cannot_be_fitted_is_said() -> None:
+    few = fake_cases(persons=8)
+    choice = choose(few, few, "auto", density=lambda cases: fit_noise_cure(cases, "gaussian"))
+    assert set(choice.failed) == {"density", "level"}
+    assert "too few" in choice.failed["level"]
+    with pytest.raises(DataError, match=r"--recalibrate level is not possible: .* too few"):
+        choose(few, few, "level", density=None)
+
+
+def test_scale_needs_a_scale() -> None:
+    cases = fake_cases(persons=10)
+    assert isinstance(ScaleCure(np.array([2.0])).apply(cases), Located)

@@ -1,0 +1,107 @@
+"""The diagnosis tells the truth of fakes whose fault is known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from probpose.analysis.calibration.cases import Cases
+from probpose.analysis.calibration.diagnosis import Diagnosis, Questions
+from probpose.analysis.calibration.diagnosis_record import diagnosis_record
+from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.verdict import verdict_text
+from probpose.models.densities import RLEResidual, StudentTResidual
+from tests.calibration_cases import FAKES, JOINTS, drawn_cases, fake_cases
+
+
+def diagnosed(cases: Cases, seed: int = 0, replicates: int = 300, energy: int = 0) -> Diagnosis:
+    """Questions are fixed on other data of the same kind."""
+    questions = Questions.of(Judged.of(fake_cases(seed=10_000)), cases.joints)
+    diagnosis = Diagnosis(questions, 1, replicates=replicates, energy_labels=energy, seed=seed)
+    diagnosis.add(cases)
+    return diagnosis
+
+
+@pytest.mark.parametrize("fault", [name for name in FAKES if name != "exact"])
+def test_each_fault_is_flagged_as_what_it_is(fault: str) -> None:
+    diagnosis = diagnosed(fake_cases(fault, persons=1200))
+    whats = {(d.what.split(" ")[0], (d.group or "all").split(":")[0]) for d in diagnosis.deviations()}
+    verdict = diagnosis.coverage.verdict()
+    expected = {
+        "over-confident": ("coverage", "all"),
+        "under-confident": ("coverage", "all"),
+        "biased": ("mean", "all"),
+        "wrong-tailed": ("coverage", "all"),
+        "conditionally miscalibrated": ("coverage", "scale"),
+        "dependent": ("correlation", "all"),
+    }
+    assert expected[fault] in whats
+    if fault in ("over-confident", "under-confident", "wrong-tailed"):
+        assert verdict.refuted
+    if fault in ("biased", "dependent"):  # what the bias adds to the spread is small, and margins are right
+        assert not verdict.refuted
+
+
+def test_the_exact_is_passed_as_often_as_stated() -> None:
+    """40 repetitions at a family-wise level of 5%; 200 in benchmarks/truthful_diagnostics.py."""
+    flagged = refuted = 0
+    for seed in range(40):
+        diagnosis = diagnosed(fake_cases(persons=200, seed=seed), seed)
+        flagged += bool(diagnosis.deviations())
+        refuted += diagnosis.coverage.verdict().refuted
+    assert flagged <= 7  # binomial(40, 0.05): 1 in 500
+    assert refuted <= 8
+
+
+@pytest.mark.parametrize("density", [StudentTResidual(), RLEResidual()])
+def test_draws_of_a_learned_density_are_calibrated_under_it(density: StudentTResidual | RLEResidual) -> None:
+    diagnosis = diagnosed(drawn_cases(density, persons=1500))
+    assert diagnosis.coverage.verdict().calibrated
+    assert [bin_.factor for bin_ in diagnosis.by_joint.bins() if bin_] == pytest.approx([1.0] * JOINTS, abs=0.1)
+
+
+def test_scale_is_said_to_be_off_by_what_it_is() -> None:
+    bins = diagnosed(fake_cases("over-confident", persons=2000)).by_joint.bins()
+    assert [bin_.factor for bin_ in bins if bin_] == pytest.approx([1 / 0.7] * JOINTS, rel=0.06)
+
+
+def numbers(record: object) -> list[float]:
+    """All numbers of a nest of lists and dictionaries."""
+    if isinstance(record, dict):
+        return [number for value in record.values() for number in numbers(value)]
+    if isinstance(record, list):
+        return [number for value in record for number in numbers(value)]
+    return [float(record)] if isinstance(record, (int, float)) else []
+
+
+def test_parts_of_a_stream_give_what_the_whole_gives() -> None:
+    cases = fake_cases(persons=300)
+    whole, questions = diagnosed(cases), Questions.of(Judged.of(fake_cases(seed=10_000)), cases.joints)
+    parts = Diagnosis(questions, 1, replicates=300, energy_labels=0)
+    for rows in np.array_split(np.arange(300), 7):
+        parts.add(cases.select(rows))
+    one, other = diagnosis_record(whole), diagnosis_record(parts)
+    assert one["scores"]["nll_nats"]["value"] == pytest.approx(other["scores"]["nll_nats"]["value"])
+    assert numbers(one["usefulness"]) == pytest.approx(numbers(other["usefulness"]))
+    for name in ("reliability", "joints", "groups"):
+        for row, twin in zip(one[name], other[name], strict=True):
+            assert row["keypoints"] == twin["keypoints"]
+    assert numbers(one["reliability"]) == pytest.approx(numbers(other["reliability"]))
+    assert one["axes"]["x"]["pit_histogram"] == other["axes"]["x"]["pit_histogram"]
+    np.testing.assert_allclose(np.array(one["dependence"]["matrix"]["x"]), np.array(other["dependence"]["matrix"]["x"]))
+
+
+def test_words_and_json() -> None:
+    before = diagnosis_record(diagnosed(fake_cases("over-confident", persons=600), energy=1))
+    after = diagnosis_record(diagnosed(fake_cases("exact", persons=600)))
+    text = verdict_text(before, after, "scale")
+    assert text.startswith("Not calibrated: 50% regions hold 2")
+    assert "Sigma is 1.4" in text
+    assert "times too small" in text
+    assert "After recalibration (scale) 50% regions hold 4" in text or "hold 5" in text
+    assert verdict_text(after, None, "none").startswith("Calibrated: ")
+    assert json.loads(json.dumps(before, allow_nan=False)) == before
+    assert before["scores"]["energy_px"]["value"] > after["scores"]["crps_x_px"]["value"]
+    assert after["scores"]["energy_px"] is None
