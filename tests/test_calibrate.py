@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 from click.testing import CliRunner, Result
 
 from probpose.analysis.calibration.store import load_cure
@@ -63,6 +64,11 @@ def test_a_results_file_gets_a_noise_model(files: tuple[Path, Path]) -> None:
     assert saved["before"]["usefulness"]["within"]["share"][0] < saved["before"]["usefulness"]["within"]["share"][-1]
     assert "After recalibration" in found.output
     assert (folder / "report.html").stat().st_size > 10_000
+    with xarray.open_datatree(folder / "posterior.nc") as saved_posterior:
+        groups = {"posterior_predictive", "log_likelihood", "observed_data", "constant_data"}
+        assert groups <= set(saved_posterior.children)
+        assert saved_posterior["observed_data"]["keypoints"].shape == (48, 17, 2)
+    assert {row["cure"] for row in saved["elpd"]} == {"none", "scale", "scale per joint", "density", "level"}
     handed = json.loads((folder / "recalibrated.json").read_text())
     assert len(handed) == PERSONS
     assert {"image_id", "category_id", "keypoints", "score", "sigma_px", "r50_px", "r90_px"} == handed[0].keys()
@@ -95,15 +101,26 @@ def test_a_table_of_points_is_recalibrated(tmp_path: Path) -> None:
         "image": rows // 6,
         "joint": np.array(cases.joints)[rows % 6],
     }
-    np.savez(tmp_path / "points.npz", **table)
+    np.savez(tmp_path / "points.npz", allow_pickle=False, **table)
     found = run(
-        "--table", str(tmp_path / "points.npz"), "--residual", "gaussian", "--out", str(tmp_path / "out"), "--no-report"
+        "--table",
+        str(tmp_path / "points.npz"),
+        "--residual",
+        "gaussian",
+        "--out",
+        str(tmp_path / "out"),
+        "--no-report",
+        "--draws",
+        "40",
     )
     assert found.exit_code == 0, found.output
     saved = record(tmp_path / "out")
     assert saved["verdict"]["refuted"]
     assert "times too small" in saved["verdict"]["text"]
     assert saved["recalibrated"]["hdr_coverage"]["0.9"] == pytest.approx(0.9, abs=0.04)
+    with xarray.open_datatree(tmp_path / "out" / "posterior.nc") as posterior:
+        widths = posterior["posterior"]["half_width"].mean(("chain", "draw"))
+        np.testing.assert_allclose(widths, 1 / 0.7, rtol=0.2)
     with np.load(tmp_path / "out" / "recalibrated.npz") as handed:
         assert np.median(handed["sigma_x"] / table["scale"][:, 0]) == pytest.approx(1 / 0.7, rel=0.08)
 

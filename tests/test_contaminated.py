@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
+from probpose.models.densities import StudentTResidual
 from probpose.models.densities.contaminated import LEAST_SCALE, ContaminatedResidual, outlier_probability
 from probpose.models.gauge import Gauge
 from tests.densities import chi_square_p, random_density, total_mass
@@ -56,6 +57,29 @@ def test_probability_of_an_outlier_is_bayes_rule() -> None:
     broad = stats.multivariate_t(loc=[0, 0], shape=scale**2 * np.eye(2), df=2).pdf(z.numpy())
     expected = share * broad / (share * broad + (1 - share) * core)
     np.testing.assert_allclose(outlier_probability(density, residual, z), expected, atol=1e-5)
+
+
+def test_the_furthest_labels_are_outliers_also_under_heavy_tails() -> None:
+    density = contaminated("student_t")
+    assert isinstance(density.core, StudentTResidual)
+    torch.nn.init.constant_(density.core.raw_df, -1.0)  # 1.3 degrees of freedom: heavier tails than the outliers'
+    z = torch.tensor([[2e3, 0.0], [1e4, -1e4], [1e8, 0.0]], dtype=torch.float64)
+    probability = outlier_probability(density, density.frozen(), z)
+    torch.testing.assert_close(probability, torch.ones(3, dtype=torch.float64))
+
+
+def test_posterior_probabilities_are_calibrated() -> None:
+    """Of the draws with posterior p a share p comes from the outlier component."""
+    density = contaminated("laplace")
+    residual, share = density.frozen(), float(density.share.detach())
+    whole, clean = residual.sample((100_000,)), density.core.frozen().sample((100_000,))
+    p, of_clean = (outlier_probability(density, residual, draws) for draws in (whole, clean))
+    assert float(p.mean()) == pytest.approx(share, abs=4 * float(p.std()) / 100_000**0.5)
+    edges = torch.linspace(0, 1, 11, dtype=torch.float64)
+    count = torch.histogram(p, edges).hist
+    expected = (1 - share) * torch.histogram(of_clean, edges).hist  # clean draws in each bin of the posterior
+    found = count - torch.histogram(p, edges, weight=p).hist
+    assert bool(((found - expected).abs() < 4 * (count + expected).sqrt()).all())
 
 
 def test_every_parameter_learns_even_from_an_absurd_label() -> None:

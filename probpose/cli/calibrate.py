@@ -14,7 +14,7 @@ from probpose.analysis.calibration.calibrate import Settings
 from probpose.analysis.calibration.calibrate import calibrate as calibrate_source
 from probpose.analysis.calibration.choose import METHODS
 from probpose.analysis.calibration.noise_cure import DENSITIES, fit_noise_cure
-from probpose.analysis.calibration.save import save_calibration
+from probpose.analysis.calibration.save import WARMUP, save_calibration
 from probpose.analysis.calibration.subject import Subject, predictions_subject, run_subject, table_subject
 from probpose.analysis.calibration.tables import calibration_tables
 from probpose.cli.judged_data import data_options, judged_persons
@@ -73,7 +73,11 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
     with counting("judging", len(subject.source.images)) as progress:
         outcome, chosen = calibrate_source(subject.source, settings, progress)
     folder = out or subject.folder
-    written = save_calibration(outcome, subject.facts, folder, report=options["report"])
+    draws, seed = options["draws"], options["seed"]
+    with counting("sampling", 2 * (draws + WARMUP) if draws else 0) as progress:
+        written = save_calibration(
+            outcome, subject.facts, folder, report=options["report"], draws=draws, seed=seed, progress=progress
+        )
     written += subject.keep(chosen.cure, folder)
     if as_json:
         click.echo((folder / "calibration.json").read_text(encoding="utf-8"))

@@ -1,12 +1,13 @@
 """A generative model of the errors that predictions make, given what they claim: location y, scale L and confidence c.
 
-    log s_nk = a_k + b log r_nk - h(c_nk),    r_nk = |det L_nk|^(1/2),  h monotone increasing
+    log s_nk = a_k + b log(r_nk / r) - h(c_nk),    r_nk = |det L_nk|^(1/2),  h monotone increasing
     e_nk ~ R                                  residual density, with an outlier component
     x_nk = y_nk + L_nk diag(s_nk) (d_k + e_nk)
 
-with a scale a_k and a shift d_k per joint and axis. A model that claims no scale gets an L in proportion to the square
-root of its box's area, and L s is then a smooth monotone function of joint, size and confidence; where L is a predicted
-sigma, s corrects it. h is a sum of I-splines with positive weights (Ramsay, "Monotone Regression Splines in Action",
+with a scale a_k and a shift d_k per joint and axis, and r the median of r_nk (`log_size`: far from it, a_k and b could
+hardly be told apart while they are learned). A model that claims no scale gets an L in proportion to the square root of
+its box's area, and L s is then a smooth monotone function of joint, size and confidence; where L is a predicted sigma,
+s corrects it. h is a sum of I-splines with positive weights (Ramsay, "Monotone Regression Splines in Action",
 Statistical Science 1988) between quantiles of the confidence and flat beyond them; confidences need not lie in [0, 1].
 Maximum likelihood is SVI with an empty guide (`probpose.inference.noise`).
 """
@@ -50,6 +51,8 @@ class NoiseModel(PyroModule):
         self.log_scale = nn.Parameter(torch.zeros(joints, 2))
         self.shift = nn.Parameter(torch.zeros(joints, 2))
         self.power = nn.Parameter(torch.tensor(0.0))
+        self.log_size: Tensor
+        self.register_buffer("log_size", torch.tensor(0.0))
         self.raw_slopes = nn.Parameter(torch.full((self._splines,), -2.0)) if self._splines else None
 
     @property
@@ -57,9 +60,9 @@ class NoiseModel(PyroModule):
         return len(self.knots) + DEGREE - 2 if len(self.knots) > 1 else 0
 
     def confidence_basis(self, confidence: Tensor) -> Tensor:
-        """I-splines (..., J) at confidences (...), each rising from 0 to 1."""
+        """I-splines (..., J) at confidences (...), each rising from 0 to 1; one that is NaN counts as the least."""
         edges = np.array([self.knots[0]] * DEGREE + list(self.knots) + [self.knots[-1]] * DEGREE)
-        at = confidence.detach().cpu().double().numpy().clip(self.knots[0], self.knots[-1])
+        at = confidence.detach().cpu().double().nan_to_num(self.knots[0]).numpy().clip(self.knots[0], self.knots[-1])
         splines = BSpline.design_matrix(at.reshape(-1), edges, DEGREE).toarray()
         rising = splines[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
         return torch.from_numpy(rising.reshape(*at.shape, -1).copy()).to(self.log_scale)
@@ -72,7 +75,8 @@ class NoiseModel(PyroModule):
             basis: (N, K, J), `confidence_basis`, or None without confidences.
             residual: `self.residual()`, or frozen.
         """
-        log_scale = self.log_scale + self.power * (claimed.log_abs_det.unsqueeze(-1).to(self.power) / 2)
+        log_size = claimed.log_abs_det.unsqueeze(-1).to(self.power) / 2 - self.log_size
+        log_scale = self.log_scale + self.power * log_size
         if self.raw_slopes is not None and basis is not None:
             log_scale = log_scale - (basis @ F.softplus(self.raw_slopes)).unsqueeze(-1)
         scale = claimed.scale * log_scale.exp().to(claimed.scale).unsqueeze(-2)

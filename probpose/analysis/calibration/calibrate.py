@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from probpose.analysis.calibration.bootstrap import REPLICATES
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.choose import Candidate, Choice, Method, choose
+from probpose.analysis.calibration.choose import Candidate, Choice, Method, choose, log_prob
 from probpose.analysis.calibration.cures import Cure
 from probpose.analysis.calibration.diagnosis import Diagnosis, Questions
 from probpose.analysis.calibration.diagnosis_record import diagnosis_record
@@ -78,9 +80,20 @@ def calibrate(
         if progress is not None:
             progress(done)
     record = _record(source, split, test, chosen, settings)
-    sample = gather(source, split, "test", seed=settings.seed)
-    after = None if chosen.log_prob is None else residuals_of(sample.under(chosen.cure.apply(sample)))
-    return Outcome(record, residuals_of(sample), after), chosen
+    return _outcome(record, gather(source, split, "test", seed=settings.seed), choice), chosen
+
+
+def _outcome(record: dict[str, Any], sample: Cases, choice: Choice) -> Outcome:
+    image = sample.image[np.nonzero(sample.labelled)[0]]
+    with_density = [c for c in choice.candidates if c.log_prob is not None]
+    recalibrated = sample.under(choice.chosen.cure.apply(sample))
+    return Outcome(
+        record=record,
+        before=residuals_of(sample),
+        after=None if choice.chosen.log_prob is None else residuals_of(recalibrated),
+        test=recalibrated,
+        scores={c.name: (log_prob(c.cure, sample), image) for c in with_density},
+    )
 
 
 class _Test:

@@ -39,11 +39,15 @@ class Outcome:
         record: plain JSON, the content of calibration.json (docs/commands.md says what it holds).
         before: residuals under the prediction as it was; None where it is not of the location-scale family.
         after: the same under the recalibrated prediction; None without one that has a density.
+        test: the test persons under the recalibrated prediction, thinned to about 100,000 labels.
+        scores: log density (M,) of their labels under each cure that has one, nats, and the image (M,) of each.
     """
 
     record: dict[str, Any]
     before: Residuals | None
     after: Residuals | None
+    test: Cases
+    scores: dict[str, tuple[Array, npt.NDArray[np.int64]]]
 
 
 def residuals_of(cases: Cases) -> Residuals | None:

@@ -98,6 +98,7 @@ def _log_mixture(core: Residual, share: Tensor, scale: Tensor, z: Tensor) -> Ten
     flat = near[0] if core.batch_shape == () else near.transpose(0, 1)
     value = core.log_prob(flat)
     log_core = value.unsqueeze(0) if core.batch_shape == () else value.transpose(0, 1)
+    log_core = log_core.masked_fill((z != near).any(-1), -torch.inf)
     return torch.logaddexp(torch.log1p(-share) + log_core, share.log() + _log_broad(z, scale))
 
 

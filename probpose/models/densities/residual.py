@@ -136,7 +136,7 @@ class Residual(TorchDistribution):
         """Weight of the nodes whose log density is above `height` (...) or (..., K)."""
         heights, content = self._ladder
         flat, unflatten = self._flatten(height.unsqueeze(-1).expand(*height.shape, 2))
-        above = torch.searchsorted(-heights, -flat[..., 0].contiguous())
+        above = torch.searchsorted(-heights.contiguous(), -flat[..., 0].contiguous())
         return unflatten(content.gather(-1, above))
 
     def hdr_threshold(self, level: float) -> Tensor:

@@ -32,7 +32,7 @@ def density_table(residuals: Residuals, joints: Sequence[str], state: str) -> Ta
         caption="Residuals (label − prediction) / sigma that were met, and R. NLL: mean negative log density of the "
         "residuals in nats, less is better, under R and under a Gaussian and a Laplace of the same sigma. "
         f"Half-width: half the 16-84% width. Tail index: Hill's, of the largest {100 * TAIL_SHARE:.0f}% of the "
-        "distances from the median; where it is under 4 the kurtosis is that of these draws only, under 2 so is the std.",
+        "distances from the median; where it is under 4 the kurtosis is that of these draws only, under 2 the std too.",
         headings=["joint", "of", "labels", *(f"NLL {name}" for name in densities), *shape, "correlation", "tail index"],
         rows=rows,
         marked=frozenset(i for i, row in enumerate(rows) if row[1] != "labels"),

@@ -1,0 +1,102 @@
+"""Labels judged: uniform levels on plateaus, groups, chunks of whole images, and what is broken is named."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from probpose.analysis.calibration.gather import gather
+from probpose.analysis.calibration.groups import Groups
+from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.source import MemorySource
+from probpose.analysis.calibration.split import Split
+from probpose.errors import DataError
+from probpose.models.densities import Native, Residual
+from probpose.models.located import Located
+from tests.calibration_cases import fake_cases
+
+
+def uniform_square() -> Residual:
+    """The uniform density on [-1, 1]^2: one plateau."""
+    side = torch.linspace(-0.99, 0.99, 64, dtype=torch.float64)
+    nodes = torch.cartesian_prod(side, side).unsqueeze(0)
+    weights = torch.full(nodes.shape[:-1], 1 / nodes.shape[1], dtype=torch.float64)
+
+    def log_prob(z: torch.Tensor) -> torch.Tensor:
+        inside = (z.abs() <= 1).all(-1)
+        return torch.where(inside, -math.log(4), -math.inf).to(z)
+
+    def sample(count: int) -> torch.Tensor:
+        return 2 * torch.rand(1, count, 2, dtype=torch.float64) - 1
+
+    zero = torch.zeros(1, dtype=torch.float64)
+    return Residual(Native(log_prob, nodes, weights, sample, zero, zero), "quantile", standardised=True)
+
+
+def test_levels_inside_a_plateau_are_drawn_at_random() -> None:
+    cases = fake_cases(persons=400)
+    assert isinstance(cases.predictive, Located)
+    flat = Located(cases.predictive.loc, cases.predictive.scale, uniform_square())
+    drawn = replace(cases, keypoints=flat.sample().numpy(), predictive=flat)
+    level = Judged.of(drawn).level
+    assert stats.kstest(level, "uniform").pvalue > 1e-4
+    assert bool((flat.hdr_level(drawn.filled) == 0).all())
+    np.testing.assert_array_equal(Judged.of(drawn).level, level)
+    assert bool((Judged.of(drawn, seed=1).level != level).any())
+
+
+def test_a_label_without_density_is_named() -> None:
+    cases = fake_cases(persons=20)
+    assert isinstance(cases.predictive, Located)
+    flat = Located(cases.predictive.loc, cases.predictive.scale, uniform_square())
+    labels = cases.predictive.loc.numpy().copy()
+    labels[7, 2] += 1000
+    cases.visibility[7, 2] = 2
+    with pytest.raises(DataError, match=r"fakes, image 7, annotation 1007, joint 2: the log density .* is -inf"):
+        Judged.of(replace(cases, keypoints=labels, predictive=flat))
+
+
+def test_groups_divide_the_labels() -> None:
+    cases = fake_cases(persons=300)
+    judged = Judged.of(cases)
+    groups = Groups.of(judged, cases.joints)
+    masks = groups.masks(judged)
+    for kind in ("joint", "visibility", "scale"):
+        parts = [mask for name, mask in masks.items() if name.startswith(kind)]
+        assert len(parts) > 1
+        np.testing.assert_array_equal(np.sum(parts, axis=0), 1)
+    assert not [name for name in masks if name.startswith("size")]  # all boxes are large: no group of its own
+    shares = [mask.mean() for name, mask in masks.items() if name.startswith("scale")]
+    np.testing.assert_allclose(shares, 0.2, atol=0.01)
+
+
+def test_chunks_hold_whole_images_and_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("probpose.analysis.calibration.source.CHUNK", 70)
+    rng = np.random.default_rng(0)
+    cases = replace(fake_cases(persons=200), image=rng.integers(0, 40, 200))
+    chunks = list(MemorySource(cases).chunks())
+    assert len(chunks) > 5
+    seen = [set(chunk.image.tolist()) for chunk in chunks]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == len(np.unique(cases.image))
+    assert sorted(np.concatenate([chunk.instance for chunk in chunks])) == sorted(cases.instance)
+
+
+def test_parts_are_gathered_and_thinned_by_image() -> None:
+    cases = fake_cases(persons=300)
+    source = MemorySource(cases)
+    split = Split.of(source.images, name=source.name)
+    whole = gather(source, split, "test")
+    assert sorted(whole.image) == sorted(split.select(cases, "test").image)
+    torch.testing.assert_close(whole.predictive.mean, cases.select(whole.image).predictive.mean)
+    few = gather(source, split, "test", most=200, seed=1)
+    assert 100 < few.labelled.sum() < 300
+    assert set(few.image) < set(whole.image)
+    np.testing.assert_array_equal(gather(source, split, "test", most=200, seed=1).image, few.image)
+    unlabelled = replace(cases, visibility=np.zeros_like(cases.visibility))
+    with pytest.raises(DataError, match="there is no labelled keypoint in the part 'test'"):
+        gather(MemorySource(unlabelled), split, "test")
