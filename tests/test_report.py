@@ -171,7 +171,8 @@ def test_nothing_after_recalibration(outcome: Outcome, tmp_path: Path) -> None:
     before = bare.record["before"]
     before["usefulness"] = {"spearman": None, "ause": None, "sparsification": None}
     changes = {"after": None, "suspects": None, "recalibrated": {"method": "none", "nll_nats": None}}
-    page = Page(write_report(Outcome(bare.record | changes, None, None), tmp_path).read_text(encoding="utf-8"))
+    stands = replace(bare, record=bare.record | changes, before=None, after=None)
+    page = Page(write_report(stands, tmp_path).read_text(encoding="utf-8"))
     assert page.open == []
     assert bare.record["verdict"]["text"] in page.text
     deviations = {"deviations"} if before["deviations"] else set()
@@ -265,7 +266,7 @@ def test_no_room_for_the_page(outcome: Outcome, tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, limits[1]))
     try:
         with pytest.raises(DataError, match=r"cannot be written .* Make room"):
-            write_report(Outcome(outcome.record, None, None), tmp_path)
+            write_report(replace(outcome, before=None, after=None), tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "report.html").read_text() == "the old page"

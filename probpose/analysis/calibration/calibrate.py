@@ -8,22 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from probpose.analysis.calibration.bootstrap import REPLICATES
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.choose import Candidate, Choice, Method, choose, log_prob
+from probpose.analysis.calibration.choose import Candidate, Choice, Method, choose
 from probpose.analysis.calibration.cures import Cure
 from probpose.analysis.calibration.diagnosis import Diagnosis, Questions
 from probpose.analysis.calibration.diagnosis_record import diagnosis_record
 from probpose.analysis.calibration.gather import gather
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.outcome import Outcome, residuals_of
+from probpose.analysis.calibration.outcome import Index, Outcome, residuals_of
 from probpose.analysis.calibration.quick import QuickLook
 from probpose.analysis.calibration.source import Source
 from probpose.analysis.calibration.split import PARTS, Split
 from probpose.analysis.calibration.suspects import Suspects
 from probpose.analysis.calibration.verdict import verdict_text
+from probpose.analysis.estimates import Array
 
 
 @dataclass(frozen=True)
@@ -65,82 +64,73 @@ def calibrate(
         ConfigError: a method that the predictions do not allow.
     """
     split = Split.of(source.images, seed=settings.seed, name=source.name)
-    fit, held = (gather(source, split, part, seed=settings.seed) for part in PARTS[:2])
+    fit, held, sample = (gather(source, split, part, seed=settings.seed) for part in PARTS)
     choice = choose(
         fit, held, settings.method, density=settings.density, per_joint=settings.per_joint, seed=settings.seed
     )
-    chosen = choice.chosen
     questions = Questions.of(Judged.of(fit, settings.seed), source.joints, settings.radius_px)
     test = _Test(questions, choice, source.labels * 2 // 5, settings)
     done = 0
     for chunk in source.chunks():
-        test.add(split.select(chunk, "test"))
-        test.suspects.add(chunk, split)
+        test.add(chunk, split)
         done += len(chunk)
         if progress is not None:
             progress(done)
-    record = _record(source, split, test, chosen, settings)
-    return _outcome(record, gather(source, split, "test", seed=settings.seed), choice), chosen
-
-
-def _outcome(record: dict[str, Any], sample: Cases, choice: Choice) -> Outcome:
-    image = sample.image[np.nonzero(sample.labelled)[0]]
-    with_density = [c for c in choice.candidates if c.log_prob is not None]
+    cures, scores = _compare(choice, sample, settings)
     recalibrated = sample.under(choice.chosen.cure.apply(sample))
-    return Outcome(
-        record=record,
+    outcome = Outcome(
+        record=_record(source, split, test, choice) | {"cures": cures},
         before=residuals_of(sample),
         after=None if choice.chosen.log_prob is None else residuals_of(recalibrated),
         test=recalibrated,
-        scores={c.name: (log_prob(c.cure, sample), image) for c in with_density},
+        scores=scores,
     )
+    return outcome, choice.chosen
 
 
 class _Test:
-    """What is learnt from the test part: full diagnoses before and after, a quick look at every candidate."""
+    """What is learnt from the test part, before and after; and the suspects of all parts."""
 
     def __init__(self, questions: Questions, choice: Choice, labels: int, settings: Settings) -> None:
-        candidates, chosen = choice.candidates, choice.chosen
-        self.failed = choice.failed
+        self.chosen = choice.chosen
         known = {"replicates": settings.replicates, "seed": settings.seed}
         self.before = Diagnosis(questions, labels, **known)
-        self.after = None if chosen.name == "none" else Diagnosis(questions, labels, **known)
-        self.quick = {c.name: QuickLook(**known) for c in candidates}
-        self.suspects = Suspects(next((c.cure for c in candidates if c.name == "density"), None))
-        self._candidates, self._chosen = candidates, chosen
+        self.after = None if self.chosen.name == "none" else Diagnosis(questions, labels, **known)
+        self.suspects = Suspects(next((c.cure for c in choice.candidates if c.name == "density"), None))
 
-    def add(self, cases: Cases) -> None:
+    def add(self, cases: Cases, split: Split) -> None:
+        """Add all persons of some images, of any part."""
+        doubted = self.suspects.add(cases, split)
+        rows = split.rows(cases.image, "test")
+        cases, doubted = cases.select(rows), None if doubted is None else doubted[rows]
         if not cases.labelled.any():
             return
-        doubted = self.suspects.of(cases)
-        judged = self.before.add(cases, doubted)
-        for candidate in self._candidates:
-            if candidate.name == "none":
-                self.quick[candidate.name].add(judged)
-                continue
-            recalibrated = cases.under(candidate.cure.apply(cases))
-            if candidate is self._chosen and self.after is not None:
-                self.quick[candidate.name].add(self.after.add(recalibrated, doubted))
-            else:
-                self.quick[candidate.name].add(Judged.of(recalibrated))
-
-    def cures(self) -> list[dict[str, Any]]:
-        """One row a candidate."""
-        return [
-            {
-                "method": c.name,
-                "nll_calibrate_nats": c.nll_calibrate_nats,
-                **self.quick[c.name].record(has_density=c.log_prob is not None),
-                "chosen": c is self._chosen,
-            }
-            for c in self._candidates
-        ]
+        self.before.add(cases, doubted)
+        if self.after is not None:
+            self.after.add(cases.under(self.chosen.cure.apply(cases)), doubted)
 
 
-def _record(source: Source, split: Split, test: _Test, chosen: Candidate, settings: Settings) -> dict[str, Any]:
+def _compare(
+    choice: Choice, sample: Cases, settings: Settings
+) -> tuple[list[dict[str, Any]], dict[str, tuple[Array, Index]]]:
+    """One row a cure, and the log densities of those that have one, on test persons that fit into memory."""
+    rows, scores = [], {}
+    for candidate in choice.candidates:
+        judged = Judged.of(sample.under(candidate.cure.apply(sample)), settings.seed)
+        look = QuickLook(replicates=settings.replicates, seed=settings.seed)
+        look.add(judged)
+        has_density = candidate.log_prob is not None
+        known = {"method": candidate.name, "nll_calibrate_nats": candidate.nll_calibrate_nats}
+        rows.append(known | look.record(has_density=has_density) | {"chosen": candidate is choice.chosen})
+        if has_density:
+            scores[candidate.name] = (judged.log_prob, judged.image)
+    return rows, scores
+
+
+def _record(source: Source, split: Split, test: _Test, choice: Choice) -> dict[str, Any]:
     before = diagnosis_record(test.before)
     after = None if test.after is None else diagnosis_record(test.after)
-    last = before if after is None else after
+    last, chosen = before if after is None else after, choice.chosen
     return {
         "format": 1,
         "name": source.name,
@@ -159,8 +149,7 @@ def _record(source: Source, split: Split, test: _Test, chosen: Candidate, settin
             "calibrated": last["calibrated"],
             **_headline(last, has_density=chosen.log_prob is not None),
         },
-        "cures": test.cures(),
-        "not_fitted": test.failed,
+        "not_fitted": choice.failed,
         **test.suspects.record(),
         "before": before,
         "after": after,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "Residuals", "residuals_of"]
+__all__ = ["Index", "Outcome", "Residuals", "residuals_of"]
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,8 @@ from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.estimates import Array, as_array
 from probpose.models.densities import Residual
 from probpose.models.located import Located
+
+Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Residuals:
 
     density: Residual
     z: Array
-    joint: npt.NDArray[np.int64]
+    joint: Index
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Outcome:
     before: Residuals | None
     after: Residuals | None
     test: Cases
-    scores: dict[str, tuple[Array, npt.NDArray[np.int64]]]
+    scores: dict[str, tuple[Array, Index]]
 
 
 def residuals_of(cases: Cases) -> Residuals | None:

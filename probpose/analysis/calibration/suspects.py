@@ -33,18 +33,14 @@ class Suspects:
         self._found: list[dict[str, Any]] = []
         self._count = self._labels = 0
 
-    def of(self, cases: Cases) -> npt.NDArray[np.bool_] | None:
-        """(N, K), True for suspects; None where nothing can tell."""
-        probability = None if self._cure is None else self._cure.outlier_probability(cases)
-        return None if probability is None else np.asarray((probability > LIKELY) & cases.labelled)
-
-    def add(self, cases: Cases, split: Split) -> None:
-        """Add cases of any part."""
+    def add(self, cases: Cases, split: Split) -> npt.NDArray[np.bool_] | None:
+        """Add cases of any part; gives (N, K), True for suspects, or None where nothing can tell."""
         self._labels += int(cases.labelled.sum())
         probability = None if self._cure is None else self._cure.outlier_probability(cases)
         if probability is None:
-            return
-        rows, joints = np.nonzero((probability > LIKELY) & cases.labelled)
+            return None
+        suspect = (probability > LIKELY) & cases.labelled
+        rows, joints = np.nonzero(suspect)
         self._count += len(rows)
         error = np.linalg.norm(cases.keypoints[rows, joints] - as_array(cases.predictive.mean)[rows, joints], axis=-1)
         parts = split.part[np.searchsorted(split.images, cases.image[rows])]
@@ -60,6 +56,7 @@ class Suspects:
             for n, k, e, p in zip(rows, joints, error, parts, strict=True)
         ]
         self._found = sorted(self._found, key=lambda row: -row["error_px"])[:LISTED]
+        return np.asarray(suspect)
 
     def record(self) -> dict[str, Any]:
         """Plain JSON: the number of suspects, their share of all labels, and the first of them."""

@@ -1,0 +1,7 @@
+"""The saved posterior, and all contact with ArviZ."""
+
+from probpose.analysis.posterior.archive import load_posterior, save_posterior
+from probpose.analysis.posterior.figures import draw_levels, draw_pit
+from probpose.analysis.posterior.scores import elpd_table, loo, summary
+
+__all__ = ["draw_levels", "draw_pit", "elpd_table", "load_posterior", "loo", "save_posterior", "summary"]

@@ -1,0 +1,130 @@
+"""The saved posterior: predicted and labelled keypoints as an ArviZ InferenceData in a netCDF file."""
+
+from __future__ import annotations
+
+__all__ = ["load_posterior", "save_posterior"]
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from xarray import DataTree
+
+from probpose import __version__
+from probpose.analysis.calibration.cases import Cases, Index
+from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.posterior.groups import Groups, groups_of_cases, groups_of_posterior
+from probpose.analysis.posterior.library import az
+from probpose.errors import DataError
+from probpose.inference.files import write_atomically
+from probpose.inference.residual_posterior import ResidualPosterior
+
+_NEEDED = ("posterior_predictive", "log_likelihood", "observed_data", "constant_data")
+
+
+def save_posterior(
+    file: Path,
+    cases: Cases,
+    judged: Judged,
+    *,
+    draws: int = 100,
+    persons: int = 2000,
+    seed: int = 0,
+    posterior: ResidualPosterior | None = None,
+    attrs: dict[str, str | int | float] | None = None,
+) -> None:
+    """Write what was predicted and what was labelled, whole or not at all.
+
+    Groups, with coordinates person (row of the data), joint and axis; unlabelled joints are NaN:
+
+    - `posterior_predictive`: keypoints (chain 1, draw S, person, joint, axis), single precision, pixels.
+    - `log_likelihood`: keypoints (chain 1, draw 1, person, joint), nats in pixels, as there is one draw with maximum
+      likelihood; with `posterior` instead residual (chain, draw, label), nats in units of sigma.
+    - `observed_data`: keypoints (person, joint, axis); with `posterior` also residual (label, axis).
+    - `constant_data`: mean, sigma_px, log_prob, hdr_level, pit, visibility, image, instance, box.
+    - with `posterior`: `posterior` and `sample_stats`.
+
+    Args:
+        file: such as posterior.nc; one that exists is replaced.
+        cases: N persons.
+        judged: their labels, all of them.
+        draws: S of each keypoint.
+        persons: of more persons, that many are kept, chosen at random.
+        seed: of the choice and of the draws.
+        posterior: of the shape of the residuals.
+        attrs: further attributes of the file, which has data, persons, persons_available, thinned (0 or 1) and seed.
+
+    Raises:
+        DataError: the file cannot be written, such as on a full disk.
+        ValueError: `judged` are not the labels of `cases`.
+    """
+    rows = _choose(len(cases), persons, seed)
+    groups = groups_of_cases(cases, judged, rows, draws, seed)
+    stated: dict[str, str | int | float] = {
+        "created_by": f"probpose {__version__}",
+        "data": cases.name,
+        "persons": len(rows),
+        "persons_available": len(cases),
+        "thinned": int(len(rows) < len(cases)),
+        "seed": seed,
+        "draws": draws,
+    }
+    groups.attrs = stated | (attrs or {})
+    _write(file, groups if posterior is None else groups.join(groups_of_posterior(posterior)))
+
+
+def load_posterior(file: Path) -> Any:
+    """Read a saved posterior into memory as `arviz.InferenceData`.
+
+    Raises:
+        DataError: the file is missing, truncated, not netCDF, or not written by `save_posterior`.
+    """
+    if not file.is_file():
+        raise DataError(f"{file} does not exist. `probpose calibrate` writes posterior.nc beside its report.")
+    try:
+        with az.rc_context({"data.load": "eager"}):
+            found = az.from_netcdf(str(file))
+    except Exception as error:  # h5py and xarray raise OSError, RuntimeError, KeyError and ValueError on broken files
+        raise DataError(
+            f"{file} cannot be read as netCDF ({error}): it is truncated or another kind of file."
+        ) from None
+    missing = [group for group in _NEEDED if group not in found.groups()]
+    if missing:
+        raise DataError(f"{file} has no group {', '.join(missing)}: it is not a posterior that probpose saved.")
+    return found
+
+
+def _choose(available: int, most: int, seed: int) -> Index:
+    """Rows in ascending order, at most `most`, chosen at random."""
+    if available <= most:
+        return np.arange(available, dtype=np.int64)
+    return np.sort(np.random.default_rng(seed).choice(available, most, replace=False))
+
+
+def _write(file: Path, groups: Groups) -> None:
+    content = _netcdf(groups)  # in memory, because HDF5 may crash the process where it meets a full disk
+    try:
+        write_atomically(file, content)
+    except OSError as error:
+        raise DataError(
+            f"{file} could not be written ({error}). Make room or choose another folder; nothing has been replaced."
+        ) from None
+
+
+def _netcdf(groups: Groups) -> bytes:
+    """A netCDF file with one dataset a group, compressed."""
+    datasets = {
+        name: az.dict_to_dataset(
+            columns,
+            coords={dim: groups.coords[dim] for dims in groups.dims(name).values() for dim in dims},
+            dims=groups.dims(name),
+            default_dims=[] if name in ("observed_data", "constant_data") else ["chain", "draw"],
+        )
+        for name, columns in groups.arrays.items()
+    }
+    tree: DataTree = az.InferenceData(**datasets).to_datatree()
+    tree.attrs.update(groups.attrs)
+    encoding = {
+        f"/{name}": {variable: {"zlib": True} for variable in data.data_vars} for name, data in datasets.items()
+    }
+    return bytes(tree.to_netcdf(engine="h5netcdf", encoding=encoding))

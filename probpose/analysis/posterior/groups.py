@@ -1,0 +1,167 @@
+"""Groups of an InferenceData: predicted and labelled keypoints, and the posterior of the residuals."""
+
+from __future__ import annotations
+
+__all__ = ["Groups", "groups_of_cases", "groups_of_posterior"]
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from probpose.analysis.calibration.cases import Cases, Index
+from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.estimates import as_array
+from probpose.inference.residual_posterior import ResidualPosterior
+from probpose.models.residual_model import COLUMNS
+
+Columns = dict[str, npt.NDArray[Any]]
+
+_CHUNK = 256
+
+_DIMS: dict[str, tuple[str, ...]] = {
+    "keypoints": ("person", "joint", "axis"),
+    "mean": ("person", "joint", "axis"),
+    "sigma_px": ("person", "joint", "axis"),
+    "pit": ("person", "joint", "axis"),
+    "hdr_level": ("person", "joint"),
+    "log_prob": ("person", "joint"),
+    "visibility": ("person", "joint"),
+    "image": ("person",),
+    "instance": ("person",),
+    "box": ("person", "side"),
+    "location": ("joint", "axis"),
+    "scale": ("joint", "axis"),
+    "half_width": ("joint", "axis"),
+    "rho": ("joint",),
+    "df": ("joint",),
+    "centre": ("parameter",),
+    "spread": ("parameter",),
+    "residual": ("label", "axis"),
+    "residual_joint": ("label",),
+    "residuals_used": ("joint",),
+    "residuals_available": ("joint",),
+}
+
+
+@dataclass
+class Groups:
+    """Arrays by group and name, with the coordinates of their dimensions and attributes of the whole.
+
+    Attributes:
+        arrays: group -> name -> array; those of draws begin with (chain, draw).
+        coords: dimension -> its values.
+        dims: name -> its dimensions after (chain, draw); `log_likelihood` has no axis.
+        attrs: of the file.
+    """
+
+    arrays: dict[str, Columns]
+    coords: dict[str, Any]
+    attrs: dict[str, str | int | float] = field(default_factory=dict)
+
+    def dims(self, group: str) -> dict[str, list[str]]:
+        """The dimensions of each array of a group after (chain, draw)."""
+        drop = {"axis"} if group == "log_likelihood" else set()
+        names = self.arrays[group]
+        return {name: [dim for dim in _DIMS[name] if dim not in drop] for name in names if name in _DIMS}
+
+    def join(self, other: Groups) -> Groups:
+        """Both together; arrays of `other` replace a group's draws of another number."""
+        arrays = {group: dict(columns) for group, columns in self.arrays.items()}
+        for group, columns in other.arrays.items():
+            kept = {} if group == "log_likelihood" else arrays.get(group, {})
+            arrays[group] = kept | columns
+        return Groups(arrays, self.coords | other.coords, self.attrs | other.attrs)
+
+
+def groups_of_cases(cases: Cases, judged: Judged, rows: Index, draws: int, seed: int) -> Groups:
+    """Draws of keypoints, labels, their log density and what else is known of the persons in `rows`.
+
+    Args:
+        cases: N persons.
+        judged: their labels, all of them.
+        rows: (n,), the persons to take.
+        draws: of each keypoint.
+        seed: of the draws.
+
+    Raises:
+        ValueError: `judged` are not the labels of `cases`.
+    """
+    if len(judged) != cases.labelled.sum():
+        raise ValueError(f"{len(judged)} judged labels are not those of the cases, which have {cases.labelled.sum()}")
+    kept = cases.select(rows)
+    log_prob, level, pit = (_spread(cases, judged, column)[rows] for column in ("log_prob", "level", "pit"))
+    return Groups(
+        arrays={
+            "posterior_predictive": {"keypoints": _draws(kept, draws, seed)[None]},
+            "log_likelihood": {"keypoints": log_prob[None, None]},
+            "observed_data": {"keypoints": np.where(kept.labelled[..., None], kept.keypoints, np.nan)},
+            "constant_data": {
+                "mean": as_array(kept.predictive.mean),
+                "sigma_px": as_array(kept.predictive.sigma),
+                "log_prob": log_prob,
+                "hdr_level": level,
+                "pit": pit,
+                "visibility": kept.visibility,
+                "image": kept.image,
+                "instance": kept.instance,
+                "box": kept.box,
+            },
+        },
+        coords={
+            "person": rows,
+            "joint": list(cases.joints),
+            "axis": ["x", "y"],
+            "side": ["x", "y", "width", "height"],
+        },
+    )
+
+
+def groups_of_posterior(posterior: ResidualPosterior) -> Groups:
+    """Draws, divergences, the residuals whose log density was kept, and that density."""
+    return Groups(
+        arrays={
+            "posterior": dict(posterior.draws),
+            "sample_stats": {"diverging": posterior.diverging},
+            "log_likelihood": {"residual": posterior.log_likelihood},
+            "observed_data": {"residual": posterior.point},
+            "constant_data": {
+                "residual_joint": posterior.point_joint,
+                "residuals_used": posterior.labels,
+                "residuals_available": posterior.available,
+            },
+        },
+        coords={
+            "joint": list(posterior.joints),
+            "axis": ["x", "y"],
+            "label": posterior.point_row,
+            "parameter": list(COLUMNS),
+        },
+        attrs={
+            "residual_seed": posterior.seed,
+            "residuals_thinned": int((posterior.labels < posterior.available).any()),
+            "residual_log_likelihood": f"{len(posterior.point)} of {posterior.labels.sum()} residuals",
+            "divergences": posterior.convergence.divergences,
+        },
+    )
+
+
+def _spread(cases: Cases, judged: Judged, name: str) -> npt.NDArray[np.float64]:
+    """A column of the judged labels as (N, K, ...), NaN where there is no label."""
+    column = getattr(judged, name)
+    table = np.full((*cases.labelled.shape, *column.shape[1:]), np.nan)
+    table[judged.person, judged.joint] = column
+    return table
+
+
+def _draws(cases: Cases, draws: int, seed: int) -> npt.NDArray[np.float32]:
+    """Independent draws (S, N, K, 2), single precision."""
+    table = np.empty((draws, *cases.keypoints.shape), dtype=np.float32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for start in range(0, len(cases), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            table[:, part] = cases.predictive.rows(part).sample((draws,)).numpy()
+    return table
