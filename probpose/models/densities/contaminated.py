@@ -26,8 +26,9 @@ DF = 2.0
 LEAST_SCALE = 6.0
 """Least scale of T in units of R: what is nearer is R's own tail."""
 
-LARGEST_SHARE = 0.25
-"""Outliers are the exception."""
+SHARES = (1e-4, 0.25)
+"""Least and largest share: no data are free of gross errors, also where there was none to learn from, and they are the
+exception."""
 
 _FURTHEST = 1e3
 """Beyond this R is not evaluated: there T alone explains a label."""
@@ -54,7 +55,8 @@ class ContaminatedResidual(ResidualDensity):
     @property
     def share(self) -> Tensor:
         """Prior probability of an outlier, ()."""
-        return LARGEST_SHARE * self.raw_share.sigmoid()
+        least, largest = SHARES
+        return least + (largest - least) * self.raw_share.sigmoid()
 
     @property
     def scale(self) -> Tensor:
