@@ -1,0 +1,251 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Any model's predictions, made believable
+#
+# A pose network gives points and confidences, in COCO's results format. How far off are the points? Its confidence does
+# not say. With annotations of some images `probpose calibrate` fits a noise model to the errors and hands the file back
+# with a sigma and radii that hold 50% and 90% of the labels. The network is not touched and not needed.
+#
+# Set `PROBPOSE_PREDICTIONS` and `PROBPOSE_ANNOTATIONS` to your results file and COCO-format ground truth. Without them
+# the notebook takes the predictions of LiteHRNet-18 from the folder of data beside the repository, where there is one;
+# otherwise it makes a case.
+
+# %%
+import json
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import probpose
+from probpose.analysis.posterior import load_posterior
+from probpose.cli import main
+from probpose.data.coco import read_coco
+from probpose.data.predictions import read_predictions
+from probpose.skeleton import COCO
+
+SEED = 0
+RADII_PX = (5.0, 10.0, 20.0)
+CUT_OFF_PX = 10.0
+scratch = TemporaryDirectory()
+folder = Path(scratch.name)
+
+
+# %%
+def make_files(persons=300):
+    """A results file and its ground truth: errors shrink with confidence, and 10 wrists are labelled elsewhere."""
+    rng = np.random.default_rng(SEED)
+    side = rng.uniform(60, 240, persons)
+    label = side[:, None, None] * rng.uniform(0, 1, (persons, len(COCO), 2)) + 20
+    confidence = rng.uniform(0.2, 1.05, (persons, len(COCO)))
+    spread = side[:, None] * 0.1 * np.exp(-2 * confidence)
+    point = label + spread[..., None] * rng.standard_t(6, label.shape)
+    gross = rng.choice(persons, 10, replace=False)
+    label[gross, COCO.joints.index("left_wrist")] += 0.6 * side[gross, None]
+    annotations, results = [], []
+    for i in range(persons):
+        flat = np.concatenate([label[i], np.full((len(COCO), 1), 2.0)], axis=1).ravel().tolist()
+        box = [20.0, 20.0, side[i], side[i]]
+        known = {"id": i + 1, "image_id": i + 1, "category_id": 1}
+        annotations.append(known | {"bbox": box, "area": side[i] ** 2, "iscrowd": 0, "keypoints": flat})
+        said = np.concatenate([point[i], confidence[i][:, None]], axis=1).ravel().tolist()
+        results.append({"image_id": i + 1, "category_id": 1, "keypoints": said, "score": confidence[i].mean()})
+    images = [{"id": i + 1, "file_name": f"{i + 1}.jpg", "width": 480, "height": 480} for i in range(persons)]
+    person = {"id": 1, "name": "person", "keypoints": list(COCO.joints), "skeleton": []}
+    truth = {"images": images, "annotations": annotations, "categories": [person]}
+    for file, content in (("results.json", results), ("truth.json", truth)):
+        (folder / file).write_text(json.dumps(content))
+    return {(int(i) + 1, "left_wrist") for i in gross}
+
+
+beside = Path(probpose.__file__).resolve().parents[2] / "shared" / "data" / "predictions"
+named = os.environ.get("PROBPOSE_PREDICTIONS")  # empty: make a case
+planted = None
+if named:
+    results, annotations = Path(named), Path(os.environ["PROBPOSE_ANNOTATIONS"])
+elif named is None and beside.is_dir():
+    results, annotations = beside / "litehrnet18_fashion_results.json", beside / "person_keypoints_fashion.json"
+else:
+    planted = make_files()
+    results, annotations = folder / "results.json", folder / "truth.json"
+print(f"predictions: {results.name}, annotations: {annotations.name}")
+
+# %% [markdown]
+# ## One command
+#
+# `probpose calibrate --predictions results.json --annotations truth.json` splits the images into those that fit, those
+# that choose and those that judge. Everything below is about the last. "As it is" means one Gaussian scale in units of
+# the box, which is all that points alone allow. A Student-t noise model is fitted here, which is quick; the default is
+# the more flexible `--residual rle`.
+
+# %%
+out = folder / "calibration"
+options = ["--residual", "student_t", "--radius", CUT_OFF_PX, "--seed", SEED, "--no-report", "--out", out]
+command = ["calibrate", "--predictions", results, "--annotations", annotations, *options]
+main([str(part) for part in command], standalone_mode=False)
+record = json.loads((out / "calibration.json").read_text())
+
+# %% [markdown]
+# ## Confidence is not a probability
+#
+# If confidence were the probability of being right, the points would lie on the diagonal, for some meaning of "right".
+# Here it means: within 5, 10 or 20 px of the label. Confidence sorts predictions well. But nobody said for which radius
+# it is a probability, and it is one for no radius or, by chance, for one. Some networks give more than 1.
+
+# %%
+predictions = read_predictions(results, read_coco(annotations, annotations.parent))
+labelled = predictions.persons.labelled
+confidence = predictions.confidence[labelled]
+distance = np.linalg.norm(predictions.point - predictions.persons.keypoints, axis=-1)[labelled]
+
+
+def reliability(claimed, held):
+    """Means of what was claimed and of what held, in ten groups of equal size by what was claimed."""
+    groups = np.array_split(np.argsort(claimed, kind="stable"), 10)
+    return tuple(np.array([column[rows].mean() for rows in groups]) for column in (claimed, held))
+
+
+def draw_reliability(by_radius, name):
+    """One curve a radius; the mean distance from the diagonal in points, by radius."""
+    _, axes = plt.subplots(figsize=(4.5, 4.5))
+    for (radius, (claimed, held)), colour in zip(by_radius.items(), ("#c2410c", "#0b6bcb", "#15803d"), strict=True):
+        axes.plot(claimed, held, "o-", color=colour, label=f"within {radius:g} px")
+    axes.plot([0, 1], [0, 1], color="#222222", linewidth=0.8)
+    axes.set_xlabel(name)
+    axes.set_ylabel("share of labels")
+    axes.legend()
+    plt.show()
+    return {radius: 100 * np.abs(claimed - held).mean() for radius, (claimed, held) in by_radius.items()}
+
+
+by_confidence = {radius: reliability(confidence, distance <= radius) for radius in RADII_PX}
+confidence_off = draw_reliability(by_confidence, "confidence")
+print(f"confidences reach {confidence.max():.2f}; read as probabilities, they are off on average")
+for radius, off in confidence_off.items():
+    print(f"  by {off:4.1f} points for errors up to {radius:g} px")
+
+# %% [markdown]
+# ## Coverage, before and after
+#
+# Regions that should hold a share of the labels, and what they hold.
+
+# %%
+after = record["after"] or record["before"]
+contents = sorted(map(float, after["hdr_coverage"]))
+figure, axes = plt.subplots(figsize=(4.5, 4.5))
+for name, found, colour in (("as it is", record["before"], "#9aa5b1"), ("recalibrated", after, "#0b6bcb")):
+    intervals = [found["hdr_coverage"][str(content)] for content in contents]
+    axes.fill_between(contents, [i["low"] for i in intervals], [i["high"] for i in intervals], color=colour, alpha=0.3)
+    axes.plot(contents, [i["value"] for i in intervals], color=colour, label=name)
+axes.plot([0, 1], [0, 1], color="#222222", linewidth=0.8)
+axes.set_xlabel("promised content")
+axes.set_ylabel("share of labels")
+axes.legend()
+plt.show()
+for content in ("0.5", "0.9"):
+    first, last = (found["hdr_coverage"][content]["value"] for found in (record["before"], after))
+    print(f"{float(content):.0%} regions hold {first:.1%} before and {last:.1%} after")
+print(
+    f"{record['nll_nats']:.2f} nats a keypoint before, {record['recalibrated']['nll_nats']:.2f} after (less is better)"
+)
+
+# %% [markdown]
+# ## Suspects
+#
+# Labels that are more likely a gross error, of the network or of the annotator, than an ordinary one. They are listed,
+# never dropped. Worth looking at: they are often swapped sides, another person, or a wrong label.
+
+# %%
+suspects = record["suspects"]
+print(f"{record['suspect_count']} suspects, {record['suspect_share']:.2%} of all labels")
+for row in suspects[:10]:
+    print(
+        f"image {row['image']:>6}  {row['joint']:<16} {row['error_px']:7.1f} px  probability {row['probability']:.3f}"
+    )
+
+# %% [markdown]
+# ## P(error <= r), which is a probability
+#
+# `posterior.nc` has draws from the recalibrated density of each test keypoint. The share of draws within r of the mean
+# is the predicted probability that the label is there, for any r. Unlike confidence, it should lie on the diagonal.
+
+# %%
+saved = load_posterior(out / "posterior.nc")
+mean, label = saved.constant_data["mean"], saved.observed_data.keypoints
+judged = np.isfinite(saved.constant_data.hdr_level.values)  # test labels
+drawn_px = np.sqrt(((saved.posterior_predictive.keypoints - mean) ** 2).sum("axis"))
+error_px = np.sqrt(((label - mean) ** 2).sum("axis", skipna=False)).transpose("person", "joint").values[judged]
+probability = {
+    radius: (drawn_px <= radius).mean(("chain", "draw")).transpose("person", "joint").values[judged]
+    for radius in RADII_PX
+}
+by_probability = {radius: reliability(probability[radius], error_px <= radius) for radius in RADII_PX}
+probability_off = draw_reliability(by_probability, "predicted P(error <= r)")
+for radius, off in probability_off.items():
+    print(f"off by {off:4.1f} points on average for errors up to {radius:g} px")
+
+# %% [markdown]
+# ## A cut-off
+#
+# Which keypoints to keep, so that 90% of those kept are within 10 px? By confidence, one has to look at labels: the
+# record suggests the lowest confidence from which on it holds. By the probability, no label is needed: sort by it, and
+# keep as many as have a mean probability of 90%.
+
+# %%
+cut_off = record["before"]["usefulness"]["within"]["cut_off"]
+if cut_off is None:
+    print("no confidence keeps 90% within the radius")
+else:
+    lowest = "any" if cut_off["confidence"] is None else f"{cut_off['confidence']:.2f}"
+    print(f"confidence from {lowest} on: {cut_off['kept']:.0%} are kept, {cut_off['within']:.1%} of them within")
+claimed, inside = probability[CUT_OFF_PX], error_px <= CUT_OFF_PX
+order = np.argsort(-claimed, kind="stable")
+kept = order[np.cumsum(claimed[order]) / np.arange(1, len(order) + 1) >= 0.9]
+kept_inside = inside[kept].mean() if len(kept) else np.nan
+print(f"by the probability: {len(kept) / len(order):.0%} are kept, {kept_inside:.1%} of them within")
+
+# %% [markdown]
+# ## What is handed back
+#
+# The results as they were, with `sigma_px` (x, y), `r50_px` and `r90_px` for each keypoint. With `--predictions
+# recalibrated.json` they can be judged again.
+
+# %%
+handed = json.loads((out / "recalibrated.json").read_text())
+print(f"{len(handed)} persons; the first:")
+for name, r50, r90 in zip(saved.constant_data.joint.values[:5], handed[0]["r50_px"], handed[0]["r90_px"], strict=False):
+    print(f"  {name:<16} r50 {r50:5.1f} px   r90 {r90:5.1f} px")
+
+# %% [markdown]
+# ## The answer
+#
+# After recalibration the regions hold what they promise, within a few points, and so do the probabilities.
+
+# %%
+assert record["recalibrated"]["nll_nats"] < record["nll_nats"]
+for content in ("0.5", "0.9"):
+    held = after["hdr_coverage"][content]["value"]
+    assert abs(held - float(content)) < 0.04, f"the {content} regions hold {held:.3f}"
+assert max(probability_off.values()) < 5
+assert not len(kept) or abs(kept_inside - 0.9) < 0.04
+assert sum(probability_off.values()) < sum(confidence_off.values())
+if planted:
+    found = {(row["image"], row["joint"]) for row in suspects}
+    assert planted <= found, f"not suspected: {planted - found}"
+    assert len(found) < 0.01 * len(confidence)
