@@ -24,8 +24,8 @@ from probpose.analysis.statistics import nll_sampling_error
 from probpose.inference.runs import LoadedRun, load_run
 from probpose.inference.train import open_split
 from probpose.models.densities import Residual
-from probpose.models.families import build_residual
 from probpose.models.located import Located
+from probpose.models.residual_families import build_residual
 
 CLOSED_FORMS = ("gaussian", "laplace")
 COLUMNS = {

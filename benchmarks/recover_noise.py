@@ -27,15 +27,16 @@ from benchmarks.tables import report
 from probpose.data.noise import GaussianMixtureNoise, KnownNoise, SkewedStudentNoise
 from probpose.inference.likelihood import negative_log_likelihood
 from probpose.models.densities import Residual, ResidualDensity
-from probpose.models.families import FAMILIES, build_residual, family_of, scale_of
 from probpose.models.gauge import Gauge, quantile_gauge
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.regressor import Heads, Targets
+from probpose.models.located_regressor import LocatedHeads
+from probpose.models.regressor import Targets
+from probpose.models.residual_families import RESIDUALS, build_residual, residual_family_of, scale_of
 
 Array = npt.NDArray[np.float64]
 
 NOISES: dict[str, type[KnownNoise]] = {"mixture": GaussianMixtureNoise, "student": SkewedStudentNoise}
-CASES: tuple[tuple[str, Gauge | None], ...] = (("rle", "quantile"), *((name, None) for name in FAMILIES))
+CASES: tuple[tuple[str, Gauge | None], ...] = (("rle", "quantile"), *((name, None) for name in RESIDUALS))
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ class PointNet(nn.Module):
         self.loc = nn.Linear(width, 2)
         self.scale = scale_of(family, "diag")(width, 1)
 
-    def forward(self, x: Tensor) -> Heads:
+    def forward(self, x: Tensor) -> LocatedHeads:
         """Heads of points (n, 4)."""
         features = self.body(x)
-        return Heads(self.loc(features).unsqueeze(1), self.scale(features), features.new_zeros(len(x), 1))
+        return LocatedHeads(self.loc(features).unsqueeze(1), self.scale(features), features.new_zeros(len(x), 1))
 
 
 def simulate(noise: KnownNoise, points: int, seed: int) -> Sample:
@@ -130,7 +131,7 @@ def fit(
     """Fit a family by the training loss of `probpose train`, Adam with warm-up and cosine decay.
 
     Args:
-        family: a key of `FAMILIES`.
+        family: a key of `RESIDUALS`.
         gauge: None takes the family's own.
         train: the points.
         epochs: passes over them.
@@ -144,7 +145,7 @@ def fit(
     nn.init.zeros_(net.loc.weight)
     net.loc.bias.data.copy_(targets.mean[0])
     net.scale.start_at(targets.spread)
-    model = KeypointModel(net, build(family, gauge=gauge), [0], family_of(family).objective())  # type: ignore[arg-type]
+    model = KeypointModel(net, build(family, gauge=gauge), [0], residual_family_of(family).objective())  # type: ignore[arg-type]
     loss = negative_log_likelihood(model)
     optimizer = torch.optim.Adam(loss.parameters(), lr=2e-3)
     steps = epochs * (len(train.y) // batch)
@@ -233,7 +234,7 @@ def against_best(rows: list[Row], log_probs: list[Array]) -> list[Row]:
 @click.option("--epochs", default=80, show_default=True, help="Passes over the 20,000 points.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--noise", "noises", multiple=True, type=click.Choice(list(NOISES)), default=list(NOISES))
-@click.option("--family", "families", multiple=True, type=click.Choice(list(FAMILIES)), help="[all]")
+@click.option("--family", "families", multiple=True, type=click.Choice(list(RESIDUALS)), help="[all]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for table.md, table.json and density.png.")
 def main(epochs: int, seed: int, noises: tuple[str, ...], families: tuple[str, ...], out: Path | None) -> None:
     """Fit every residual family to regression with known noise and print the table."""

@@ -12,13 +12,13 @@ from scipy import stats
 from torch import Tensor
 
 from probpose.models.densities import FlowResidual, Residual, ResidualDensity, RLEResidual
-from probpose.models.families import FAMILIES, build_residual
 from probpose.models.flows import RealNVP
 from probpose.models.gauge import Gauge
+from probpose.models.residual_families import RESIDUALS, build_residual
 
 Array = npt.NDArray[np.float64]
 
-CASES: list[tuple[str, Gauge]] = [(name, gauge) for name, family in FAMILIES.items() for gauge in family.gauges]
+CASES: list[tuple[str, Gauge]] = [(name, gauge) for name, family in RESIDUALS.items() for gauge in family.gauges]
 
 
 def random_density(name: str, gauge: Gauge, *, batch: int = 1, full: bool = False, seed: int = 0) -> ResidualDensity:

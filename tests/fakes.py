@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from probpose.data.persons import Persons
 from probpose.models.densities import GaussianResidual, ResidualDensity
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.regressor import Heads, Regressor
+from probpose.models.located_regressor import LocatedHeads
+from probpose.models.regressor import Regressor
 from probpose.skeleton import COCO, Skeleton
 
 Array = npt.NDArray[np.float64]
@@ -33,22 +35,25 @@ class ConstantRegressor(Regressor):
         for name, value in (("loc", loc), ("scale", scale), ("presence", presence)):
             self.register_buffer(f"{name}_said", torch.as_tensor(value, dtype=torch.float32))
 
-    def forward(self, image: Tensor) -> Heads:
+    def say(self, maps: Tensor) -> LocatedHeads:
         said = (self.loc_said, self.scale_said, self.presence_said)
-        return Heads(*(value.expand(len(image), *value.shape) for value in said))
+        return LocatedHeads(*(value.expand(len(maps), *value.shape) for value in said))
+
+    def forward(self, image: Tensor) -> LocatedHeads:
+        return self.say(image)
 
 
 class LightRegressor(ConstantRegressor):
     """As `ConstantRegressor`, with the crop's centre of light added to loc."""
 
-    def forward(self, image: Tensor) -> Heads:
+    def forward(self, image: Tensor) -> LocatedHeads:
         heads = super().forward(image)
         light = image.double().sum(1)
         weight = light / light.sum((1, 2), keepdim=True)
         height, width = image.shape[2:]
         x = (weight.sum(1) * ((torch.arange(width) + 0.5) / width - 0.5)).sum(-1)
         y = (weight.sum(2) * ((torch.arange(height) + 0.5) / height - 0.5)).sum(-1)
-        return heads._replace(loc=heads.loc + torch.stack([x, y], -1).float().unsqueeze(1))
+        return replace(heads, loc=heads.loc + torch.stack([x, y], -1).float().unsqueeze(1))
 
 
 def fake_model(

@@ -41,7 +41,7 @@ def untrained_run(path: Path) -> RunFolder:
     config, folder = TrainConfig(dataset="coco", residual="laplace"), RunFolder(path)
     model = untrained_model(config, COCO)
     with torch.no_grad():
-        model.regressor.loc.weight.normal_(std=0.3)
+        model.regressor.get_parameter("loc.weight").normal_(std=0.3)
     folder.create(config, COCO)
     save_checkpoint(folder.best, {"model": model.state_dict()}, {"epoch": 1})
     return folder

@@ -13,10 +13,10 @@ from probpose.errors import ConfigError
 from probpose.models.densities import RLEResidual, StudentTResidual, gaussian_log_q
 from probpose.models.densities import rle as rle_module
 from probpose.models.densities.rle import log_mean
-from probpose.models.families import FAMILIES, build_residual
 from probpose.models.flows import RealNVP
 from probpose.models.gauge import Gauge
 from probpose.models.nodes import normal_nodes, uniform_nodes
+from probpose.models.residual_families import RESIDUALS, build_residual
 from tests.densities import CASES, WRONG_SAMPLERS, chi_square_p, random_density, total_mass
 
 
@@ -28,7 +28,7 @@ def test_integrates_to_one(name: str, gauge: Gauge) -> None:
 
 @pytest.mark.parametrize("name", ["rle", "flow", "student_t"])
 def test_per_joint_densities_differ_and_each_integrates_to_one(name: str) -> None:
-    residual = random_density(name, FAMILIES[name].gauges[0], batch=3).frozen()
+    residual = random_density(name, RESIDUALS[name].gauges[0], batch=3).frozen()
     assert residual.batch_shape == (3,)
     assert total_mass(residual) == pytest.approx([1, 1, 1], abs=1e-3)
     if name != "student_t":
@@ -38,7 +38,7 @@ def test_per_joint_densities_differ_and_each_integrates_to_one(name: str) -> Non
 
 @pytest.mark.parametrize("name", ["rle", "flow", "laplace", "student_t", "rle-published"])
 def test_draws_follow_the_density_and_wrong_samplers_are_rejected(name: str) -> None:
-    residual = random_density(name, FAMILIES[name].gauges[0], seed=3).frozen()
+    residual = random_density(name, RESIDUALS[name].gauges[0], seed=3).frozen()
     torch.manual_seed(1)
     draws = residual.sample((100_000,))
     assert chi_square_p(draws, residual) > 1e-4

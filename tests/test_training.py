@@ -144,7 +144,7 @@ def test_accumulated_gradient_is_the_mean_over_batches(figures: Path, tmp_path: 
     group = list(itertools.islice(trainer._usable(sums := _Epoch()), 3))
     trainer._train_step(group, sums)
     assert (sums.steps, sums.images) == (1, 24)
-    weight = trainer.model.regressor.loc.weight
+    weight = trainer.model.regressor.get_parameter("loc.weight")
     accumulated = weight.grad
     assert accumulated is not None
     single = torch.zeros_like(accumulated)

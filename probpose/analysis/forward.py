@@ -19,7 +19,6 @@ from probpose.models.densities import Residual
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.mixture import EqualMixture
 from probpose.models.predictive import Predictive
-from probpose.models.regressor import Heads
 
 Recalibrate = Callable[[Predictive, Persons], Predictive]
 """The recalibrated distribution of persons, from that of the model and the persons' rows."""
@@ -111,19 +110,16 @@ def _forward(model: KeypointModel, batch: Batch, residual: Residual, flip_test: 
     if flip_test:
         views.append(model.heads(batch.image.flip(-1), torch.ones_like(batch.flipped)))
     matrix, offset = batch.to_image[..., :2], batch.to_image[..., 2]
-    located = [model.located(heads, residual).affine(matrix, offset) for heads in views]
+    inside = [model.predictive(heads, residual) for heads in views]
+    in_image = [predictive.affine(matrix, offset) for predictive in inside]
+    sigma = [heads.unit_sigma(predictive) for heads, predictive in zip(views, inside, strict=True)]
     return Forward(
         rows=batch.person.cpu().numpy(),
-        keypoints=EqualMixture(located) if flip_test else located[0],
+        keypoints=EqualMixture(in_image) if flip_test else in_image[0],
         presence=_mean([heads.presence.double().sigmoid() for heads in views]),
-        unit_sigma=_mean([_unit_sigma(heads) for heads in views]),
+        unit_sigma=_mean(sigma),
         unreadable=batch.unreadable,
     )
-
-
-def _unit_sigma(heads: Heads) -> Tensor:
-    """Lengths of the rows of L, (N, K, 2): the scale per axis when R has unit scale."""
-    return (heads.scale.double() ** 2).sum(-1).sqrt()
 
 
 def _mean(views: list[Tensor]) -> Tensor:

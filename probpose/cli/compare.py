@@ -25,7 +25,7 @@ from probpose.inference.comparison import Entry, entries, is_finished, train_ent
 from probpose.inference.device import open_device
 from probpose.inference.runs import RunFolder, load_run
 from probpose.inference.train import open_split
-from probpose.models.families import FAMILIES
+from probpose.models.residual_families import RESIDUALS
 
 EPILOG = """\b
 Example:
@@ -34,7 +34,7 @@ Example:
       --residual l1,l2,laplace,rle --seeds 3 --out comparisons/lspet
 \b
 Interrupted, the same command goes on. Started twice, each process trains the runs that the other does not.
-Residual families: """ + ", ".join(FAMILIES)
+Residual families: """ + ", ".join(RESIDUALS)
 
 WIDTH = 120
 """Columns that the tables need."""

@@ -16,7 +16,7 @@ from probpose.cli.training_options import config_of, training_options
 from probpose.errors import ConfigError
 from probpose.inference.runs import RunFolder, new_run_folder, newest_run
 from probpose.inference.train import resume_training, start_training
-from probpose.models.families import FAMILIES
+from probpose.models.residual_families import RESIDUALS
 
 EPILOG = """\b
 Example:
@@ -28,12 +28,12 @@ Example:
   probpose train --resume
 \b
 Residual families:
-""" + "\n".join(f"  {name:14s} {family.summary}" for name, family in FAMILIES.items())
+""" + "\n".join(f"  {name:14s} {family.summary}" for name, family in RESIDUALS.items())
 
 
 @click.command(epilog=EPILOG)
 @training_options
-@click.option("--residual", type=click.Choice(list(FAMILIES)), help="Residual family. [rle]")
+@click.option("--residual", type=click.Choice(list(RESIDUALS)), help="Residual family. [rle]")
 @click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and nodes. [0]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [./runs/DATE-DATASET-RESIDUAL]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, by default the newest.")

@@ -13,7 +13,7 @@ from probpose.inference.config import TrainConfig, load_config
 from probpose.inference.report import read_log
 from probpose.inference.runs import RunFolder
 from probpose.inference.train import resume_training, start_training
-from probpose.models.families import family_of
+from probpose.models.residual_families import residual_family_of
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def entries(base: TrainConfig, residuals: Sequence[str], seeds: int, root: Path)
         ConfigError: no family, or an unknown one, or one named twice.
     """
     for name in residuals:
-        family_of(name)
+        residual_family_of(name)
     if not residuals or len(set(residuals)) < len(residuals):
         raise ConfigError("name each residual family once, at least one.")
     configs = [replace(base, residual=name, seed=seed) for seed in range(seeds) for name in residuals]

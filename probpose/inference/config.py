@@ -5,15 +5,16 @@ from __future__ import annotations
 __all__ = ["TrainConfig", "default_config", "load_config", "save_config"]
 
 import tomllib
-import types
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import tomli_w
 
 from probpose.errors import ConfigError
 from probpose.inference.files import write_atomically
+from probpose.models.families import FAMILIES, family_of, options_of
+from probpose.models.options import checked
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class TrainConfig:
         flip_pairs: 0-based pairs of left and right joints; None reads them off the names.
         backbone: name in `probpose.models.backbones.BACKBONES`.
         weights: file of backbone weights (.pth or .safetensors) to start from.
-        residual: name in `probpose.models.families.FAMILIES`.
+        family: name in `probpose.models.families.FAMILIES`.
+        options: of the family, those that are not at their defaults.
+        residual: name in `probpose.models.residual_families.RESIDUALS`.
         scale: one sigma per axis (`diag`), or a full triangle (`full`).
         gauge: what sigma means; None takes the family's own.
         per_joint: one residual density a joint instead of one for all.
@@ -68,6 +71,8 @@ class TrainConfig:
     flip_pairs: tuple[tuple[int, int], ...] | None = None
     backbone: str = "small"
     weights: str | None = None
+    family: str = "regression"
+    options: dict[str, Any] = field(default_factory=dict)
     residual: str = "rle"
     scale: Literal["diag", "full"] = "diag"
     gauge: Literal["moment", "quantile", "native"] | None = None
@@ -108,8 +113,18 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be positive.")
         if self.laplace_until is not None and not 0 <= self.laplace_until <= 1:
             raise ConfigError(f"laplace_until is {self.laplace_until}: it must lie between 0 and 1.")
+        options_of(self.family, self.options)
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema is {self.ema}: the decay must be at least 0 and less than 1, such as 0.999.")
+
+    @property
+    def label(self) -> str:
+        """Short name of what is fitted: the residual in the family `regression`, else the family and its options."""
+        if self.family == "regression":
+            return self.residual
+        other = "" if self.residual == family_of(self.family).residuals[0] else f"+{self.residual}"
+        options = ",".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.family}{other}" + (f"[{options}]" if options else "")
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -147,7 +162,15 @@ def default_config(dataset: str, **changes: Any) -> TrainConfig:
         ConfigError: a value is out of range.
     """
     defaults = _SYNTHETIC if dataset == "synthetic" else _RLE_LITERATURE
-    return TrainConfig(**{"dataset": dataset, **defaults, **changes})
+    return TrainConfig(**{"dataset": dataset, **defaults, **with_residual(changes)})
+
+
+def with_residual(changes: dict[str, Any]) -> dict[str, Any]:
+    """`changes`; where they name another family but no residual, with that family's own."""
+    family = changes.get("family", "regression")
+    if family == "regression" or "residual" in changes or family not in FAMILIES:
+        return changes
+    return changes | {"residual": FAMILIES[family].residuals[0]}
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
@@ -169,28 +192,9 @@ def load_config(path: Path) -> TrainConfig:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as TOML ({error}).") from error
     hints = get_type_hints(TrainConfig)
-    known = {field.name for field in fields(TrainConfig)}
+    known = {entry.name for entry in fields(TrainConfig)}
     for name, value in table.items():
         if name not in known:
             raise ConfigError(f"{path}: unknown option {name!r}; the run was made by another version.")
-        table[name] = _checked(value, hints[name], f"{path}: {name}")
+        table[name] = checked(value, hints[name], f"{path}: {name}")
     return replace(TrainConfig(), **table)
-
-
-def _checked(value: Any, hint: Any, where: str) -> Any:
-    """`value` as `hint` asks, lists made tuples."""
-    origin, choices = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return _checked(value, next(choice for choice in choices if choice is not type(None)), where)
-    if origin is Literal:
-        if value not in choices:
-            raise ConfigError(f"{where} is {value!r}: expected one of {', '.join(map(repr, choices))}.")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{where} is {value!r}: expected a list.")
-        return tuple(_checked(item, choices[0], where) for item in value)
-    number = hint is float and isinstance(value, int) and not isinstance(value, bool)
-    if type(value) is not hint and not number:
-        raise ConfigError(f"{where} is {value!r}: expected {hint.__name__}.")
-    return float(value) if number else value

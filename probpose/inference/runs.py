@@ -123,9 +123,10 @@ class LoadedRun:
 
 
 def new_run_folder(config: TrainConfig, root: Path = RUNS) -> RunFolder:
-    """A fresh folder under `root`, named by date, data set and residual."""
+    """A fresh folder under `root`, named by date, data set and family."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{stamp}-{config.dataset}-{config.residual}"
+    kind = config.residual if config.family == "regression" else config.family
+    name = f"{stamp}-{config.dataset}-{kind}"
     path = root / name
     suffix = 1
     while path.exists():
@@ -170,6 +171,8 @@ def untrained_model(config: TrainConfig, skeleton: Skeleton) -> KeypointModel:
         config.residual,
         build_backbone(config.backbone),
         skeleton.flip_permutation,
+        family=config.family,
+        options=config.options,
         scale=config.scale,
         gauge=config.gauge,
         per_joint=config.per_joint,

@@ -14,7 +14,7 @@ from probpose.data.loading import Batch
 from probpose.errors import TrainingError
 from probpose.inference.guards import NormaliserCheck, check_normaliser
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.located import Located
+from probpose.models.predictive import Predictive
 
 NODES = 2**13
 
@@ -27,7 +27,7 @@ class SelectionScore:
         nll_nats: nats per labelled keypoint in original-image pixels.
         epe_px: mean distance of the predictive mean from the label, original-image pixels.
         sigma_px: median sigma, original-image pixels.
-        sigma_range: smallest and largest diagonal entry of L, network units.
+        sigma_range: smallest and largest sigma, network units.
         check: whether the normaliser can be believed.
         unreadable: one "file: reason" for each sample that is left out.
     """
@@ -80,15 +80,16 @@ class Judge:
                 yield batch.to(self.device)
 
 
-def in_image(predictive: Located, batch: Batch) -> tuple[Located, Tensor]:
+def in_image(predictive: Predictive, batch: Batch) -> tuple[Predictive, Tensor]:
     """The predictive distribution and the labels (N, K, 2), both in original-image pixels."""
-    matrix, offset = batch.to_image[..., :2].to(predictive.loc), batch.to_image[..., 2].to(predictive.loc)
-    labels = torch.einsum("nij,nkj->nki", matrix, batch.keypoints.to(predictive.loc)) + offset.unsqueeze(1)
+    mapping = batch.to_image.to(predictive.mean)
+    matrix, offset = mapping[..., :2], mapping[..., 2]
+    labels = torch.einsum("nij,nkj->nki", matrix, batch.keypoints.to(mapping)) + offset.unsqueeze(1)
     return predictive.affine(matrix, offset), labels
 
 
-def _measure(predictive: Located, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log density, error and mean sigma in pixels per labelled keypoint, and all diagonal entries of L."""
+def _measure(predictive: Predictive, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log density, error and mean sigma in pixels per labelled keypoint, and every sigma in network units."""
     image, labels = in_image(predictive, batch)
     chosen = batch.labelled
     error = (image.mean - labels).norm(dim=-1)
@@ -96,5 +97,5 @@ def _measure(predictive: Located, batch: Batch) -> tuple[Tensor, Tensor, Tensor,
         image.log_prob(labels)[chosen],
         error[chosen],
         image.sigma.mean(-1)[chosen],
-        predictive.scale.diagonal(dim1=-2, dim2=-1).flatten(),
+        predictive.sigma.flatten(),
     )

@@ -198,18 +198,19 @@ class Trainer:
     def _measure(self, batch: Batch, sums: _Epoch) -> StepRecord:
         """Nats, error and sigma of a training batch, in original-image pixels."""
         self.model.eval()
-        predictive = self.model(batch.image, batch.flipped)
+        residual = self.model.residual()
+        predictive = self.model(batch.image, batch.flipped, residual)
         self.model.train()
         image, labels = in_image(predictive, batch)
         chosen = batch.labelled
         nll = float(-image.log_prob(labels)[chosen].mean())
-        error = float((image.loc - labels).norm(dim=-1)[chosen].mean())
+        error = float((image.mean - labels).norm(dim=-1)[chosen].mean())
         sums.measured.append((nll, error, float(image.sigma.mean(-1)[chosen].median())))
         return StepRecord(
             nll_nats=sums.mean(0),
             epe_px=sums.mean(1),
             sigma_px=sums.measured[-1][2],
-            ess=float(predictive.residual.native.ess.min()),
+            ess=float(residual.native.ess.min()),
             images_per_s=sums.images_per_s,
             skipped=self.non_finite.total,
         )

@@ -1,9 +1,11 @@
 """The generative program: where an annotator clicks, given the image.
 
-    mu, L, presence = regressor(image)            networks run outside the plates
-    z ~ R                                         residual density in its gauge
+    heads, presence = regressor(image)            networks run outside the plates
     labelled ~ Bernoulli(presence)                is this joint labelled at all?
-    keypoint = mu + L z   where labelled
+    keypoint ~ density(heads, R)   where labelled
+
+In the location-scale family the heads are mu and L, and keypoint = mu + L z with z ~ R, the residual density in its
+gauge. Every other family is a density on the plane too (`probpose.models.families`).
 
 Maximum likelihood is stochastic variational inference with an empty guide (`probpose.inference`).
 """
@@ -23,8 +25,8 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from probpose.models.densities import Residual, ResidualDensity
-from probpose.models.located import Located, unmirror
 from probpose.models.objectives import Likelihood, Objective
+from probpose.models.predictive import Predictive
 from probpose.models.regressor import Heads, Regressor
 
 
@@ -32,7 +34,7 @@ class KeypointModel(PyroModule):
     """A regressor with a residual density.
 
     Args:
-        regressor: image -> mu, L, presence.
+        regressor: image -> heads.
         residual: the family of R, `batch` 1 or K.
         flip_permutation: index of each joint's mirror image, K entries.
         objective: what training maximises.
@@ -59,13 +61,9 @@ class KeypointModel(PyroModule):
             flipped: (N,) bool, or None for no mirrored crop.
         """
         heads: Heads = self.regressor(image)
-        if flipped is None:
-            return heads
-        loc, scale = unmirror(heads.loc, heads.scale, flipped, self.flip_permutation)
-        presence = torch.where(flipped[:, None], heads.presence[:, self.flip_permutation], heads.presence)
-        return Heads(loc, scale, presence)
+        return heads if flipped is None else heads.unmirror(flipped, self.flip_permutation)
 
-    def forward(self, image: Tensor, flipped: Tensor | None = None, residual: Residual | None = None) -> Located:
+    def forward(self, image: Tensor, flipped: Tensor | None = None, residual: Residual | None = None) -> Predictive:
         """The predictive distribution of N crops in network units: batch shape (N, K), event shape (2,).
 
         Args:
@@ -73,16 +71,15 @@ class KeypointModel(PyroModule):
             flipped: (N,) bool.
             residual: R to use, such as `self.residual.frozen()`, whose dtype the result takes; a fresh one by default.
         """
-        return self.located(self.heads(image, flipped), residual)
+        return self.predictive(self.heads(image, flipped), residual)
 
-    def located(self, heads: Heads, residual: Residual | None = None) -> Located:
+    def predictive(self, heads: Heads, residual: Residual | None = None) -> Predictive:
         """The predictive distribution that `heads` stand for (see `forward`)."""
-        residual = self.residual() if residual is None else residual
-        return Located(heads.loc.to(residual.loc), heads.scale.to(residual.loc), residual)
+        return heads.density(self.residual() if residual is None else residual)
 
     def model(
         self, image: Tensor, flipped: Tensor | None, keypoints: Tensor | None = None, labelled: Tensor | None = None
-    ) -> Located:
+    ) -> Predictive:
         """The generative program; the densities are means: per labelled keypoint, presence per keypoint.
 
         Args:
@@ -95,9 +92,9 @@ class KeypointModel(PyroModule):
             The predictive distribution, for the log.
         """
         heads = self.heads(image, flipped)
-        predictive = self.located(heads)
+        predictive = self.predictive(heads)
         persons, joints = predictive.batch_shape
-        keypoints = _fill_unlabelled(keypoints, labelled, predictive.loc)
+        keypoints = _fill_unlabelled(keypoints, labelled, heads.somewhere)
         count = persons * joints if labelled is None else max(1, int(labelled.sum()))
         with pyro.plate("person", persons, dim=-2), pyro.plate("joint", joints, dim=-1):
             with poutine.scale(scale=1 / (persons * joints)):
@@ -116,7 +113,7 @@ class Program(PyroModule):
 
     def forward(
         self, image: Tensor, flipped: Tensor | None, keypoints: Tensor | None = None, labelled: Tensor | None = None
-    ) -> Located:
+    ) -> Predictive:
         """See `KeypointModel.model`."""
         return self.keypoint_model.model(image, flipped, keypoints, labelled)
 
@@ -125,8 +122,8 @@ def _as_float(labelled: Tensor | None) -> Tensor | None:
     return None if labelled is None else labelled.float()
 
 
-def _fill_unlabelled(keypoints: Tensor | None, labelled: Tensor | None, loc: Tensor) -> Tensor | None:
-    """Unlabelled coordinates replaced by mu: a NaN under a mask would still give NaN gradients."""
+def _fill_unlabelled(keypoints: Tensor | None, labelled: Tensor | None, point: Tensor) -> Tensor | None:
+    """Unlabelled coordinates replaced by `point`: a NaN under a mask would still give NaN gradients."""
     if keypoints is None or labelled is None:
         return keypoints
-    return torch.where(labelled.unsqueeze(-1), keypoints.to(loc), loc.detach())
+    return torch.where(labelled.unsqueeze(-1), keypoints.to(point), point)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from probpose.models.densities import LaplaceResidual
 from probpose.models.located import Located
+from probpose.models.predictive import Predictive
 
 EPSILON = 1e-9
 
@@ -29,14 +30,14 @@ class Objective(ABC):
         """Told at the start of each epoch which share of the epochs is done, in [0, 1)."""
 
     @abstractmethod
-    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
         """Pyro statements for `predictive` (N, K) and labels (N, K, 2), or None to draw them."""
 
 
 class Likelihood(Objective):
     """log p(label | image): the objective of every normalised family."""
 
-    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
         pyro.sample("keypoints", predictive, obs=keypoints)
 
 
@@ -59,10 +60,11 @@ class LaplaceFirst(Objective):
     def begin_epoch(self, share: float) -> None:
         self.joint = share >= self.until
 
-    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
         if self.joint or keypoints is None:
             pyro.sample("keypoints", predictive, obs=keypoints)
             return
+        assert isinstance(predictive, Located)
         laplace = LaplaceResidual(gauge=predictive.gauge).to(predictive.loc)()
         pyro.sample("keypoints", Located(predictive.loc, predictive.scale, laplace), obs=keypoints)
         held = Located(predictive.loc.detach(), predictive.scale.detach(), predictive.residual)
@@ -81,7 +83,8 @@ class PointLoss(Objective):
     def __init__(self, power: int) -> None:
         self.power = power
 
-    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
+        assert isinstance(predictive, Located)
         detached = Located(predictive.loc.detach(), predictive.scale, predictive.residual)
         pyro.sample("keypoints", detached, obs=keypoints)
         if keypoints is not None:
@@ -98,10 +101,11 @@ class PublishedRLE(Objective):
     def __init__(self, variant: Literal["official", "mmpose"] = "official") -> None:
         self.variant = variant
 
-    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
         if keypoints is None:
             pyro.sample("keypoints", predictive)
             return
+        assert isinstance(predictive, Located)
         pyro.factor("published_rle", -published_rle_loss(predictive, keypoints, self.variant).sum(-1))
 
 

@@ -17,11 +17,11 @@ from probpose.analysis.estimates import Array, as_array
 from probpose.inference.noise import NoiseData, fit_noise
 from probpose.models.densities import Residual
 from probpose.models.densities.contaminated import outlier_probability
-from probpose.models.families import build_residual
 from probpose.models.located import Located
 from probpose.models.mixture import EqualMixture
 from probpose.models.noise_model import NoiseModel
 from probpose.models.predictive import Predictive
+from probpose.models.residual_families import build_residual
 
 DENSITIES = ("rle", "flow", "gaussian", "laplace", "student_t")
 """Families of the refitted residual density."""

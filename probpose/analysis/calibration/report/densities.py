@@ -10,7 +10,7 @@ import torch
 from probpose.analysis.calibration.outcome import Residuals
 from probpose.analysis.estimates import Array, as_array
 from probpose.models.densities import Residual
-from probpose.models.families import build_residual
+from probpose.models.residual_families import build_residual
 
 CLOSED_FORMS = ("gaussian", "laplace")
 
