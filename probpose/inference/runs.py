@@ -18,7 +18,7 @@ from probpose.inference.checkpoint import load_checkpoint, load_state
 from probpose.inference.config import TrainConfig, load_config, save_config
 from probpose.inference.files import write_atomically
 from probpose.models.backbones import build_backbone
-from probpose.models.families import build_model
+from probpose.models.families import build_model, family_of
 from probpose.models.keypoint_model import KeypointModel
 from probpose.skeleton import Skeleton
 
@@ -169,10 +169,11 @@ def untrained_model(config: TrainConfig, skeleton: Skeleton) -> KeypointModel:
     """
     model = build_model(
         config.residual,
-        build_backbone(config.backbone),
+        build_backbone(config.backbone, maps=family_of(config.family).maps),
         skeleton.flip_permutation,
         family=config.family,
         options=config.options,
+        input_size=config.input_size,
         scale=config.scale,
         gauge=config.gauge,
         per_joint=config.per_joint,

@@ -24,20 +24,28 @@ class SmallConvNet(Backbone):
 
     A last convolution spans the whole crop, pooled to 4x4 cells, so that global pooling does not throw away where
     things are; any input size will do.
+
+    Args:
+        widths: channels of the stages.
+        channels: of the last convolution.
+        maps: leave it out, and give feature maps at a sixteenth of the input's size.
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 64, 128), channels: int = 256) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 64, 128), channels: int = 256, *, maps: bool = False) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels = widths[-1] if maps else channels
         sizes = (3, *widths)
         self.stages = nn.Sequential(*(_Stage(a, b) for a, b in itertools.pairwise(sizes)))
+        self.spatial: nn.Module | None = None
+        if maps:
+            return
         self.spatial = nn.Sequential(
             nn.Conv2d(widths[-1], channels, 4, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        features: Tensor = self.spatial(F.adaptive_avg_pool2d(self.stages(image), 4))
-        return features
+        features: Tensor = self.stages(image)
+        return features if self.spatial is None else self.spatial(F.adaptive_avg_pool2d(features, 4))
 
 
 class _Stage(nn.Module):
@@ -136,22 +144,27 @@ def _layer(
     return nn.Sequential(*blocks)
 
 
-BACKBONES: Mapping[str, Callable[[], Backbone]] = {
-    "small": SmallConvNet,
-    "resnet18": lambda: ResNet(_BasicBlock, (2, 2, 2, 2)),
-    "resnet34": lambda: ResNet(_BasicBlock, (3, 4, 6, 3)),
-    "resnet50": lambda: ResNet(_Bottleneck, (3, 4, 6, 3)),
-    "resnet101": lambda: ResNet(_Bottleneck, (3, 4, 23, 3)),
-    "resnet152": lambda: ResNet(_Bottleneck, (3, 8, 36, 3)),
+BACKBONES: Mapping[str, Callable[[bool], Backbone]] = {
+    "small": lambda maps: SmallConvNet(maps=maps),
+    "resnet18": lambda _: ResNet(_BasicBlock, (2, 2, 2, 2)),
+    "resnet34": lambda _: ResNet(_BasicBlock, (3, 4, 6, 3)),
+    "resnet50": lambda _: ResNet(_Bottleneck, (3, 4, 6, 3)),
+    "resnet101": lambda _: ResNet(_Bottleneck, (3, 4, 23, 3)),
+    "resnet152": lambda _: ResNet(_Bottleneck, (3, 8, 36, 3)),
 }
+"""By name; called with whether feature maps are wanted whose places are those of the crop."""
 
 
-def build_backbone(name: str) -> Backbone:
+def build_backbone(name: str, *, maps: bool = False) -> Backbone:
     """The backbone called `name`, with random weights.
+
+    Args:
+        name: a key of `BACKBONES`.
+        maps: for families that need to know where in the crop a feature is.
 
     Raises:
         ConfigError: an unknown name.
     """
     if name not in BACKBONES:
         raise ConfigError(f"unknown backbone {name!r}: choose one of {', '.join(BACKBONES)}.")
-    return BACKBONES[name]()
+    return BACKBONES[name](maps)

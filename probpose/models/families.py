@@ -6,7 +6,7 @@ here; training, evaluation, prediction, calibration and comparison follow from t
 
 from __future__ import annotations
 
-__all__ = ["FAMILIES", "Family", "NoOptions", "build_model", "family_of", "options_of", "parameter_groups"]
+__all__ = ["FAMILIES", "Family", "Network", "NoOptions", "build_model", "family_of", "options_of", "parameter_groups"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,37 @@ from torch import nn
 
 from probpose.errors import ConfigError
 from probpose.models.backbones import Backbone
+from probpose.models.density_network import MixtureOptions, MixtureRegressor
 from probpose.models.gauge import Gauge
+from probpose.models.heatmap import HeatmapOptions, HeatmapRegressor, SoftArgmaxOptions, SoftArgmaxRegressor
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.located_regressor import LocatedRegressor, ScaleBuilder
+from probpose.models.multibin import MultiBinOptions, MultiBinRegressor, bound_of
 from probpose.models.objectives import Objective
 from probpose.models.options import options_from
 from probpose.models.regressor import Regressor
 from probpose.models.residual_families import RESIDUALS, ScaleKind, build_residual, objective_of, scale_of
+from probpose.models.simcc import SimCCOptions, SimCCRegressor
 
 LIKELIHOODS = ("rle", "flow", "gaussian", "laplace", "student_t")
 """Residual families that are trained by likelihood, and so can stand inside any family."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a regressor is built on.
+
+    Attributes:
+        backbone: the image network.
+        joints: K.
+        scale: builds a scale head.
+        input_size: height and width of the crop, pixels.
+    """
+
+    backbone: Backbone
+    joints: int
+    scale: ScaleBuilder
+    input_size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -39,24 +60,63 @@ class Family:
 
     Attributes:
         summary: one line for `--help` and tables.
-        build: makes the regressor from backbone, number of joints, scale builder and options.
+        build: makes the regressor of a network with options of the class `options`.
         residuals: residual families that the density may be built on, the default first.
         options: dataclass of the family's own options, all with defaults.
         objective: from the options, where it is not the likelihood or what the residual family asks for.
+        located: the density is of the location-scale family.
+        maps: it needs feature maps whose places are those of the crop.
     """
 
     summary: str
-    build: Callable[[Backbone, int, ScaleBuilder, Any], Regressor]
+    build: Callable[[Network, Any], Regressor]
     residuals: tuple[str, ...] = LIKELIHOODS
     options: type[Any] = NoOptions
     objective: Callable[[Any], Objective | None] = lambda _: None
+    located: bool = False
+    maps: bool = False
 
 
 FAMILIES: Mapping[str, Family] = {
     "regression": Family(
         "location, scale and residual density: x = mu + L z, z ~ R",
-        lambda backbone, joints, scale, _: LocatedRegressor(backbone, joints, scale),
+        lambda net, _: LocatedRegressor(net.backbone, net.joints, net.scale),
         tuple(RESIDUALS),
+        located=True,
+    ),
+    "softargmax": Family(
+        "the expectation over a heatmap as mu, with a residual density around it",
+        lambda net, options: SoftArgmaxRegressor(net.backbone, net.joints, net.scale, options),
+        ("laplace", "gaussian", "student_t", "flow", "rle"),
+        SoftArgmaxOptions,
+        located=True,
+        maps=True,
+    ),
+    "mixture": Family(
+        "mixture density network: a few components, each with weight, location and scale",
+        lambda net, options: MixtureRegressor(net.backbone, net.joints, options),
+        ("laplace", "gaussian", "student_t"),
+        MixtureOptions,
+    ),
+    "multibin": Family(
+        "softmax over bins, and a residual density about a predicted place inside each",
+        lambda net, options: MultiBinRegressor(net.backbone, net.joints, options),
+        ("laplace", "gaussian"),
+        MultiBinOptions,
+        bound_of,
+    ),
+    "heatmap": Family(
+        "softmax over the cells of a grid: a density constant inside each cell",
+        lambda net, options: HeatmapRegressor(net.backbone, net.joints, options),
+        ("student_t",),
+        HeatmapOptions,
+        maps=True,
+    ),
+    "simcc": Family(
+        "two softmaxes over fine bins along the axes",
+        lambda net, options: SimCCRegressor(net.backbone, net.joints, net.input_size, options),
+        ("student_t",),
+        SimCCOptions,
     ),
 }
 
@@ -88,6 +148,7 @@ def build_model(
     *,
     family: str = "regression",
     options: Mapping[str, Any] | None = None,
+    input_size: tuple[int, int] = (256, 192),
     scale: ScaleKind = "diag",
     gauge: Gauge | None = None,
     per_joint: bool = False,
@@ -101,11 +162,12 @@ def build_model(
         flip_permutation: index of each joint's mirror image; its length is the number of joints.
         family: a key of `FAMILIES`.
         options: of the family, those that are not at their defaults.
+        input_size: height and width of the crop, pixels, which some families make bins of.
         scale: `diag` or `full`.
         gauge: None takes the residual family's default.
         per_joint: one residual density a joint instead of one for all.
         laplace_until: share of the training in which mu and L learn by a Laplace likelihood; None: the residual
-            family's own, which holds in the family `regression`.
+            family's own in the family `regression`, none in the others.
 
     Raises:
         ConfigError: options that do not go together.
@@ -115,13 +177,21 @@ def build_model(
     density = build_residual(residual, batch=joints if per_joint else 1, gauge=gauge, full=scale == "full")
     if residual not in entry.residuals:
         raise ConfigError(f"family {family} cannot use residual {residual}: choose {' or '.join(entry.residuals)}.")
-    regressor = entry.build(backbone, joints, scale_of(residual, scale), chosen)
-    if family != "regression":
-        if laplace_until:
-            raise ConfigError(f"--laplace-until belongs to the family regression, not to {family}.")
-        laplace_until = 0.0
-    objective = entry.objective(chosen) or objective_of(residual, laplace_until)
+    if not entry.located:
+        _refuse_scale_and_stages(family, scale, laplace_until)
+    until = laplace_until if family == "regression" else laplace_until or 0.0
+    regressor = entry.build(Network(backbone, joints, scale_of(residual, scale), input_size), chosen)
+    objective = entry.objective(chosen) or objective_of(residual, until)
     return KeypointModel(regressor, density, flip_permutation, objective)
+
+
+def _refuse_scale_and_stages(family: str, scale: ScaleKind, laplace_until: float | None) -> None:
+    if scale == "full":
+        raise ConfigError(f"family {family} has no scale head: leave out --scale.")
+    if laplace_until:
+        raise ConfigError(
+            f"family {family} has no location to train by a Laplace likelihood: leave out --laplace-until."
+        )
 
 
 def parameter_groups(model: nn.Module) -> dict[str, list[str]]:

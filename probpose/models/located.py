@@ -23,6 +23,8 @@ class Located(Predictive):
         residual: R, shared (batch shape ()) or one a joint (batch shape (K,)).
     """
 
+    per_person, shared = ("loc", "scale"), ("residual",)
+
     def __init__(self, loc: Tensor, scale: Tensor, residual: Residual) -> None:
         self.loc, self.scale, self.residual = loc, scale, residual
         self.gauge = residual.gauge
@@ -93,14 +95,6 @@ class Located(Predictive):
         matrix, offset = matrix.to(self.loc).unsqueeze(1), offset.to(self.loc).unsqueeze(1)
         loc = (matrix @ self.loc.unsqueeze(-1)).squeeze(-1) + offset
         return Located(loc, matrix @ self.scale, self.residual)
-
-    def rows(self, index: slice | Tensor) -> Located:
-        return Located(self.loc[index], self.scale[index], self.residual)
-
-    @classmethod
-    def join(cls, parts: Sequence[Located]) -> Located:
-        loc, scale = (torch.cat([getattr(part, name) for part in parts]) for name in ("loc", "scale"))
-        return Located(loc, scale, parts[0].residual)
 
     def _at(self, z: Tensor) -> Tensor:
         """mu + L z for z broadcastable to (..., N, K, 2)."""

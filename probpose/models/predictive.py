@@ -6,11 +6,11 @@ against `Predictive` once and work for every family.
 
 from __future__ import annotations
 
-__all__ = ["POINTS", "Predictive"]
+__all__ = ["POINTS", "Moved", "Predictive"]
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -26,14 +26,27 @@ CHUNK = 128
 """Persons handled at once where each keypoint is represented by `POINTS` points: bounds the memory."""
 
 
+HDR_CHUNK = 32
+"""The same where the density is evaluated at each of the points."""
+
+PLATEAU = 1e-9
+"""Log densities that differ by less, in nats, are called equal."""
+
+
 class Predictive(TorchDistribution):
     """Density of where an annotator clicks, for N persons with K joints, in pixels or network units.
 
-    To add a family, give the abstract methods; scales, radii and regions follow from `points`.
+    To add a family, give `log_prob`, `sample` and `points`, and name the constructor's arguments in `per_person` and
+    `shared`; all else follows from `points`, and may be overridden where there is a closed form.
 
     Attributes:
         gauge: what `sigma` means (`probpose.models.gauge`).
+        per_person: arguments of the constructor that are attributes of the same name with persons first.
+        shared: arguments that are attributes and the same for all persons.
     """
+
+    per_person: ClassVar[tuple[str, ...]] = ()
+    shared: ClassVar[tuple[str, ...]] = ()
 
     arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.real_vector
@@ -56,18 +69,24 @@ class Predictive(TorchDistribution):
         """Representative points (N, K, S, 2) and weights, broadcastable to (N, K, S), that sum to 1; S >= `count`."""
 
     @property
-    @abstractmethod
     def mean(self) -> Tensor:
         """(N, K, 2)."""
 
-    @property
-    @abstractmethod
-    def mode(self) -> Tensor:
-        """(N, K, 2), the most probable point."""
+        def of(part: Self) -> Tensor:
+            points, weights = part.points()
+            mean: Tensor = (weights.unsqueeze(-1) * points).sum(-2)
+            return mean
 
-    @abstractmethod
+        return self.chunked(of)
+
+    @property
+    def mode(self) -> Tensor:
+        """(N, K, 2), the most probable point: the densest of the points, refined on three ever finer grids."""
+        return self.chunked(_densest, HDR_CHUNK)
+
     def hdr_level(self, value: Tensor) -> Tensor:
         """Content (N, K) of the smallest highest-density region that holds `value` (N, K, 2); uniform if calibrated."""
+        return self._denser(value)[0]
 
     def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Contents (N, K) of what is denser than `value` (N, K, 2), and of that with what is as dense.
@@ -78,18 +97,26 @@ class Predictive(TorchDistribution):
         level = self.hdr_level(value)
         return level, level
 
-    @abstractmethod
+    def height(self, value: Tensor) -> Tensor:
+        """What regions are made of, (..., N, K): the log density, the same all over a plateau."""
+        return self.log_prob(value)
+
     def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
         """The distribution of A x + b, with A (N, 2, 2) and b (N, 2), one a person."""
+        return Moved(self, matrix, offset)
 
-    @abstractmethod
     def rows(self, index: slice | Tensor) -> Self:
         """The distribution of the persons in `index`, a slice or (n,) int64."""
+        return self._remade({name: getattr(self, name)[index] for name in self.per_person})
 
     @classmethod
-    @abstractmethod
     def join(cls, parts: Sequence[Self]) -> Self:
         """The distribution of the persons of all parts, which are of one model, one after the other."""
+        return parts[0]._remade({n: torch.cat([getattr(part, n) for part in parts]) for n in cls.per_person})
+
+    def _remade(self, per_person: dict[str, Any]) -> Self:
+        make: Callable[..., Self] = type(self)
+        return make(**per_person, **{name: getattr(self, name) for name in self.shared})
 
     @property
     def median(self) -> Tensor:
@@ -129,11 +156,103 @@ class Predictive(TorchDistribution):
 
         return self.chunked(of).movedim(-1, 0)
 
-    def chunked(self, of: Callable[[Self], Tensor]) -> Tensor:
-        """Apply `of` to `CHUNK` persons at a time, without gradient, and join the results along the persons."""
+    def _denser(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (N, K) of the points that are denser than `value`, and of those that are at least as dense."""
+        here = self.height(value).unsqueeze(-1)
+
+        def of(part: Self, at: Tensor) -> Tensor:
+            points, weights = part.points()
+            heights = part.height(points.movedim(-2, 0)).movedim(0, -1)
+            return torch.stack([(heights > edge).to(points) * weights for edge in (at + PLATEAU, at - PLATEAU)]).sum(-1)
+
         with torch.no_grad():
-            parts = [of(self.rows(slice(i, i + CHUNK))) for i in range(0, max(1, self.batch_shape[0]), CHUNK)]
+            slices = [slice(i, i + HDR_CHUNK) for i in range(0, max(1, self.batch_shape[0]), HDR_CHUNK)]
+            above, least = torch.cat([of(self.rows(index), here[index]) for index in slices], dim=1)
+        return above, least
+
+    def chunked(self, of: Callable[[Self], Tensor], persons: int = CHUNK) -> Tensor:
+        """Apply `of` to `persons` persons at a time, without gradient, and join the results along the persons."""
+        with torch.no_grad():
+            parts = [of(self.rows(slice(i, i + persons))) for i in range(0, max(1, self.batch_shape[0]), persons)]
         return torch.cat(parts)
+
+
+class Moved(Predictive):
+    """A x + b, with x of another distribution: a density of the crop in pixels of the image.
+
+    Args:
+        base: the distribution of x.
+        matrix: A, (N, 2, 2), invertible.
+        offset: b, (N, 2).
+    """
+
+    def __init__(self, base: Predictive, matrix: Tensor, offset: Tensor) -> None:
+        self.base, self.gauge = base, base.gauge
+        self.matrix, self.offset = matrix, offset
+        super().__init__(*base.batch_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        log_det: Tensor = torch.linalg.det(self.matrix).abs().log().unsqueeze(-1)
+        return self.base.log_prob(self._back(value)) - log_det.to(value)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return self._there(self.base.sample(sample_shape))
+
+    def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
+        points, weights = self.base.points(count)
+        matrix, offset = self.matrix.to(points), self.offset.to(points)
+        return points @ matrix.mT.unsqueeze(1) + offset[:, None, None], weights
+
+    @property
+    def mean(self) -> Tensor:
+        return self._there(self.base.mean)
+
+    @property
+    def mode(self) -> Tensor:
+        return self._there(self.base.mode)
+
+    def hdr_level(self, value: Tensor) -> Tensor:
+        return self.base.hdr_level(self._back(value))
+
+    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        return self.base.hdr_bounds(self._back(value))
+
+    def affine(self, matrix: Tensor, offset: Tensor) -> Moved:
+        matrix, offset = matrix.to(self.matrix), offset.to(self.matrix)
+        return Moved(self.base, matrix @ self.matrix, (matrix @ self.offset.unsqueeze(-1)).squeeze(-1) + offset)
+
+    def rows(self, index: slice | Tensor) -> Moved:
+        return Moved(self.base.rows(index), self.matrix[index], self.offset[index])
+
+    @classmethod
+    def join(cls, parts: Sequence[Moved]) -> Moved:
+        base = type(parts[0].base).join([part.base for part in parts])
+        return cls(base, *(torch.cat([getattr(part, name) for part in parts]) for name in ("matrix", "offset")))
+
+    def _there(self, value: Tensor) -> Tensor:
+        there: Tensor = value @ self.matrix.to(value).mT + self.offset.to(value).unsqueeze(-2)
+        return there
+
+    def _back(self, value: Tensor) -> Tensor:
+        back: Tensor = (value - self.offset.to(value).unsqueeze(-2)) @ torch.linalg.inv(self.matrix.to(value)).mT
+        return back
+
+
+def _densest(predictive: Predictive) -> Tensor:
+    """The highest point (N, K, 2), by ever finer grids about the densest of the points."""
+    points, _ = predictive.points()
+    best = _highest(predictive, points)
+    width = predictive.half_width.unsqueeze(-2)
+    for reach in (0.4, 0.1, 0.025):
+        side = torch.linspace(-reach, reach, 9, dtype=best.dtype, device=best.device)
+        best = _highest(predictive, best.unsqueeze(-2) + width * torch.cartesian_prod(side, side))
+    return best
+
+
+def _highest(predictive: Predictive, points: Tensor) -> Tensor:
+    """The densest (N, K, 2) of points (N, K, S, 2)."""
+    index = predictive.log_prob(points.movedim(-2, 0)).argmax(0)
+    return points.gather(-2, index[..., None, None].expand(*index.shape, 1, 2)).squeeze(-2)
 
 
 def _spread(points: Tensor, weights: Tensor) -> Tensor:

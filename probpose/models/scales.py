@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DiagonalScale", "FullScale", "JointScale", "ScaleHead", "SigmoidScale"]
+__all__ = ["DiagonalScale", "FullScale", "JointScale", "ScaleHead", "SigmoidScale", "positive"]
 
 from abc import ABC, abstractmethod
 
@@ -54,7 +54,7 @@ class DiagonalScale(ScaleHead):
         return outputs.view(-1, self.joints, self.outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.diag_embed(_positive(self.raw(features)))
+        return torch.diag_embed(positive(self.raw(features)))
 
 
 class FullScale(DiagonalScale):
@@ -64,7 +64,7 @@ class FullScale(DiagonalScale):
 
     def forward(self, features: Tensor) -> Tensor:
         raw = self.raw(features)
-        diagonal = _positive(raw[..., :2])
+        diagonal = positive(raw[..., :2])
         below = diagonal[..., 1] * raw[..., 2]
         rows = [diagonal[..., 0], torch.zeros_like(below), below, diagonal[..., 1]]
         return torch.stack(rows, -1).view(*below.shape, 2, 2)
@@ -95,5 +95,6 @@ class SigmoidScale(DiagonalScale):
         return torch.diag_embed(F.sigmoid(self.raw(features)))
 
 
-def _positive(raw: Tensor) -> Tensor:
+def positive(raw: Tensor) -> Tensor:
+    """Softplus, elementwise, kept away from 0."""
     return F.softplus(raw.clamp_min(LEAST_RAW))
