@@ -11,7 +11,7 @@ import torch
 
 from probpose.errors import CheckpointError
 from probpose.inference.weights import load_backbone_weights
-from probpose.models.backbones import BACKBONES, build_backbone
+from probpose.models.backbones import build_backbone
 
 # number of parameters of torchvision's models less their classifier (fc.weight and fc.bias, 1000 classes)
 SIZES = {
@@ -41,7 +41,7 @@ def test_resnet_names_and_shapes() -> None:
 
 @pytest.mark.parametrize("name", ["small", "resnet18"])
 def test_feature_maps(name: str) -> None:
-    backbone = BACKBONES[name]().eval()
+    backbone = build_backbone(name).eval()
     maps = backbone(torch.zeros(2, 3, 96, 64))
     assert maps.shape[:2] == (2, backbone.channels)
 

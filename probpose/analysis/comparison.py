@@ -1,4 +1,4 @@
-"""A comparison of residual families: one row a family, with paired differences from a reference."""
+"""A comparison of models: one row a model, with paired differences from a reference."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import numpy as np
 
 from probpose.analysis.estimates import ESTIMATORS, Array
 from probpose.analysis.paired import Difference, paired_difference
+from probpose.analysis.posterior.scores import elpd_table
 from probpose.analysis.scores import PCK_FRACTIONS, Scores
 from probpose.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
 class Row:
-    """One family, averaged over its seeds.
+    """One model, averaged over its seeds.
 
     Attributes:
-        residual: the family.
+        model: its label.
         seeds: number of its runs.
         values: `nll_nats`, `coverage50`, `coverage90`, `r90_px` (median), `AP`, `parameters`, `flops`, `images_per_s`,
             and `epe_px_mean`, `pck0.2_median` and so on for each point estimate; None where undefined.
@@ -31,7 +32,7 @@ class Row:
             and where no seed is common.
     """
 
-    residual: str
+    model: str
     seeds: int
     values: dict[str, float | None]
     spread: dict[str, float | None]
@@ -40,15 +41,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Families judged on the same labelled keypoints.
+    """Models judged on the same labelled keypoints.
 
     Attributes:
         dataset: what was judged on.
         persons: with a labelled keypoint.
         images: of those persons.
         keypoints: labelled.
-        reference: the family that the others are compared with.
-        rows: one a family.
+        reference: the model that the others are compared with.
+        rows: one a model.
+        elpd: held-out log scores summed per image, as `arviz.compare` tables them, the best first; empty for one model.
     """
 
     dataset: str
@@ -57,18 +59,19 @@ class Comparison:
     keypoints: int
     reference: str
     rows: list[Row]
+    elpd: list[dict[str, Any]]
 
     @classmethod
     def of(cls, dataset: str, scores: Mapping[str, Mapping[int, Scores]], reference: str) -> Comparison:
-        """Compare families.
+        """Compare models.
 
         Args:
             dataset: what was judged on.
-            scores: by family and seed. Differences are between runs of the same seed.
-            reference: one of the families.
+            scores: by model and seed. Differences are between runs of the same seed.
+            reference: one of the models.
 
         Raises:
-            ConfigError: the reference is not among the families.
+            ConfigError: the reference is not among the models.
             DataError: the runs were judged on different keypoints, as when an image could not be read for one.
         """
         if reference not in scores:
@@ -87,11 +90,25 @@ class Comparison:
             keypoints=len(first.person),
             reference=reference,
             rows=[_row(name, runs, base, is_reference=name == reference) for name, runs in scores.items()],
+            elpd=_elpd(scores),
         )
 
     def records(self) -> list[dict[str, Any]]:
-        """One flat record a family, for CSV and JSON: values, `*_sd` over seeds, `d_*` with `*_se`."""
+        """One flat record a model, for CSV and JSON: values, `*_sd` over seeds, `d_*` with `*_se`."""
         return [_record(row) for row in self.rows]
+
+
+def _elpd(scores: Mapping[str, Mapping[int, Scores]]) -> list[dict[str, Any]]:
+    """`arviz.compare` of the log densities, averaged over seeds."""
+    if len(scores) < 2 or len(np.unique(next(iter(next(iter(scores.values())).values())).image)) < 2:
+        return []
+    means = {
+        name: (np.mean([run.log_prob for run in runs.values()], axis=0), next(iter(runs.values())).image)
+        for name, runs in scores.items()
+    }
+    table = elpd_table(means)
+    columns = ["elpd_loo", "se", "elpd_diff", "dse", "weight"]
+    return [{"model": name} | {key: float(table.loc[name, key]) for key in columns} for name in table.index]
 
 
 def _row(name: str, runs: Mapping[int, Scores], base: Mapping[int, Scores], *, is_reference: bool) -> Row:
@@ -99,7 +116,7 @@ def _row(name: str, runs: Mapping[int, Scores], base: Mapping[int, Scores], *, i
     common = [] if is_reference else [(runs[seed], base[seed]) for seed in sorted(runs.keys() & base.keys())]
     differences = {key: _difference(of, common) for key, of in _paired().items()} if common else {}
     return Row(
-        residual=name,
+        model=name,
         seeds=len(runs),
         values={key: _over_seeds(tables, key, np.mean) for key in tables[0]},
         spread={key: _over_seeds(tables, key, _deviation) if len(runs) > 1 else None for key in tables[0]},
@@ -154,7 +171,7 @@ def _same_keypoints(a: Scores, b: Scores) -> bool:
 
 
 def _record(row: Row) -> dict[str, Any]:
-    flat: dict[str, Any] = {"residual": row.residual, "seeds": row.seeds, **row.values}
+    flat: dict[str, Any] = {"model": row.model, "seeds": row.seeds, **row.values}
     flat |= {f"{name}_sd": value for name, value in row.spread.items()}
     for name, difference in row.differences.items():
         flat |= {f"d_{name}": difference.mean, f"d_{name}_se": difference.se}

@@ -19,10 +19,10 @@ _SE = 2
 
 
 def draw_comparison(comparison: Comparison, files: Sequence[Path]) -> None:
-    """Four panels, one line a family: NLL difference, PCK@0.2 by point estimate, coverage, r90.
+    """Four panels, one line a model: NLL difference, PCK@0.2 by point estimate, coverage, r90.
 
     Args:
-        comparison: at least one family.
+        comparison: at least one model.
         files: where to save, such as a PNG and a PDF.
     """
     rows = comparison.rows
@@ -32,7 +32,7 @@ def draw_comparison(comparison: Comparison, files: Sequence[Path]) -> None:
     _accuracy(axes[1], rows)
     _coverage(axes[2], rows)
     _radius(axes[3], rows)
-    axes[0].set_yticks(range(len(rows)), [row.residual for row in rows])
+    axes[0].set_yticks(range(len(rows)), [row.model for row in rows])
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)

@@ -37,21 +37,21 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """Two tables: densities and cost, and the point metrics of each estimator, both with paired differences."""
+    """Densities and cost, the point metrics of each estimator, both with paired differences, and ArviZ's comparison."""
     c = comparison
     head = (
         f"{c.dataset}: {c.keypoints} labelled keypoints of {c.persons} persons in {c.images} images. NLL in nats per "
         "labelled keypoint, original-image pixels. Values ± standard deviation over seeds; differences from "
         f"{c.reference}, paired by keypoint and seed, ± standard error (summed per image, and between seeds).\n"
     )
-    return "\n".join([head, _densities(c), _points(c)])
+    return "\n".join([head, _densities(c), _points(c), *_elpd(c)])
 
 
 def _densities(c: Comparison) -> str:
-    headings = ["residual", "seeds", "NLL", "difference", "in 50%", "in 90%", "r90 px", "AP"]
+    headings = ["model", "seeds", "NLL", "difference", "in 50%", "in 90%", "r90 px", "AP"]
     rows = [
         [
-            row.residual,
+            row.model,
             str(row.seeds),
             _spread(row, "nll_nats", 3),
             _difference(row, "nll_nats", 3),
@@ -70,10 +70,10 @@ def _densities(c: Comparison) -> str:
 
 def _points(c: Comparison) -> str:
     metrics = {f"pck{fraction:g}": (f"PCK@{fraction:g}", 3) for fraction in PCK_FRACTIONS} | {"epe_px": ("EPE px", 2)}
-    headings = ["residual", "point", *(title for name, _ in metrics.values() for title in (name, "difference"))]
+    headings = ["model", "point", *(title for name, _ in metrics.values() for title in (name, "difference"))]
     rows = [
         [
-            row.residual if first else "",
+            row.model if first else "",
             estimator,
             *_cells(row, {f"{m}_{estimator}": d for m, (_, d) in metrics.items()}),
         ]
@@ -81,6 +81,21 @@ def _points(c: Comparison) -> str:
         for first, estimator in zip((True, False, False), ESTIMATORS, strict=True)
     ]
     return markdown_table(headings, rows)
+
+
+def _elpd(c: Comparison) -> list[str]:
+    """ArviZ's table with a sentence on it; nothing for a single model."""
+    if not c.elpd:
+        return []
+    head = (
+        "Expected log predictive density: held-out log scores, averaged over seeds and summed per image, by "
+        "`arviz.compare`; `weight` is that of stacking.\n"
+    )
+    rows = [
+        [row["model"], *(number(row[key], 1) for key in ("elpd_loo", "se", "elpd_diff", "dse")), f"{row['weight']:.2f}"]
+        for row in c.elpd
+    ]
+    return [head, markdown_table(["model", "ELPD, nats", "s.e.", "behind the best", "s.e.", "weight"], rows)]
 
 
 def _cells(row: Row, decimals: dict[str, int]) -> list[str]:

@@ -14,78 +14,99 @@ from rich.markdown import Markdown
 
 from probpose.analysis.comparison import Comparison
 from probpose.analysis.comparison_figure import draw_comparison
+from probpose.analysis.comparison_html import write_html
 from probpose.analysis.comparison_tables import comparison_markdown, write_comparison
 from probpose.analysis.curves import draw_curves
 from probpose.analysis.scores import Scores, score_run
 from probpose.cli.options import counting
 from probpose.cli.training_options import config_of, training_options
 from probpose.data.persons import Persons
-from probpose.errors import RunInUseError, TrainingError
+from probpose.errors import ConfigError, RunInUseError, TrainingError
 from probpose.inference.comparison import Entry, entries, is_finished, train_entry
+from probpose.inference.config import load_config
 from probpose.inference.device import open_device
 from probpose.inference.runs import RunFolder, load_run
+from probpose.inference.specs import split_specs
 from probpose.inference.train import open_split
+from probpose.models.families import FAMILIES
 from probpose.models.residual_families import RESIDUALS
 
-EPILOG = """\b
+EPILOG = (
+    """\b
 Example:
   probpose compare --residual laplace,rle --seeds 2 --epochs 12 --out comparisons/synthetic
   probpose compare --dataset lspet --backbone resnet18 --input-size 96x96 --epochs 20 --batch-size 32 \\
-      --residual l1,l2,laplace,rle --seeds 3 --out comparisons/lspet
+      --residual l1,l2,laplace,rle --family heatmap,simcc,multibin+gaussian[bins=16] --seeds 3 --out comparisons/lspet
+  probpose compare runs/first runs/second --out comparisons/mine
 \b
 Interrupted, the same command goes on. Started twice, each process trains the runs that the other does not.
-Residual families: """ + ", ".join(RESIDUALS)
+Residual families: """
+    + ", ".join(RESIDUALS)
+    + "\nFamilies: "
+    + ", ".join(name for name in FAMILIES if name != "regression")
+)
 
 WIDTH = 120
 """Columns that the tables need."""
 
 
 class _Names(click.ParamType[tuple[str, ...]]):
-    """Comma-separated residual families."""
+    """Comma-separated models."""
 
     name = "NAMES"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """('laplace', 'rle') of 'laplace,rle'."""
-        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(",") if part)
+        """('laplace', 'multibin[bins=16]') of 'laplace,multibin[bins=16]'."""
+        return value if isinstance(value, tuple) else split_specs(str(value))
 
 
 @click.command(epilog=EPILOG)
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
 @training_options
-@click.option("--residual", "residuals", type=_Names(), required=True, help="Residual families: laplace,rle.")
+@click.option("--residual", "residuals", type=_Names(), default=(), help="Residual families to train: laplace,rle.")
+@click.option("--family", "families", type=_Names(), default=(), help="Families to train: heatmap,multibin[bins=16].")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each, seeds 0, 1, ...")
-@click.option("--reference", help="Family that differences are taken from. [the first]")
+@click.option("--reference", help="Model that differences are taken from. [the first]")
 @click.option("--train/--no-train", "training", default=True, help="Only judge the runs that are finished.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of runs, tables and figure.")
 def compare(
+    runs: tuple[Path, ...],
     base: Path | None,
     residuals: tuple[str, ...],
+    families: tuple[str, ...],
     seeds: int,
     reference: str | None,
     training: bool,
     out: Path,
     **options: Any,
 ) -> None:
-    """Train residual families with one network and budget, and judge them on the same labels.
+    """Train models with one network and budget, and judge them, and finished RUNS, on the same labels.
 
-    Writes comparison.md, .csv, .json, .png and .pdf: NLL and point metrics with their paired differences,
+    Writes comparison.md, .html, .csv, .json, .png and .pdf: NLL and point metrics with their paired differences,
     coverage, r90, AP, parameters, FLOPs and images/s. The checkpoint is chosen on a part of the training images.
     """
+    if not (runs or residuals or families):
+        raise click.UsageError("name what to compare: --residual, --family, or folders of runs.")
     config = config_of(base, options)
-    chosen = entries(config, residuals, seeds, out)
-    if reference is not None and reference not in residuals:
-        raise click.BadParameter(f"{reference!r} is not compared.", param_hint="--reference")
-    failed = _train(chosen) if training else []
+    chosen = entries(config, (*residuals, *families), seeds, out) if residuals or families else []
+    chosen += [Entry(load_config(RunFolder(run).config), RunFolder(run)) for run in runs]
+    labels = list(dict.fromkeys(entry.config.label for entry in chosen))
+    if reference is not None and reference not in labels:
+        raise click.BadParameter(
+            f"{reference!r} is not compared: choose one of {', '.join(labels)}.", param_hint="--reference"
+        )
+    failed = _train(chosen[: len(chosen) - len(runs)]) if training else []
     finished = [entry for entry in chosen if is_finished(entry)]
     for entry in chosen:
         if entry not in finished:
             click.echo(f"not compared, for it is not finished: {entry.name}", err=True)
     if not finished:
         raise click.ClickException("no run is finished yet.")
-    persons = open_split(config, "val")
-    comparison = Comparison.of(persons.name, _score(finished, persons), reference or finished[0].config.residual)
+    persons = open_split(finished[0].config, "val")
+    comparison = Comparison.of(persons.name, _score(finished, persons), reference or finished[0].config.label)
     files = write_comparison(comparison, out)
     draw_comparison(comparison, figures := [out / "comparison.png", out / "comparison.pdf"])
+    files.append(write_html(comparison, figures[0], out / "comparison.html"))
     Console(width=max(WIDTH, Console().width)).print(Markdown(comparison_markdown(comparison)))
     click.echo("written: " + ", ".join(map(str, [*files, *figures])), err=True)
     if failed:
@@ -116,7 +137,10 @@ def _score(finished: Iterable[Entry], persons: Persons) -> dict[str, dict[int, S
         with counting(f"judging {entry.name}", len(persons)) as progress:
             run = load_run(entry.folder.path)
             found = score_run(run, persons, device=open_device(entry.config.device), progress=progress)
-        scores.setdefault(entry.config.residual, {})[entry.config.seed] = found
+        known = scores.setdefault(entry.config.label, {})
+        if entry.config.seed in known:
+            raise ConfigError(f"{entry.folder.path}: there are two runs of {entry.name}; name one of them.")
+        known[entry.config.seed] = found
     return scores
 
 

@@ -16,6 +16,7 @@ from probpose.cli.training_options import config_of, training_options
 from probpose.errors import ConfigError
 from probpose.inference.runs import RunFolder, new_run_folder, newest_run
 from probpose.inference.train import resume_training, start_training
+from probpose.models.families import FAMILIES
 from probpose.models.residual_families import RESIDUALS
 
 EPILOG = """\b
@@ -25,27 +26,31 @@ Example:
   probpose train --train-annotations my/train.json --val-annotations my/val.json --image-dir my/images \\
       --backbone resnet18 --input-size 128x128 --epochs 50 --batch-size 32
   probpose train --config runs/my-run/config.toml --seed 1
+  probpose train --dataset synthetic --family heatmap --option surface=bilinear
   probpose train --resume
 \b
 Residual families:
 """ + "\n".join(f"  {name:14s} {family.summary}" for name, family in RESIDUALS.items())
+EPILOG += "\n\b\nFamilies:\n" + "\n".join(f"  {name:14s} {family.summary}" for name, family in FAMILIES.items())
 
 
 @click.command(epilog=EPILOG)
 @training_options
-@click.option("--residual", type=click.Choice(list(RESIDUALS)), help="Residual family. [rle]")
+@click.option("--family", type=click.Choice(list(FAMILIES)), help="Predictive family. [regression]")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Of the family: see `probpose models`.")
+@click.option("--residual", type=click.Choice(list(RESIDUALS)), help="Residual family. [rle, or the family's own]")
 @click.option("--seed", type=click.IntRange(0), help="Of weights, order, augmentation and nodes. [0]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [./runs/DATE-DATASET-RESIDUAL]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, by default the newest.")
-def train(base: Path | None, out: Path | None, resume: bool, **options: Any) -> None:
+def train(base: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
     """Train a keypoint regressor by maximum likelihood.
 
     The run's folder keeps config.toml, log.jsonl, curves.png and the checkpoints best and last.
     """
     if resume:
-        _resume(out, {name: value for name, value in {"config": base, **options}.items() if value is not None})
+        _resume(out, {name: value for name, value in {"config": base, **given}.items() if value not in (None, ())})
         return
-    config = config_of(base, options)
+    config = config_of(base, given)
     folder = new_run_folder(config) if out is None else RunFolder(out)
     with _interruptible(folder):
         start_training(config, folder, on_epoch=_draw)

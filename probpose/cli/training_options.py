@@ -13,7 +13,8 @@ import click
 
 from probpose.cli.options import FLIP_PAIRS, NUMBERS, SIZE
 from probpose.data.sources import DATASETS
-from probpose.inference.config import TrainConfig, default_config, load_config
+from probpose.inference.config import TrainConfig, default_config, load_config, with_residual
+from probpose.inference.specs import option_value
 from probpose.models.backbones import BACKBONES
 
 _OPTIONS = (
@@ -33,6 +34,11 @@ _OPTIONS = (
     ),
     click.option(
         "--laplace-until", type=click.FloatRange(0, 1), help="Share of training with mu by Laplace. [the family's own]"
+    ),
+    click.option(
+        "--location-by",
+        type=click.Choice(["likelihood", "laplace"]),
+        help="What mu learns by then. [the family's own]",
     ),
     click.option("--input-size", type=SIZE, help="Height x width of the crops. [64x64; 256x192 on photos]"),
     click.option("--epochs", type=click.IntRange(1), help="Passes over the training images. [24; 210 on photos]"),
@@ -79,8 +85,10 @@ def config_of(base: Path | None, options: Mapping[str, Any]) -> TrainConfig:
     given = {name: value for name, value in options.items() if value is not None}
     if (size := given.pop("input_size", None)) is not None:
         given["input_height"], given["input_width"] = size
+    if (pairs := given.pop("options", ())) != ():
+        given["options"] = dict(option_value(pair) for pair in pairs)
     if base is not None:
-        return dataclasses.replace(load_config(base), **given)
+        return dataclasses.replace(load_config(base), **with_residual(given))
     if "train_annotations" in given:
         given.setdefault("dataset", "custom")
     return default_config(given.pop("dataset", "synthetic"), **given)

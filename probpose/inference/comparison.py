@@ -1,9 +1,10 @@
-"""The runs of a comparison: the same data, network and budget for every residual family and seed."""
+"""The runs of a comparison: the same data, network and budget for every model and seed."""
 
 from __future__ import annotations
 
 __all__ = ["Entry", "entries", "is_finished", "train_entry"]
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,8 +13,8 @@ from probpose.errors import ConfigError
 from probpose.inference.config import TrainConfig, load_config
 from probpose.inference.report import read_log
 from probpose.inference.runs import RunFolder
+from probpose.inference.specs import parse_spec
 from probpose.inference.train import resume_training, start_training
-from probpose.models.residual_families import residual_family_of
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Entry:
     """One run of a comparison.
 
     Attributes:
-        config: its configuration, with family and seed.
+        config: its configuration, with model and seed.
         folder: where it is trained.
     """
 
@@ -31,23 +32,33 @@ class Entry:
     @property
     def name(self) -> str:
         """Such as `rle, seed 0`."""
-        return f"{self.config.residual}, seed {self.config.seed}"
+        return f"{self.config.label}, seed {self.config.seed}"
 
 
-def entries(base: TrainConfig, residuals: Sequence[str], seeds: int, root: Path) -> list[Entry]:
-    """The runs of `residuals` with seeds 0, 1, ..., each in `root/FAMILY-seedN`; all families of a seed come first.
+def entries(base: TrainConfig, models: Sequence[str], seeds: int, root: Path) -> list[Entry]:
+    """The runs of `models` with seeds 0, 1, ..., each in `root/MODEL-seedN`; all models of a seed come first.
 
-    Families whose scale head, gauge or data do not allow the base's options are refused when they are trained.
+    Models whose scale head, gauge or data do not allow the base's options are refused when they are trained.
+
+    Args:
+        base: what all have in common.
+        models: see `probpose.inference.specs`.
+        seeds: of each.
+        root: where their folders are.
 
     Raises:
-        ConfigError: no family, or an unknown one, or one named twice.
+        ConfigError: no model, or an unknown one, or one named twice.
     """
-    for name in residuals:
-        residual_family_of(name)
-    if not residuals or len(set(residuals)) < len(residuals):
-        raise ConfigError("name each residual family once, at least one.")
-    configs = [replace(base, residual=name, seed=seed) for seed in range(seeds) for name in residuals]
-    return [Entry(config, RunFolder(root / f"{config.residual}-seed{config.seed}")) for config in configs]
+    chosen = [replace(base, **parse_spec(model)) for model in models]
+    if not chosen or len({config.label for config in chosen}) < len(chosen):
+        raise ConfigError("name each model once, at least one.")
+    configs = [replace(config, seed=seed) for seed in range(seeds) for config in chosen]
+    return [Entry(config, RunFolder(root / f"{_slug(config.label)}-seed{config.seed}")) for config in configs]
+
+
+def _slug(label: str) -> str:
+    """A label as the name of a folder."""
+    return re.sub(r"[^\w+=.-]+", "-", label).strip("-")
 
 
 def is_finished(entry: Entry) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TrainConfig", "default_config", "load_config", "save_config"]
+__all__ = ["TrainConfig", "default_config", "load_config", "save_config", "with_residual"]
 
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -38,6 +38,8 @@ class TrainConfig:
         per_joint: one residual density a joint instead of one for all.
         laplace_until: share of the epochs in which mu and L learn by a Laplace likelihood and R is fitted to their
             residuals, before the joint likelihood takes over; None takes the family's own.
+        location_by: what mu learns by afterwards: the joint `likelihood`, or Laplace to the end; None takes the
+            family's own.
         input_height: rows of the crop, pixels.
         input_width: columns of the crop, pixels.
         epochs: passes over the training images.
@@ -78,6 +80,7 @@ class TrainConfig:
     gauge: Literal["moment", "quantile", "native"] | None = None
     per_joint: bool = False
     laplace_until: float | None = None
+    location_by: Literal["likelihood", "laplace"] | None = None
     input_height: int = 64
     input_width: int = 64
     epochs: int = 24
@@ -151,7 +154,7 @@ _RLE_LITERATURE: dict[str, Any] = {
 }
 """The training of Li et al. (ICCV 2021) on COCO, without its rotation of 40 degrees, which smears R."""
 
-_SYNTHETIC: dict[str, Any] = {"laplace_until": 0.0}
+_SYNTHETIC: dict[str, Any] = {"laplace_until": 0.0, "location_by": "likelihood"}
 """Figures are soon found with small errors, whatever the likelihood."""
 
 

@@ -22,7 +22,7 @@ from probpose.models.heatmap import HeatmapOptions, HeatmapRegressor, SoftArgmax
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.located_regressor import LocatedRegressor, ScaleBuilder
 from probpose.models.multibin import MultiBinOptions, MultiBinRegressor, bound_of
-from probpose.models.objectives import Objective
+from probpose.models.objectives import LocationBy, Objective
 from probpose.models.options import options_from
 from probpose.models.regressor import Regressor
 from probpose.models.residual_families import RESIDUALS, ScaleKind, build_residual, objective_of, scale_of
@@ -153,6 +153,7 @@ def build_model(
     gauge: Gauge | None = None,
     per_joint: bool = False,
     laplace_until: float | None = None,
+    location_by: LocationBy | None = None,
 ) -> KeypointModel:
     """A keypoint model on `backbone`, with random weights.
 
@@ -168,24 +169,28 @@ def build_model(
         per_joint: one residual density a joint instead of one for all.
         laplace_until: share of the training in which mu and L learn by a Laplace likelihood; None: the residual
             family's own in the family `regression`, none in the others.
+        location_by: what mu learns by afterwards; None likewise.
 
     Raises:
         ConfigError: options that do not go together.
     """
     entry, joints = family_of(family), len(flip_permutation)
     chosen = options_of(family, options or {})
-    density = build_residual(residual, batch=joints if per_joint else 1, gauge=gauge, full=scale == "full")
     if residual not in entry.residuals:
         raise ConfigError(f"family {family} cannot use residual {residual}: choose {' or '.join(entry.residuals)}.")
     if not entry.located:
-        _refuse_scale_and_stages(family, scale, laplace_until)
-    until = laplace_until if family == "regression" else laplace_until or 0.0
+        _refuse_scale_and_stages(family, scale, laplace_until, location_by)
+    if family != "regression":
+        laplace_until, location_by = laplace_until or 0.0, location_by or "likelihood"
+    objective = entry.objective(chosen) or objective_of(residual, laplace_until, location_by)
     regressor = entry.build(Network(backbone, joints, scale_of(residual, scale), input_size), chosen)
-    objective = entry.objective(chosen) or objective_of(residual, until)
+    density = build_residual(residual, batch=joints if per_joint else 1, gauge=gauge, full=scale == "full")
     return KeypointModel(regressor, density, flip_permutation, objective)
 
 
-def _refuse_scale_and_stages(family: str, scale: ScaleKind, laplace_until: float | None) -> None:
+def _refuse_scale_and_stages(
+    family: str, scale: ScaleKind, laplace_until: float | None, location_by: LocationBy | None
+) -> None:
     if scale == "full":
         raise ConfigError(f"family {family} has no scale head: leave out --scale.")
     if laplace_until:

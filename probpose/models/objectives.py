@@ -6,7 +6,7 @@ keypoints, so that every objective is a mean per labelled keypoint.
 
 from __future__ import annotations
 
-__all__ = ["LaplaceFirst", "Likelihood", "Objective", "PointLoss", "PublishedRLE", "published_rle_loss"]
+__all__ = ["LaplaceFirst", "Likelihood", "LocationBy", "Objective", "PointLoss", "PublishedRLE", "published_rle_loss"]
 
 import math
 from abc import ABC, abstractmethod
@@ -21,6 +21,9 @@ from probpose.models.located import Located
 from probpose.models.predictive import Predictive
 
 EPSILON = 1e-9
+
+LocationBy = Literal["likelihood", "laplace"]
+"""What mu learns by once R has joined: the likelihood of R, or that of a Laplace density to the end."""
 
 
 class Objective(ABC):
@@ -42,33 +45,40 @@ class Likelihood(Objective):
 
 
 class LaplaceFirst(Objective):
-    """Two stages: first mu and L learn by a Laplace likelihood and R is fitted to their residuals, then all jointly.
+    """Two stages: first mu and L learn by a Laplace likelihood and R is fitted to their residuals, then R joins.
 
     As long as the network errs by a large part of the body, its residuals are nearly Gaussian, and so is an R that is
     learned with it. The score of such an R vanishes at small errors: keypoints that are nearly right learn nothing
     more, which costs accuracy. The Laplace score does not vanish. In the first stage R has no say in mu and L, and they
-    do not change to suit R; the second stage starts from a fitted R (docs/results.md).
+    do not change to suit R; the second stage starts from a fitted R, which is then the likelihood of L and, if
+    `location_by` says so, of mu. Otherwise mu goes on as the M-estimator that the Laplace score defines, and L and R
+    are of maximum likelihood given mu (docs/results.md).
 
     Args:
         until: share of the epochs after which the second stage begins. Before any `begin_epoch` the second one holds.
+        location_by: what mu learns by in the second stage.
     """
 
-    def __init__(self, until: float) -> None:
-        self.until = until
+    def __init__(self, until: float, location_by: LocationBy = "likelihood") -> None:
+        self.until, self.location_by = until, location_by
         self.joint = True
 
     def begin_epoch(self, share: float) -> None:
         self.joint = share >= self.until
 
     def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
-        if self.joint or keypoints is None:
+        if keypoints is None or (self.joint and self.location_by == "likelihood"):
             pyro.sample("keypoints", predictive, obs=keypoints)
             return
         assert isinstance(predictive, Located)
-        laplace = LaplaceResidual(gauge=predictive.gauge).to(predictive.loc)()
-        pyro.sample("keypoints", Located(predictive.loc, predictive.scale, laplace), obs=keypoints)
-        held = Located(predictive.loc.detach(), predictive.scale.detach(), predictive.residual)
-        pyro.factor("residual", held.log_prob(keypoints))
+        loc, scale, residual = predictive.loc, predictive.scale, predictive.residual
+        laplace = LaplaceResidual(gauge=predictive.gauge).to(loc)()
+        if self.joint:
+            pyro.sample("keypoints", Located(loc.detach(), scale, residual), obs=keypoints)
+            pyro.factor("location", Located(loc, scale.detach(), laplace).log_prob(keypoints))
+        else:
+            pyro.sample("keypoints", Located(loc, scale, laplace), obs=keypoints)
+            pyro.factor("residual", Located(loc.detach(), scale.detach(), residual).log_prob(keypoints))
 
 
 class PointLoss(Objective):

@@ -29,7 +29,7 @@ from probpose.models.densities import (
 )
 from probpose.models.gauge import Gauge
 from probpose.models.located_regressor import ScaleBuilder
-from probpose.models.objectives import LaplaceFirst, Likelihood, Objective, PointLoss, PublishedRLE
+from probpose.models.objectives import LaplaceFirst, Likelihood, LocationBy, Objective, PointLoss, PublishedRLE
 from probpose.models.scales import DiagonalScale, FullScale, JointScale, SigmoidScale
 
 ScaleKind = Literal["diag", "full"]
@@ -45,6 +45,7 @@ class ResidualFamily:
         objective: what is maximised.
         scale: the scale head where the family dictates one; otherwise `--scale` chooses.
         laplace_until: share of the training in which mu and L learn by a Laplace likelihood (see `LaplaceFirst`).
+        location_by: what mu learns by afterwards.
     """
 
     summary: str
@@ -52,6 +53,7 @@ class ResidualFamily:
     objective: Callable[[], Objective] = Likelihood
     scale: ScaleBuilder | None = None
     laplace_until: float = 0.0
+    location_by: LocationBy = "likelihood"
 
     @property
     def gauges(self) -> tuple[Gauge, ...]:
@@ -62,8 +64,11 @@ class ResidualFamily:
 
 RESIDUALS: Mapping[str, ResidualFamily] = {
     "rle": ResidualFamily(
-        "simple density times flow, pinned, normalised and standardised", RLEResidual, laplace_until=0.8
-    ),
+        "simple density times flow, pinned, normalised and standardised",
+        RLEResidual,
+        laplace_until=0.8,
+        location_by="laplace",
+    ),  # fmt: skip
     "flow": ResidualFamily("RealNVP flow, standardised", FlowResidual),
     "gaussian": ResidualFamily("heteroscedastic L2", GaussianResidual),
     "laplace": ResidualFamily("heteroscedastic L1", LaplaceResidual),
@@ -120,15 +125,16 @@ def scale_of(name: str, scale: ScaleKind) -> ScaleBuilder:
     return fixed or SCALES[scale]
 
 
-def objective_of(name: str, laplace_until: float | None) -> Objective:
-    """The objective of family `name`; None takes the family's own share of training by Laplace.
+def objective_of(name: str, laplace_until: float | None, location_by: LocationBy | None = None) -> Objective:
+    """The objective of family `name`; None takes the family's own stages.
 
     Raises:
-        ConfigError: a first stage is asked for, and the family is not trained by likelihood.
+        ConfigError: stages are asked for, and the family is not trained by likelihood.
     """
     family = residual_family_of(name)
     objective = family.objective()
     until = family.laplace_until if laplace_until is None else laplace_until
-    if until and not isinstance(objective, Likelihood):
-        raise ConfigError(f"residual {name} is not trained by likelihood: leave out --laplace-until.")
-    return LaplaceFirst(until) if until else objective
+    by = family.location_by if location_by is None else location_by
+    if (until or by == "laplace") and not isinstance(objective, Likelihood):
+        raise ConfigError(f"residual {name} is not trained by likelihood: leave out --laplace-until and --location-by.")
+    return LaplaceFirst(until, by) if until or by == "laplace" else objective
