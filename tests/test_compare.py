@@ -35,7 +35,7 @@ def compared(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tables_and_figures(compared: Path) -> None:
     with (compared / "comparison.csv").open() as file:
         laplace, l2 = csv.DictReader(file)
-    assert (laplace["residual"], l2["residual"], l2["seeds"]) == ("laplace", "l2", "2")
+    assert (laplace["model"], l2["model"], l2["seeds"]) == ("laplace", "l2", "2")
     assert float(l2["d_nll_nats"]) == pytest.approx(float(l2["nll_nats"]) - float(laplace["nll_nats"]))
     assert float(l2["d_nll_nats_se"]) > 0
     assert laplace["d_nll_nats"] == ""
@@ -46,6 +46,16 @@ def test_tables_and_figures(compared: Path) -> None:
     difference, error = float(l2["d_nll_nats"]), float(l2["d_nll_nats_se"])
     assert f"| {difference:+.3f} ± {error:.3f} |" in text
     assert "|  | median | " in text
+    best, second = document["elpd"]
+    assert best["elpd_loo"] > second["elpd_loo"]
+    assert best["weight"] + second["weight"] == pytest.approx(1)
+    labels = document["keypoints"]
+    nll = {row["model"]: row["values"]["nll_nats"] for row in document["rows"]}
+    assert best["elpd_loo"] == pytest.approx(-nll[best["model"]] * labels)
+    page = (compared / "comparison.html").read_text()
+    assert f"{difference:+.3f} ± {error:.3f}</td>" in page
+    assert "data:image/png;base64," in page
+    assert "http" not in page.replace("http-equiv", "")
     for name, start in (("comparison.png", b"\x89PNG"), ("comparison.pdf", b"%PDF")):
         assert (compared / name).read_bytes().startswith(start)
 
@@ -78,10 +88,28 @@ def test_a_comparison_goes_on(compared: Path, figures: Path) -> None:
     assert "epochs 2, not 3" in result.stderr
 
 
+def test_families_and_finished_runs_are_compared(compared: Path, figures: Path, tmp_path: Path) -> None:
+    run = str(compared / "laplace-seed0")
+    result = compare(
+        figures, tmp_path, "--family", "mixture+gaussian[components=2],simcc", run, "--reference", "laplace"
+    )
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "comparison.json").read_text())
+    assert [row["model"] for row in document["rows"]] == ["mixture+gaussian[components=2]", "simcc", "laplace"]
+    assert document["reference"] == "laplace"
+    assert (tmp_path / "mixture+gaussian-components=2-seed0" / "best.safetensors").exists()
+    result = compare(figures, tmp_path, run, run)
+    assert result.exit_code == 2
+    assert "there are two runs of laplace, seed 0" in result.stderr
+
+
 def test_wrong_names_are_refused(figures: Path, tmp_path: Path) -> None:
     for extra, message in (
         (["--residual", "laplace,huber"], "'huber'"),
         (["--residual", "laplace,laplace"], "once"),
+        (["--family", "multibin[cells=3]"], "has no option 'cells'"),
+        (["--family", "heatmap+laplace"], "cannot use residual laplace"),
+        ([], "name what to compare"),
         (["--residual", "laplace", "--reference", "l2"], "'l2' is not compared"),
     ):
         result = compare(figures, tmp_path, *extra)

@@ -11,14 +11,16 @@ from probpose.inference.likelihood import negative_log_likelihood
 from probpose.models.backbones import build_backbone
 from probpose.models.families import build_model
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.objectives import LaplaceFirst, Likelihood
+from probpose.models.objectives import LaplaceFirst, Likelihood, LocationBy
 
 JOINTS = 3
 
 
-def model_of(name: str, laplace_until: float | None = None) -> KeypointModel:
+def model_of(name: str, laplace_until: float | None = None, location_by: LocationBy = "likelihood") -> KeypointModel:
     """The same weights whatever the family; nodes that stay, so that gradients can be compared."""
-    model = build_model(name, build_backbone("small"), range(JOINTS), laplace_until=laplace_until)
+    model = build_model(
+        name, build_backbone("small"), range(JOINTS), laplace_until=laplace_until, location_by=location_by
+    )
     for part, std in ((model.regressor, 0.1), (model.residual, 0.3)):
         torch.manual_seed(1)
         for parameter in part.parameters():
@@ -66,6 +68,17 @@ def test_second_stage_is_the_joint_likelihood() -> None:
     assert second.keys() == joint.keys()
     for name, gradient in joint.items():
         torch.testing.assert_close(second[name], gradient)
+
+
+def test_location_may_go_on_by_laplace_while_scale_and_density_learn_by_the_likelihood() -> None:
+    model = model_of("rle", 0.5, "laplace")
+    model.objective.begin_epoch(0.5)
+    second, joint, laplace = gradients(model), gradients(model_of("rle", 0.0)), gradients(model_of("laplace"))
+    for name, gradient in second.items():
+        if name.startswith("regressor.loc"):
+            torch.testing.assert_close(gradient, laplace[name])
+        elif name.startswith(("regressor.scale", "residual")):
+            torch.testing.assert_close(gradient, joint[name])
 
 
 def test_families_without_a_likelihood_refuse_it() -> None:

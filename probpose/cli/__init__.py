@@ -12,6 +12,7 @@ from probpose.cli.compare import compare
 from probpose.cli.data import data
 from probpose.cli.errors import ReportingGroup
 from probpose.cli.evaluate import evaluate
+from probpose.cli.models import models
 from probpose.cli.predict import predict
 from probpose.cli.train import train
 
@@ -34,5 +35,5 @@ def main() -> None:
     """Keypoint regression whose uncertainty means something."""
 
 
-for command in (train, evaluate, predict, calibrate, compare, data):
+for command in (train, evaluate, predict, calibrate, compare, models, data):
     main.add_command(command)

@@ -68,7 +68,7 @@ RESIDUALS: Mapping[str, ResidualFamily] = {
         RLEResidual,
         laplace_until=0.8,
         location_by="laplace",
-    ),  # fmt: skip
+    ),
     "flow": ResidualFamily("RealNVP flow, standardised", FlowResidual),
     "gaussian": ResidualFamily("heteroscedastic L2", GaussianResidual),
     "laplace": ResidualFamily("heteroscedastic L1", LaplaceResidual),

@@ -1,0 +1,57 @@
+"""`probpose models`."""
+
+from __future__ import annotations
+
+__all__ = ["models"]
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from probpose.cli.options import SIZE
+from probpose.models.backbones import BACKBONES
+from probpose.models.catalogue import Entry, catalogue
+from probpose.models.families import FAMILIES
+from probpose.models.options import options_text
+
+EPILOG = """\b
+Example:
+  probpose models
+  probpose models --backbone resnet50 --input-size 256x192 --joints 17
+  probpose train --dataset synthetic --family multibin --option bins=16 --option layout=uniform
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("--backbone", type=click.Choice(list(BACKBONES)), default="resnet18", show_default=True)
+@click.option("--input-size", type=SIZE, default="256x192", show_default=True, help="Height x width of the crops.")
+@click.option("--joints", type=click.IntRange(1), default=17, show_default=True, help="Keypoints of a person.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def models(backbone: str, input_size: tuple[int, int], joints: int, as_json: bool) -> None:
+    """List families, residual densities and backbones, with what each costs.
+
+    Families and residual densities are on --backbone; backbones carry `regression` with a Laplace residual.
+    """
+    found = catalogue(backbone, input_size, joints)
+    if as_json:
+        click.echo(json.dumps({kind: [vars(entry) for entry in entries] for kind, entries in found.items()}, indent=1))
+        return
+    console = Console(width=max(100, Console().width), highlight=False)
+    for kind, entries in found.items():
+        console.print(_table(kind, entries))
+    console.print("Options of the families, with --option NAME=VALUE:")
+    for name, family in FAMILIES.items():
+        if text := options_text(family.options):
+            console.print(f"  {name}: {text}", soft_wrap=True, markup=False)
+
+
+def _table(kind: str, entries: list[Entry]) -> Any:
+    table = Table(title=kind, title_justify="left", box=None, pad_edge=False)
+    for heading, justify in (("name", "left"), ("what", "left"), ("parameters", "right"), ("GFLOPs", "right")):
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    for entry in entries:
+        table.add_row(entry.name, entry.summary, f"{entry.parameters:,}", f"{entry.flops / 1e9:.2f}")
+    return table
