@@ -16,10 +16,12 @@ from probpose.data.targets import target_points
 from probpose.errors import ConfigError, DataError
 from probpose.inference.config import TrainConfig, load_config
 from probpose.inference.device import open_device
+from probpose.inference.label_density import learned_blur
 from probpose.inference.report import Report
 from probpose.inference.runs import RunFolder, read_skeleton, untrained_model
 from probpose.inference.trainer import Trainer
 from probpose.inference.weights import load_backbone_weights
+from probpose.models.cell_labels import CellLabels
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.regressor import Targets
 
@@ -81,7 +83,8 @@ def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] 
         raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
     with folder.locked():
         if folder.last.exists():
-            trainer = Trainer(config, folder, untrained_model(config, train.skeleton), train, selection)
+            model = _with_labels(untrained_model(config, train.skeleton), config, train)
+            trainer = Trainer(config, folder, model, train, selection)
             trainer.resume()
         else:
             trainer = Trainer(config, folder, initial_model(config, train)[0], train, selection)
@@ -98,7 +101,15 @@ def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, l
         notes.append(f"{config.weights}: {loaded.loaded} tensors, missing {_listed(loaded.missing)}")
         notes.append(f"  not used: {_listed(loaded.unused)}")
     model.regressor.start_at(training_targets(train, config.input_size))
-    return model, notes
+    return _with_labels(model, config, train), notes
+
+
+def _with_labels(model: KeypointModel, config: TrainConfig, train: Persons) -> KeypointModel:
+    """The model; where the options name a run, its labels are blurred by the residual density of that run."""
+    run = config.options.get("label_density")
+    if run:
+        model.objective = CellLabels(learned_blur(Path(run), train))
+    return model
 
 
 def training_targets(persons: Persons, input_size: tuple[int, int]) -> Targets:

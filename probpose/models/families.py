@@ -16,6 +16,7 @@ from torch import nn
 
 from probpose.errors import ConfigError
 from probpose.models.backbones import Backbone
+from probpose.models.cell_labels import labels_of
 from probpose.models.density_network import MixtureOptions, MixtureRegressor
 from probpose.models.gauge import Gauge
 from probpose.models.heatmap import HeatmapOptions, HeatmapRegressor, SoftArgmaxOptions, SoftArgmaxRegressor
@@ -110,6 +111,7 @@ FAMILIES: Mapping[str, Family] = {
         lambda net, options: HeatmapRegressor(net.backbone, net.joints, options),
         ("student_t",),
         HeatmapOptions,
+        labels_of,
         maps=True,
     ),
     "simcc": Family(
@@ -117,6 +119,7 @@ FAMILIES: Mapping[str, Family] = {
         lambda net, options: SimCCRegressor(net.backbone, net.joints, net.input_size, options),
         ("student_t",),
         SimCCOptions,
+        labels_of,
     ),
 }
 

@@ -12,8 +12,10 @@ __all__ = [
     "HeatmapHeads",
     "HeatmapOptions",
     "HeatmapRegressor",
+    "Labels",
     "SoftArgmaxOptions",
     "SoftArgmaxRegressor",
+    "check_labels",
     "upsampling",
 ]
 
@@ -34,6 +36,9 @@ INSIDE = 0.98
 """Probability of being inside the crop that training starts from."""
 
 
+Labels = Literal["onehot", "smoothed", "gaussian", "density"]
+
+
 @dataclass(frozen=True)
 class HeatmapOptions:
     """Options of heatmaps.
@@ -43,26 +48,25 @@ class HeatmapOptions:
         width: their channels.
         surface: the density is `constant` inside a cell, or `bilinear` between their centres.
         decode: `argmax`, `quarter` or `dark`: what the mode is; the mean is soft-argmax.
-        labels: what the cells are trained to be: the density that has the label's likelihood (`onehot`), the same
-            smoothed over all cells by `smoothing`, or the label blurred by a Gaussian of `sigma` cells.
+        labels: what the cells are trained to be: the likelihood's choice (`onehot`), or the label blurred (see
+            `probpose.models.cell_labels`): `smoothed`, by a `gaussian`, or by the `density` that another run learned.
         smoothing: share of the label's mass that is spread evenly.
         sigma: standard deviation of the Gaussian, cells.
+        label_density: folder of the run whose residual density blurs the labels.
     """
 
     layers: int = 3
     width: int = 128
     surface: Surface = "constant"
     decode: Decode = "dark"
-    labels: Literal["onehot", "smoothed", "gaussian"] = "onehot"
+    labels: Labels = "onehot"
     smoothing: float = 0.1
     sigma: float = 1.0
+    label_density: str = ""
 
     def __post_init__(self) -> None:
         _check(self.layers, self.width)
-        if not 0 <= self.smoothing < 1:
-            raise ConfigError(f"smoothing is {self.smoothing}: it must be at least 0 and less than 1.")
-        if not self.sigma > 0:
-            raise ConfigError(f"sigma is {self.sigma}: it must be positive.")
+        check_labels(self.labels, self.smoothing, self.sigma, self.label_density)
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,20 @@ def upsampling(inputs: int, width: int, layers: int, joints: int) -> nn.Sequenti
     nn.init.normal_(last.weight, std=1e-2)
     nn.init.constant_(last.get_parameter("bias"), 0.0)
     return nn.Sequential(*blocks, last)
+
+
+def check_labels(labels: Labels, smoothing: float, sigma: float, label_density: str) -> None:
+    """Refuse options of the labels that are out of range or do not go together.
+
+    Raises:
+        ConfigError: they are.
+    """
+    if not 0 <= smoothing < 1:
+        raise ConfigError(f"smoothing is {smoothing}: it must be at least 0 and less than 1.")
+    if not sigma > 0:
+        raise ConfigError(f"sigma is {sigma}: it must be positive.")
+    if (labels == "density") != bool(label_density):
+        raise ConfigError("labels=density and label_density=RUN belong together: give both or neither.")
 
 
 def _check(layers: int, width: int) -> None:

@@ -10,7 +10,7 @@ __all__ = ["SimCCDensity", "SimCCHeads", "SimCCOptions", "SimCCRegressor"]
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from probpose.errors import ConfigError
 from probpose.models.backbones import Backbone
 from probpose.models.crop_density import CropDensity
 from probpose.models.densities.residual import Residual
-from probpose.models.heatmap import INSIDE
+from probpose.models.heatmap import INSIDE, Labels, check_labels
 from probpose.models.inverse import pick
 from probpose.models.regressor import Heads, Regressor, pooled, swapped
 
@@ -33,20 +33,19 @@ class SimCCOptions:
         labels: what the bins are trained to be, as for heatmaps.
         smoothing: share of the label's mass that is spread evenly.
         sigma: standard deviation of the Gaussian, bins.
+        label_density: folder of the run whose residual density blurs the labels.
     """
 
     split: float = 2.0
-    labels: Literal["onehot", "smoothed", "gaussian"] = "onehot"
+    labels: Labels = "onehot"
     smoothing: float = 0.1
     sigma: float = 4.0
+    label_density: str = ""
 
     def __post_init__(self) -> None:
         if not self.split > 0:
             raise ConfigError(f"split is {self.split}: it must be positive, such as 2.")
-        if not 0 <= self.smoothing < 1:
-            raise ConfigError(f"smoothing is {self.smoothing}: it must be at least 0 and less than 1.")
-        if not self.sigma > 0:
-            raise ConfigError(f"sigma is {self.sigma}: it must be positive.")
+        check_labels(self.labels, self.smoothing, self.sigma, self.label_density)
 
 
 class SimCCDensity(CropDensity):
