@@ -175,7 +175,7 @@ class Trainer:
         if self.non_finite.skip(total, norms, lr):
             return
         if self.config.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+            self._clip()
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
@@ -183,6 +183,11 @@ class Trainer:
         sums.images += sum(map(len, group))
         for stage, norm in norms.items():
             sums.norms[stage] = sums.norms.get(stage, 0.0) + norm
+
+    def _clip(self) -> None:
+        """Limit the gradients of the network and of R, each by itself: while R has no say, the network is Laplace's."""
+        for part in (self.model.regressor, self.model.residual):
+            torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.clip_norm)
 
     def _backward(self, batch: Batch, share: int) -> float:
         """Add the gradient of 1 / `share` of the batch's loss, and return it."""

@@ -15,7 +15,7 @@ from probpose.analysis.calibration.cures import Cure
 from probpose.analysis.calibration.diagnosis import Diagnosis, Questions
 from probpose.analysis.calibration.diagnosis_record import diagnosis_record
 from probpose.analysis.calibration.gather import gather
-from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.judged import Judged, Levels
 from probpose.analysis.calibration.outcome import Index, Outcome, residuals_of
 from probpose.analysis.calibration.quick import QuickLook
 from probpose.analysis.calibration.source import Source
@@ -23,6 +23,9 @@ from probpose.analysis.calibration.split import PARTS, Split
 from probpose.analysis.calibration.suspects import Suspects
 from probpose.analysis.calibration.verdict import verdict_text
 from probpose.analysis.estimates import Array
+
+MANY = 200_000
+"""Test labels from which on a learned density is read from a table."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,15 @@ class _Test:
     """What is learnt from the test part, before and after; and the suspects of all parts."""
 
     def __init__(self, questions: Questions, choice: Choice, labels: int, settings: Settings) -> None:
-        self.chosen = choice.chosen
+        density = next((c.cure for c in choice.candidates if c.name == "density"), None)
+        self._cure = choice.chosen.cure
+        if labels > MANY:
+            same, density = density is self._cure, density and density.for_many()
+            self._cure = density if same and density else self._cure.for_many()
         known = {"replicates": settings.replicates, "seed": settings.seed}
         self.before = Diagnosis(questions, labels, **known)
-        self.after = None if self.chosen.name == "none" else Diagnosis(questions, labels, **known)
-        self.suspects = Suspects(next((c.cure for c in choice.candidates if c.name == "density"), None))
+        self.after = None if choice.chosen.name == "none" else Diagnosis(questions, labels, **known)
+        self.suspects = Suspects(density)
 
     def add(self, cases: Cases, split: Split) -> None:
         """Add all persons of some images, of any part."""
@@ -107,7 +114,7 @@ class _Test:
             return
         self.before.add(cases, doubted)
         if self.after is not None:
-            self.after.add(cases.under(self.chosen.cure.apply(cases)), doubted)
+            self.after.add(cases.under(self._cure.apply(cases)), doubted)
 
 
 def _compare(
@@ -116,7 +123,7 @@ def _compare(
     """One row a cure, and the log densities of those that have one, on test persons that fit into memory."""
     rows, scores = [], {}
     for candidate in choice.candidates:
-        judged = Judged.of(sample.under(candidate.cure.apply(sample)), settings.seed)
+        judged = Levels.of(sample.under(candidate.cure.apply(sample)), settings.seed)
         look = QuickLook(replicates=settings.replicates, seed=settings.seed)
         look.add(judged)
         has_density = candidate.log_prob is not None

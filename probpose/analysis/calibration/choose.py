@@ -14,7 +14,7 @@ import numpy as np
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.conformal_cure import fit_conformal
 from probpose.analysis.calibration.cures import Cure, NoCure, fit_level, fit_scale
-from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.judged import Levels
 from probpose.analysis.calibration.split import PARTS, Split
 from probpose.analysis.estimates import Array
 from probpose.errors import ConfigError, DataError
@@ -126,7 +126,7 @@ def _best(candidates: Sequence[Candidate]) -> Candidate:
 
 def log_prob(cure: Cure, cases: Cases) -> Array:
     """Log density (M,) of the labels under a cure, nats."""
-    return Judged.of(cases.under(cure.apply(cases))).log_prob
+    return Levels.of(cases.under(cure.apply(cases))).log_prob
 
 
 def _cross_fitted(base: Cure, cases: Cases, seed: int) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["CONTENTS", "ConformalCure", "fit_conformal"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.conformal import ConformalLevels
 from probpose.analysis.calibration.cures import Cure
-from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.judged import Levels
 from probpose.analysis.estimates import Array
 from probpose.models.predictive import Predictive
 from probpose.models.recalibrated import Conformal
@@ -44,6 +44,9 @@ class ConformalCure(Cure):
     def apply(self, cases: Cases) -> Predictive:
         return Conformal(self.base.apply(cases), torch.from_numpy(self.contents), torch.from_numpy(self.levels))
 
+    def for_many(self) -> Cure:
+        return replace(self, base=self.base.for_many())
+
     def record(self) -> dict[str, Any]:
         return {
             "method": self.method,
@@ -70,7 +73,7 @@ def fit_conformal(base: Cure, cases: Cases, *, per_joint: bool = False, seed: in
     Raises:
         DataError: there is no label.
     """
-    judged = Judged.of(cases.under(base.apply(cases)), seed)
+    judged = Levels.of(cases.under(base.apply(cases)), seed)
     joints = len(cases.joints)
     found = ConformalLevels.fit(judged.image, judged.joint, judged.level, joints, contents=CONTENTS, seed=seed)
     marginal = np.tile(found.marginal, (joints, 1))

@@ -11,6 +11,7 @@ import numpy as np
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.cures import Cure
+from probpose.analysis.calibration.radii import radii_of
 from probpose.analysis.calibration.source import Source
 from probpose.analysis.estimates import Array, as_array
 from probpose.analysis.results import ResultRow
@@ -74,4 +75,4 @@ def _columns(cases: Cases, cure: Cure) -> dict[str, np.ndarray[Any, Any]]:
 
 def _described(predictive: Predictive) -> tuple[Array, Array, Array]:
     """Mean (N, K, 2), sigma (N, K, 2), and the radii that hold 50% and 90% (2, N, K)."""
-    return as_array(predictive.mean), as_array(predictive.sigma), as_array(predictive.radius([0.5, 0.9]))
+    return as_array(predictive.mean), as_array(predictive.sigma), radii_of(predictive, [0.5, 0.9])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Judged"]
+__all__ = ["Judged", "Levels"]
 
 from dataclasses import dataclass, fields
 
@@ -19,6 +19,43 @@ Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Levels:
+    """What most is judged by, of M labelled keypoints; rows go person by person.
+
+    Attributes:
+        image: (M,) image id.
+        joint: (M,).
+        log_prob: (M,), nats, in pixels.
+        level: (M,), content of the smallest highest-density region that holds the label, drawn at random inside a
+            plateau; uniform when calibrated.
+    """
+
+    image: Index
+    joint: Index
+    log_prob: Array
+    level: Array
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, cases: Cases, seed: int = 0) -> Levels:
+        """Those of the labels of cases.
+
+        Args:
+            cases: of any predictive distribution.
+            seed: of the levels inside plateaus.
+
+        Raises:
+            DataError: the log density of a label is not finite.
+        """
+        value, at = cases.filled, np.nonzero(cases.labelled)
+        denser, as_dense = (as_array(bound)[at] for bound in cases.predictive.hdr_bounds(value))
+        log_prob = as_array(cases.predictive.log_prob(value))[at]
+        _check_finite(log_prob, at, cases)
+        level = denser + (as_dense - denser) * np.random.default_rng(seed).uniform(size=len(log_prob))
+        return cls(cases.image[at[0]], at[1], log_prob, level)
+
+
+@dataclass(frozen=True)
 class Judged:
     """M labelled keypoints.
 
@@ -32,9 +69,7 @@ class Judged:
         scale_px: (M,), geometric mean of sigma over both axes.
         sigma_px: (M, 2).
         half_width_px: (M, 2), half the predicted 16-84% width.
-        log_prob: (M,), nats, in pixels.
-        level: (M,), content of the smallest highest-density region that holds the label, drawn at random inside a
-            plateau; uniform when calibrated.
+        log_prob, level: (M,), as in `Levels`.
         pit: (M, 2), probability integral transform per image axis; uniform when calibrated.
         crps_px: (M, 2).
         interval_px: (M, 2), score of the central 90% interval.
@@ -81,10 +116,10 @@ class Judged:
         value = cases.filled
         axes = axis_scores(predictive, value)
         sigma = as_array(predictive.sigma)[at]
-        denser, as_dense = (as_array(bound)[at] for bound in predictive.hdr_bounds(value))
-        judged = cls(
+        levels = Levels.of(cases, seed)
+        return cls(
             person=at[0],
-            image=cases.image[at[0]],
+            image=levels.image,
             joint=at[1],
             visibility=cases.visibility[at],
             size_px=np.sqrt(cases.box[:, 2] * cases.box[:, 3])[at[0]],
@@ -92,27 +127,26 @@ class Judged:
             scale_px=np.sqrt(sigma.prod(axis=-1)),
             sigma_px=sigma,
             half_width_px=as_array(predictive.half_width)[at],
-            log_prob=as_array(predictive.log_prob(value))[at],
-            level=denser + (as_dense - denser) * np.random.default_rng(seed).uniform(size=len(at[0])),
+            log_prob=levels.log_prob,
+            level=levels.level,
             pit=axes.pit[at],
             crps_px=axes.crps_px[at],
             interval_px=axes.interval_px[at],
             confidence=np.full(len(at[0]), np.nan) if cases.confidence is None else cases.confidence[at],
         )
-        judged._check_finite(cases)
-        return judged
 
     def select(self, chosen: npt.NDArray[np.bool_] | Index) -> Judged:
         """The rows that `chosen` (M,) picks."""
         return Judged(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
-    def _check_finite(self, cases: Cases) -> None:
-        broken = np.flatnonzero(~np.isfinite(self.log_prob))
-        if len(broken):
-            row, joint = int(self.person[broken[0]]), cases.joints[self.joint[broken[0]]]
-            x, y = cases.keypoints[row, self.joint[broken[0]]]
-            raise DataError(
-                f"{cases.name}, image {cases.image[row]}, annotation {cases.instance[row]}, {joint}: the log density "
-                f"of the label ({x:g}, {y:g}) is {self.log_prob[broken[0]]} ({len(broken)} such labels). Check label "
-                "and prediction; if both are right, the predicted density is broken."
-            )
+
+def _check_finite(log_prob: Array, at: tuple[Index, ...], cases: Cases) -> None:
+    broken = np.flatnonzero(~np.isfinite(log_prob))
+    if len(broken):
+        row, joint = (int(index[broken[0]]) for index in at)
+        x, y = cases.keypoints[row, joint]
+        raise DataError(
+            f"{cases.name}, image {cases.image[row]}, annotation {cases.instance[row]}, {cases.joints[joint]}: the log "
+            f"density of the label ({x:g}, {y:g}) is {log_prob[broken[0]]} ({len(broken)} such labels). Check label "
+            "and prediction; if both are right, the predicted density is broken."
+        )

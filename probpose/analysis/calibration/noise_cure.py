@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["NoiseCure", "fit_noise_cure"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.cures import Cure, located_of
+from probpose.analysis.calibration.tabulated import tabulated
 from probpose.analysis.estimates import Array, as_array
 from probpose.inference.noise import NoiseData, fit_noise
 from probpose.models.densities import Residual
@@ -34,10 +35,12 @@ class NoiseCure(Cure):
     Attributes:
         family: of the residual density.
         model: fitted.
+        many: whether R is read from a table, as millions of labels need it.
     """
 
     family: str
     model: NoiseModel
+    many: bool = False
     method = "density"
 
     def apply(self, cases: Cases) -> Predictive:
@@ -46,6 +49,9 @@ class NoiseCure(Cure):
     def outlier_probability(self, cases: Cases) -> Array | None:
         located = located_of(self.apply(cases))
         return as_array(outlier_probability(self.model.residual, self._residual, located.standardised(cases.filled)))
+
+    def for_many(self) -> Cure:
+        return self if self.model.residual.core.standardised else replace(self, many=True)
 
     def record(self) -> dict[str, Any]:
         shape = {"joints": self.model.joints, "knots": list(self.model.knots), "batch": self.model.residual.batch}
@@ -68,7 +74,8 @@ class NoiseCure(Cure):
 
     @cached_property
     def _residual(self) -> Residual:
-        return self.model.residual.frozen()
+        residual = self.model.residual.frozen()
+        return tabulated(residual) if self.many else residual
 
     def _of(self, predictive: Predictive, basis: Tensor | None) -> Predictive:
         if isinstance(predictive, EqualMixture):

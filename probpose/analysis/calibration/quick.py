@@ -11,7 +11,7 @@ import numpy as np
 from probpose.analysis.calibration.bootstrap import REPLICATES, ImageBootstrap
 from probpose.analysis.calibration.coverage import LEVELS, Coverage, coverage_columns, coverage_names
 from probpose.analysis.calibration.diagnosis_record import interval_record
-from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.judged import Levels
 
 
 class QuickLook:
@@ -25,10 +25,10 @@ class QuickLook:
     def __init__(self, *, replicates: int = REPLICATES, seed: int = 0) -> None:
         self._sums = ImageBootstrap([*coverage_names(()), "nll", "labels"], replicates=replicates, seed=seed)
 
-    def add(self, judged: Judged) -> None:
+    def add(self, levels: Levels) -> None:
         """Add the labels of whole images."""
-        nll = {"nll": -judged.log_prob, "labels": np.ones(len(judged))}
-        self._sums.add(judged.image, coverage_columns(judged.level, {}) | nll)
+        nll = {"nll": -levels.log_prob, "labels": np.ones(len(levels.log_prob))}
+        self._sums.add(levels.image, coverage_columns(levels.level, {}) | nll)
 
     def record(self, *, has_density: bool) -> dict[str, Any]:
         """Plain JSON; the NLL is None where the cure changes regions only."""

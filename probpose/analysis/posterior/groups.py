@@ -14,6 +14,7 @@ import torch
 from probpose.analysis.calibration.cases import Cases, Index
 from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.estimates import as_array
+from probpose.analysis.posterior.draws import from_nodes
 from probpose.inference.residual_posterior import ResidualPosterior
 from probpose.models.residual_model import COLUMNS
 
@@ -157,11 +158,12 @@ def _spread(cases: Cases, judged: Judged, name: str) -> npt.NDArray[np.float64]:
 
 
 def _draws(cases: Cases, draws: int, seed: int) -> npt.NDArray[np.float32]:
-    """Independent draws (S, N, K, 2), single precision."""
+    """Draws (S, N, K, 2), single precision."""
     table = np.empty((draws, *cases.keypoints.shape), dtype=np.float32)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        predictive = from_nodes(cases.predictive)
         for start in range(0, len(cases), _CHUNK):
             part = slice(start, start + _CHUNK)
-            table[:, part] = cases.predictive.rows(part).sample((draws,)).numpy()
+            table[:, part] = predictive.rows(part).sample((draws,)).numpy()
     return table
