@@ -39,6 +39,7 @@ class PixelBackbone(Backbone):
 OPTIONS: dict[str, dict[str, Any]] = {
     "regression": {},
     "softargmax": {"layers": 1, "width": 8},
+    "gross": {"exchanged": 0.2, "outlier": 0.1},
     "mixture": {"components": 3},
     "multibin": {"bins": 4},
     "heatmap": {"layers": 1, "width": 8},

@@ -19,6 +19,7 @@ from probpose.models.backbones import Backbone
 from probpose.models.cell_labels import labels_of
 from probpose.models.density_network import MixtureOptions, MixtureRegressor
 from probpose.models.gauge import Gauge
+from probpose.models.gross import Exchanged, GrossOptions, GrossRegressor
 from probpose.models.heatmap import HeatmapOptions, HeatmapRegressor, SoftArgmaxOptions, SoftArgmaxRegressor
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.located_regressor import LocatedRegressor, ScaleBuilder
@@ -42,12 +43,14 @@ class Network:
         joints: K.
         scale: builds a scale head.
         input_size: height and width of the crop, pixels.
+        partner: index of each joint's mirror image.
     """
 
     backbone: Backbone
     joints: int
     scale: ScaleBuilder
     input_size: tuple[int, int]
+    partner: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Family:
         residuals: residual families that the density may be built on, the default first.
         options: dataclass of the family's own options, all with defaults.
         objective: from the options, where it is not the likelihood or what the residual family asks for.
-        located: the density is of the location-scale family.
+        located: the density is of the location-scale family, trained by the likelihood or in stages.
+        scaled: it has a scale head, which `--scale` chooses.
         maps: it needs feature maps whose places are those of the crop.
     """
 
@@ -75,6 +79,7 @@ class Family:
     options: type[Any] = NoOptions
     objective: Callable[[Any], Objective | None] = lambda _: None
     located: bool = False
+    scaled: bool = False
     maps: bool = False
 
 
@@ -84,6 +89,7 @@ FAMILIES: Mapping[str, Family] = {
         lambda net, _: LocatedRegressor(net.backbone, net.joints, net.scale),
         tuple(RESIDUALS),
         located=True,
+        scaled=True,
     ),
     "softargmax": Family(
         "the expectation over a heatmap as mu, with a residual density around it",
@@ -91,7 +97,16 @@ FAMILIES: Mapping[str, Family] = {
         ("laplace", "gaussian", "student_t", "flow", "rle"),
         SoftArgmaxOptions,
         located=True,
+        scaled=True,
         maps=True,
+    ),
+    "gross": Family(
+        "location and scale, labels exchanged with the other side, and gross errors",
+        lambda net, options: GrossRegressor(net.backbone, net.joints, net.scale, net.partner, options),
+        ("laplace", "gaussian", "student_t", "flow", "rle"),
+        GrossOptions,
+        lambda _: Exchanged(),
+        scaled=True,
     ),
     "mixture": Family(
         "mixture density network: a few components, each with weight, location and scale",
@@ -182,23 +197,23 @@ def build_model(
     if residual not in entry.residuals:
         raise ConfigError(f"family {family} cannot use residual {residual}: choose {' or '.join(entry.residuals)}.")
     if not entry.located:
-        _refuse_scale_and_stages(family, scale, laplace_until, location_by)
+        _refuse_stages(family, laplace_until, location_by)
+    if not entry.scaled and scale == "full":
+        raise ConfigError(f"family {family} has no scale head: leave out --scale.")
     if family != "regression":
         laplace_until, location_by = laplace_until or 0.0, location_by or "likelihood"
     objective = entry.objective(chosen) or objective_of(residual, laplace_until, location_by)
-    regressor = entry.build(Network(backbone, joints, scale_of(residual, scale), input_size), chosen)
+    regressor = entry.build(
+        Network(backbone, joints, scale_of(residual, scale), input_size, tuple(flip_permutation)), chosen
+    )
     density = build_residual(residual, batch=joints if per_joint else 1, gauge=gauge, full=scale == "full")
     return KeypointModel(regressor, density, flip_permutation, objective)
 
 
-def _refuse_scale_and_stages(
-    family: str, scale: ScaleKind, laplace_until: float | None, location_by: LocationBy | None
-) -> None:
-    if scale == "full":
-        raise ConfigError(f"family {family} has no scale head: leave out --scale.")
-    if laplace_until:
+def _refuse_stages(family: str, laplace_until: float | None, location_by: LocationBy | None) -> None:
+    if laplace_until or location_by == "laplace":
         raise ConfigError(
-            f"family {family} has no location to train by a Laplace likelihood: leave out --laplace-until."
+            f"family {family} has no location to train by Laplace: leave out --laplace-until and --location-by."
         )
 
 

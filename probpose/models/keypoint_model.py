@@ -15,7 +15,6 @@ from __future__ import annotations
 __all__ = ["KeypointModel", "Program"]
 
 from collections.abc import Sequence
-from typing import cast
 
 import pyro
 import pyro.distributions as dist
@@ -95,12 +94,10 @@ class KeypointModel(PyroModule):
         predictive = self.predictive(heads)
         persons, joints = predictive.batch_shape
         keypoints = _fill_unlabelled(keypoints, labelled, heads.somewhere)
-        count = persons * joints if labelled is None else max(1, int(labelled.sum()))
-        with pyro.plate("person", persons, dim=-2), pyro.plate("joint", joints, dim=-1):
-            with poutine.scale(scale=1 / (persons * joints)):
-                seen = pyro.sample("labelled", dist.Bernoulli(logits=heads.presence), obs=_as_float(labelled))
-            with poutine.mask(mask=cast(torch.BoolTensor, seen.bool())), poutine.scale(scale=1 / count):
-                self.objective(predictive, keypoints)
+        person, joint = pyro.plate("person", persons, dim=-2), pyro.plate("joint", joints, dim=-1)
+        with person, joint, poutine.scale(scale=1 / (persons * joints)):
+            seen = pyro.sample("labelled", dist.Bernoulli(logits=heads.presence), obs=_as_float(labelled))
+        self.objective.observe(predictive, keypoints, seen.bool(), person, joint)
         return predictive
 
 

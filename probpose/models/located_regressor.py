@@ -35,7 +35,7 @@ class LocatedHeads(Heads):
     scale: Tensor
     presence: Tensor
 
-    def density(self, residual: Residual) -> Located:
+    def density(self, residual: Residual) -> Predictive:
         return Located(self.loc.to(residual.loc), self.scale.to(residual.loc), residual)
 
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> LocatedHeads:

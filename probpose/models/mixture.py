@@ -21,7 +21,12 @@ class Mixture(Predictive):
     Args:
         components: C of them, of the same batch shape and gauge.
         log_weights: (C, N, K), log w_c, whose exponentials sum to 1 over C.
+
+    Attributes:
+        hdr_points: points a keypoint from which the levels of regions are found.
     """
+
+    hdr_points = HDR_POINTS
 
     def __init__(self, components: Sequence[Predictive], log_weights: Tensor) -> None:
         self.components = tuple(components)
@@ -63,33 +68,32 @@ class Mixture(Predictive):
         return modes.gather(0, best[None, ..., None].expand(1, *modes.shape[1:])).squeeze(0)
 
     def hdr_level(self, value: Tensor) -> Tensor:
-        """Content (N, K) of the smallest region that holds `value` (N, K, 2), from `HDR_POINTS` points a keypoint."""
+        """Content (N, K) of the smallest region that holds `value` (N, K, 2), from `hdr_points` points a keypoint."""
         here = self.log_prob(value)
         levels = []
         for start in range(0, max(1, self.batch_shape[0]), 32):
             index = slice(start, start + 32)
             part = self.rows(index)
-            points, weights = part.points(HDR_POINTS)
+            points, weights = part.points(self.hdr_points)
             higher = part.log_prob(points.movedim(-2, 0)).movedim(0, -1) > here[index].unsqueeze(-1)
             levels.append((higher * weights).sum(-1))
         return torch.cat(levels)
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Mixture:
-        return self.of([c.affine(matrix, offset) for c in self.components], self.log_weights)
+        return self._made([c.affine(matrix, offset) for c in self.components], self.log_weights)
 
     def rows(self, index: slice | Tensor) -> Mixture:
-        return self.of([c.rows(index) for c in self.components], self.log_weights[:, index])
+        return self._made([c.rows(index) for c in self.components], self.log_weights[:, index])
 
     @classmethod
     def join(cls, parts: Sequence[Mixture]) -> Mixture:
         columns = zip(*(part.components for part in parts), strict=True)
         components = [type(column[0]).join(column) for column in columns]
-        return cls.of(components, torch.cat([part.log_weights for part in parts], dim=1))
+        return parts[0]._made(components, torch.cat([part.log_weights for part in parts], dim=1))
 
-    @classmethod
-    def of(cls, components: Sequence[Predictive], log_weights: Tensor) -> Mixture:
-        """A mixture of the same class."""
-        return cls(components, log_weights)
+    def _made(self, components: Sequence[Predictive], log_weights: Tensor) -> Mixture:
+        """A mixture of the same class, all else equal."""
+        return Mixture(components, log_weights)
 
 
 class EqualMixture(Mixture):
@@ -103,6 +107,5 @@ class EqualMixture(Mixture):
         count = len(components)
         super().__init__(components, torch.full((count, *components[0].batch_shape), -math.log(count)))
 
-    @classmethod
-    def of(cls, components: Sequence[Predictive], log_weights: Tensor) -> EqualMixture:
-        return cls(components)
+    def _made(self, components: Sequence[Predictive], log_weights: Tensor) -> EqualMixture:
+        return EqualMixture(components)

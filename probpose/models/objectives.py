@@ -1,6 +1,6 @@
 """What is maximised: the likelihood of the labels, or a published objective written as a Pyro factor.
 
-Each objective is a few Pyro statements inside the plates of `KeypointModel.model`; `weight` is 1 / number of labelled
+Each objective is a few Pyro statements inside the plates of `KeypointModel.model`, scaled by 1 / number of labelled
 keypoints, so that every objective is a mean per labelled keypoint.
 """
 
@@ -10,10 +10,11 @@ __all__ = ["LaplaceFirst", "Likelihood", "LocationBy", "Objective", "PointLoss",
 
 import math
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, cast
 
 import pyro
 import torch
+from pyro import plate, poutine
 from torch import Tensor
 
 from probpose.models.densities import LaplaceResidual
@@ -27,10 +28,32 @@ LocationBy = Literal["likelihood", "laplace"]
 
 
 class Objective(ABC):
-    """States, in the plates of persons and joints, what the labels contribute. To add one, implement `__call__`."""
+    """States, in the plates of persons and joints, what the labels contribute. To add one, implement `__call__`.
+
+    Attributes:
+        enumerates: it has discrete latent events, over which Pyro sums.
+    """
+
+    enumerates = False
 
     def begin_epoch(self, share: float) -> None:  # noqa: B027  most objectives do not care
         """Told at the start of each epoch which share of the epochs is done, in [0, 1)."""
+
+    def observe(
+        self, predictive: Predictive, keypoints: Tensor | None, labelled: Tensor, person: plate, joint: plate
+    ) -> None:
+        """All statements about labels; the log density is a mean over them.
+
+        Args:
+            predictive: of N persons.
+            keypoints: (N, K, 2), finite, or None to draw them.
+            labelled: (N, K) bool.
+            person: plate of N.
+            joint: plate of K.
+        """
+        mean = poutine.scale(scale=1 / max(1, int(labelled.sum())))
+        with person, joint, poutine.mask(mask=cast(torch.BoolTensor, labelled)), mean:
+            self(predictive, keypoints)
 
     @abstractmethod
     def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
