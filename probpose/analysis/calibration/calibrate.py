@@ -6,6 +6,7 @@ __all__ = ["Settings", "calibrate"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from probpose.analysis.calibration.bootstrap import REPLICATES
@@ -24,8 +25,8 @@ from probpose.analysis.calibration.suspects import Suspects
 from probpose.analysis.calibration.verdict import verdict_text
 from probpose.analysis.estimates import Array
 
-MANY = 200_000
-"""Test labels from which on a learned density is read from a table."""
+MANY = 500_000
+"""Labels from which on a learned density is read from a table."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,10 @@ def calibrate(
     """
     split = Split.of(source.images, seed=settings.seed, name=source.name)
     fit, held, sample = (gather(source, split, part, seed=settings.seed) for part in PARTS)
-    choice = choose(
-        fit, held, settings.method, density=settings.density, per_joint=settings.per_joint, seed=settings.seed
-    )
+    density = settings.density
+    if density is not None and source.labels > MANY:
+        density = partial(_for_many, density)
+    choice = choose(fit, held, settings.method, density=density, per_joint=settings.per_joint, seed=settings.seed)
     questions = Questions.of(Judged.of(fit, settings.seed), source.joints, settings.radius_px)
     test = _Test(questions, choice, source.labels * 2 // 5, settings)
     done = 0
@@ -91,19 +93,19 @@ def calibrate(
     return outcome, choice.chosen
 
 
+def _for_many(density: Callable[[Cases], Cure], cases: Cases) -> Cure:
+    return density(cases).for_many()
+
+
 class _Test:
     """What is learnt from the test part, before and after; and the suspects of all parts."""
 
     def __init__(self, questions: Questions, choice: Choice, labels: int, settings: Settings) -> None:
-        density = next((c.cure for c in choice.candidates if c.name == "density"), None)
-        self._cure = choice.chosen.cure
-        if labels > MANY:
-            same, density = density is self._cure, density and density.for_many()
-            self._cure = density if same and density else self._cure.for_many()
+        self.chosen = choice.chosen
         known = {"replicates": settings.replicates, "seed": settings.seed}
         self.before = Diagnosis(questions, labels, **known)
-        self.after = None if choice.chosen.name == "none" else Diagnosis(questions, labels, **known)
-        self.suspects = Suspects(density)
+        self.after = None if self.chosen.name == "none" else Diagnosis(questions, labels, **known)
+        self.suspects = Suspects(next((c.cure for c in choice.candidates if c.name == "density"), None))
 
     def add(self, cases: Cases, split: Split) -> None:
         """Add all persons of some images, of any part."""
@@ -114,7 +116,7 @@ class _Test:
             return
         self.before.add(cases, doubted)
         if self.after is not None:
-            self.after.add(cases.under(self._cure.apply(cases)), doubted)
+            self.after.add(cases.under(self.chosen.cure.apply(cases)), doubted)
 
 
 def _compare(

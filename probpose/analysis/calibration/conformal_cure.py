@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["CONTENTS", "ConformalCure", "fit_conformal"]
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,6 @@ class ConformalCure(Cure):
 
     def apply(self, cases: Cases) -> Predictive:
         return Conformal(self.base.apply(cases), torch.from_numpy(self.contents), torch.from_numpy(self.levels))
-
-    def for_many(self) -> Cure:
-        return replace(self, base=self.base.for_many())
 
     def record(self) -> dict[str, Any]:
         return {

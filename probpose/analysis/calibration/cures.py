@@ -110,9 +110,6 @@ class LevelCure(Cure):
     def tensors(self) -> dict[str, Tensor]:
         return self.base.tensors()
 
-    def for_many(self) -> Cure:
-        return LevelCure(self.base.for_many(), self.level_map)
-
     def _mapped(self, residual: Residual) -> Residual:
         """`residual` with its levels mapped; that of the last call is kept, because chunks of a stream share it."""
         if not self._known or self._known[0] is not residual:

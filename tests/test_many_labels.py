@@ -1,0 +1,108 @@
+"""What makes millions of labels affordable changes no number that is reported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from probpose.analysis.calibration import calibrate as calibration
+from probpose.analysis.calibration.cures import LevelCure, NoCure, fit_level
+from probpose.analysis.calibration.judged import Levels
+from probpose.analysis.calibration.noise_cure import NoiseCure
+from probpose.analysis.calibration.radii import radii_of
+from probpose.analysis.calibration.source import MemorySource
+from probpose.analysis.calibration.tabulated import REACH, tabulated
+from probpose.analysis.posterior.draws import from_nodes
+from probpose.models.densities.contaminated import ContaminatedResidual
+from probpose.models.located import Located
+from probpose.models.noise_model import NoiseModel
+from probpose.models.recalibrated import Conformal
+from tests.calibration_cases import JOINTS, drawn_cases, fake_cases
+from tests.densities import random_density
+
+
+def learned_cure() -> NoiseCure:
+    model = NoiseModel(JOINTS, random_density("rle", "moment"))
+    return NoiseCure("rle", model.requires_grad_(False).eval())
+
+
+@pytest.mark.parametrize("name", ["rle", "flow"])
+def test_a_table_gives_the_density(name: str) -> None:
+    exact = ContaminatedResidual(random_density(name, "moment")).frozen(2**12)
+    table = tabulated(exact)
+    torch.manual_seed(0)
+    z = exact.sample((20_000,))
+    error = (table.log_prob(z) - exact.log_prob(z)).abs()
+    assert float(error.mean()) < 5e-4
+    assert float(error.max()) < 0.05  # in the cells that an edge of the Laplace density runs through
+    torch.testing.assert_close(table.hdr_level(z), exact.hdr_level(z), atol=5e-3, rtol=0)
+    far = torch.tensor([[3 * REACH, 0.0], [-7.0, -4 * REACH]], dtype=z.dtype)
+    torch.testing.assert_close(table.log_prob(far), exact.log_prob(far), atol=1e-9, rtol=0)
+
+
+def test_one_density_a_joint_is_left_alone() -> None:
+    density = random_density("rle", "moment", batch=3).frozen(2**8)
+    assert tabulated(density) is density
+
+
+def test_cures_for_many_labels_give_the_same_levels() -> None:
+    cases = fake_cases(persons=300)
+    level_map = fit_level(learned_cure(), cases).level_map
+    cures = [LevelCure(base, level_map) for base in (learned_cure(), learned_cure().for_many())]
+    slow, fast = (Levels.of(cases.under(cure.apply(cases))) for cure in cures)
+    assert float(np.abs(fast.log_prob - slow.log_prob).mean()) < 2e-3
+    assert float(np.abs(fast.level - slow.level).mean()) < 1e-3
+    np.testing.assert_allclose(fast.level, slow.level, atol=0.02)
+    assert isinstance(NoCure().for_many(), NoCure)
+
+
+def test_a_large_source_is_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = MemorySource(fake_cases("over-confident", persons=300))
+    settings = calibration.Settings(density=lambda _: learned_cure(), method="density", replicates=50)
+    slow = calibration.calibrate(source, settings)[0].record
+    monkeypatch.setattr(calibration, "MANY", 1)
+    fast = calibration.calibrate(source, settings)[0].record
+    assert fast["recalibrated"]["nll_nats"] == pytest.approx(slow["recalibrated"]["nll_nats"], abs=2e-3)
+    assert fast["recalibrated"]["hdr_coverage"] == pytest.approx(slow["recalibrated"]["hdr_coverage"], abs=5e-3)
+    assert fast["suspect_count"] == slow["suspect_count"]
+
+
+def test_a_map_of_levels_is_made_once_for_a_stream() -> None:
+    cases = fake_cases(persons=200)
+    cure = fit_level(NoCure(), cases)
+    first, second = (cure.apply(cases.select(rows)) for rows in np.arange(200).reshape(2, 100))
+    assert isinstance(first, Located)
+    assert isinstance(second, Located)
+    assert first.residual is second.residual
+    other = cure.apply(drawn_cases(random_density("student_t", "quantile"), persons=3))
+    assert isinstance(other, Located)
+    assert other.residual is not first.residual
+
+
+def test_interpolated_radii_are_those_of_each_keypoint() -> None:
+    cases = drawn_cases(random_density("rle", "moment"), persons=30)
+    assert isinstance(cases.predictive, Located)
+    torch.manual_seed(1)
+    width = torch.rand(30, JOINTS, 2, dtype=torch.float64) + 0.2
+    aligned = Located(cases.predictive.loc, torch.diag_embed(width), cases.predictive.residual)
+    expected = aligned.radius([0.5, 0.9]).numpy()
+    np.testing.assert_allclose(radii_of(aligned, [0.5, 0.9]), expected, rtol=0.01)  # of 2,048 points
+    tilted = Located(aligned.loc, aligned.scale @ torch.tensor([[1.0, 0.5], [0.0, 1.0]]).double(), aligned.residual)
+    np.testing.assert_array_equal(radii_of(tilted, [0.5]), tilted.radius([0.5]).numpy())
+
+
+def test_draws_from_nodes_are_those_of_the_density() -> None:
+    cases = drawn_cases(random_density("rle", "moment"), persons=1)
+    located = cases.predictive
+    assert isinstance(located, Located)
+    wrapped = Conformal(located, torch.tensor([0.5]).double(), torch.full((JOINTS, 1), 0.5).double())
+    torch.manual_seed(2)
+    draws = from_nodes(wrapped).sample((20_000,))
+    level = located.hdr_level(draws).numpy()
+    assert np.abs((level <= 0.5).mean() - 0.5) < 4 * np.sqrt(0.25 / level.size) + 1e-3
+    mean, sigma = draws.mean(0), located.sigma
+    torch.testing.assert_close((mean - located.mean) / sigma, torch.zeros_like(mean), atol=4 / 20_000**0.5, rtol=0)
+    assert replace(cases, predictive=from_nodes(located)).predictive.log_prob(cases.filled).isfinite().all()
