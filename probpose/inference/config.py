@@ -40,6 +40,9 @@ class TrainConfig:
             residuals, before the joint likelihood takes over; None takes the family's own.
         location_by: what mu learns by afterwards: the joint `likelihood`, or Laplace to the end; None takes the
             family's own.
+        oks_weight: lambda of likelihood + lambda E[oks], nats; 0 for the likelihood alone.
+        prior: of the network's weights, for maximum a posteriori; None for maximum likelihood.
+        prior_scale: its standard deviation (Gaussian) or scale (Laplace).
         input_height: rows of the crop, pixels.
         input_width: columns of the crop, pixels.
         epochs: passes over the training images.
@@ -81,6 +84,9 @@ class TrainConfig:
     per_joint: bool = False
     laplace_until: float | None = None
     location_by: Literal["likelihood", "laplace"] | None = None
+    oks_weight: float = 0.0
+    prior: Literal["gaussian", "laplace"] | None = None
+    prior_scale: float = 1.0
     input_height: int = 64
     input_width: int = 64
     epochs: int = 24
@@ -111,7 +117,9 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1.")
         if not 0 < self.selection < 1:
             raise ConfigError(f"selection is {self.selection}: it must lie between 0 and 1.")
-        for name in ("lr", "residual_lr"):
+        if not self.oks_weight >= 0:
+            raise ConfigError(f"oks_weight is {self.oks_weight}: it must not be negative.")
+        for name in ("lr", "residual_lr", "prior_scale"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be positive.")
         if self.laplace_until is not None and not 0 <= self.laplace_until <= 1:

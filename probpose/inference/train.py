@@ -22,7 +22,10 @@ from probpose.inference.runs import RunFolder, read_skeleton, untrained_model
 from probpose.inference.trainer import Trainer
 from probpose.inference.weights import load_backbone_weights
 from probpose.models.cell_labels import CellLabels
+from probpose.models.families import family_of
 from probpose.models.keypoint_model import KeypointModel
+from probpose.models.oks_training import WithExpectedOKS
+from probpose.models.prior import WeightPrior
 from probpose.models.regressor import Targets
 
 
@@ -83,7 +86,7 @@ def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] 
         raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
     with folder.locked():
         if folder.last.exists():
-            model = _with_labels(untrained_model(config, train.skeleton), config, train)
+            model = _for_training(untrained_model(config, train.skeleton), config, train)
             trainer = Trainer(config, folder, model, train, selection)
             trainer.resume()
         else:
@@ -101,14 +104,20 @@ def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, l
         notes.append(f"{config.weights}: {loaded.loaded} tensors, missing {_listed(loaded.missing)}")
         notes.append(f"  not used: {_listed(loaded.unused)}")
     model.regressor.start_at(training_targets(train, config.input_size))
-    return _with_labels(model, config, train), notes
+    return _for_training(model, config, train), notes
 
 
-def _with_labels(model: KeypointModel, config: TrainConfig, train: Persons) -> KeypointModel:
-    """The model; where the options name a run, its labels are blurred by the residual density of that run."""
-    run = config.options.get("label_density")
-    if run:
+def _for_training(model: KeypointModel, config: TrainConfig, train: Persons) -> KeypointModel:
+    """The model with what only training needs: blurred labels, the metric's term, a prior on the weights."""
+    if run := config.options.get("label_density"):
         model.objective = CellLabels(learned_blur(Path(run), train))
+    if config.oks_weight:
+        if not family_of(config.family).located:
+            raise ConfigError(f"--oks-weight needs a location-scale density, which family {config.family} is not.")
+        sigmas = train.skeleton.oks_sigmas
+        model.objective = WithExpectedOKS(model.objective, config.oks_weight, sigmas, config.input_size)
+    if config.prior is not None:
+        model.prior = WeightPrior(config.prior, config.prior_scale, max(1, int(train.labelled.sum())))
     return model
 
 

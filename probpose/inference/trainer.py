@@ -187,7 +187,8 @@ class Trainer:
     def _clip(self) -> None:
         """Limit the gradients of the network and of R, each by itself: while R has no say, the network is Laplace's."""
         for part in (self.model.regressor, self.model.residual):
-            torch.nn.utils.clip_grad_norm_(part.parameters(), self.config.clip_norm)
+            if parameters := list(part.parameters()):
+                torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
 
     def _backward(self, batch: Batch, share: int) -> float:
         """Add the gradient of 1 / `share` of the batch's loss, and return it."""

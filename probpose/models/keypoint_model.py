@@ -26,6 +26,7 @@ from torch import Tensor
 from probpose.models.densities import Residual, ResidualDensity
 from probpose.models.objectives import Likelihood, Objective
 from probpose.models.predictive import Predictive
+from probpose.models.prior import WeightPrior
 from probpose.models.regressor import Heads, Regressor
 
 
@@ -37,6 +38,9 @@ class KeypointModel(PyroModule):
         residual: the family of R, `batch` 1 or K.
         flip_permutation: index of each joint's mirror image, K entries.
         objective: what training maximises.
+
+    Attributes:
+        prior: of the network's weights; None for maximum likelihood.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class KeypointModel(PyroModule):
         self.regressor = regressor
         self.residual = residual
         self.objective = objective or Likelihood()
+        self.prior: WeightPrior | None = None
         self.register_buffer("flip_permutation", torch.tensor(tuple(flip_permutation)), persistent=False)
 
     def heads(self, image: Tensor, flipped: Tensor | None = None) -> Heads:
@@ -98,6 +103,8 @@ class KeypointModel(PyroModule):
         with person, joint, poutine.scale(scale=1 / (persons * joints)):
             seen = pyro.sample("labelled", dist.Bernoulli(logits=heads.presence), obs=_as_float(labelled))
         self.objective.observe(predictive, keypoints, seen.bool(), person, joint)
+        if self.prior is not None and keypoints is not None:
+            self.prior.observe(self.regressor)
         return predictive
 
 
