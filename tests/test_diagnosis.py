@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from probpose.analysis.calibration.bootstrap import Interval
 from probpose.analysis.calibration.cases import Cases
+from probpose.analysis.calibration.deviations import Hypothesis, deviations, error_of_share
 from probpose.analysis.calibration.diagnosis import Diagnosis, Questions
 from probpose.analysis.calibration.diagnosis_record import diagnosis_record
 from probpose.analysis.calibration.judged import Judged
@@ -60,6 +62,27 @@ def test_draws_of_a_learned_density_are_calibrated_under_it(density: StudentTRes
     diagnosis = diagnosed(drawn_cases(density, persons=1500))
     assert diagnosis.coverage.verdict().calibrated
     assert [bin_.factor for bin_ in diagnosis.by_joint.bins() if bin_] == pytest.approx([1.0] * JOINTS, abs=0.1)
+
+
+def test_the_error_of_a_share_is_that_under_the_nominal_one() -> None:
+    """A share of 0.98 of 400 labels varies less than 0.9 does; labels that come in fours vary twice as much."""
+    rng = np.random.default_rng(0)
+    binomial = float(np.sqrt(0.9 * 0.1 / 400))
+    for alike in (1, 4):
+        replicates = rng.binomial(400 // alike, 0.98, 20_000) / (400 // alike)
+        found = error_of_share(0.9, np.array([0.98, *replicates]), 400)
+        assert found == pytest.approx(np.sqrt(alike) * binomial, rel=0.03)
+    assert error_of_share(0.9, np.ones(10), 400) == pytest.approx(binomial)
+
+
+def test_few_images_make_it_harder_to_name_anything() -> None:
+    rng = np.random.default_rng(1)
+    replicates = 0.5 + 0.01 * rng.normal(size=2_000)
+    test = Hypothesis(
+        "share", None, 0.5, np.array([0.5 + 2.3 * 0.01, *(replicates + 0.023)]), Interval(0, 0, 0), 0.0, 9
+    )
+    assert deviations([test], images=1000)
+    assert not deviations([test], images=6)  # t at 97.5% is 2.57 with 5 degrees of freedom
 
 
 def test_scale_is_said_to_be_off_by_what_it_is() -> None:

@@ -15,7 +15,7 @@ from probpose.analysis.calibration.bootstrap import REPLICATES, Array, ImageBoot
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.coverage import CURVE, LEVELS, Coverage, coverage_columns, coverage_names
 from probpose.analysis.calibration.dependence import Correlations, dependence, dependence_columns, dependence_names
-from probpose.analysis.calibration.deviations import Deviation, Hypothesis, deviations
+from probpose.analysis.calibration.deviations import Deviation, Hypothesis, deviations, error_of_share
 from probpose.analysis.calibration.energy import energy_score
 from probpose.analysis.calibration.groups import Groups
 from probpose.analysis.calibration.judged import Judged
@@ -142,13 +142,14 @@ class Diagnosis:
         overall = [self._coverage_test(content, None) for content in CURVE]
         groups = [self._coverage_test(c, group) for group in self.questions.groups.present for c in LEVELS]
         sides = [self._side_test(axis, joint) for joint in (None, *self.questions.joints) for axis in AXES]
-        return deviations([*overall, *groups, *sides, self._dependence_test()], family_level)
+        tests = [*overall, *groups, *sides, self._dependence_test()]
+        return deviations(tests, self.sums.images, family_level)
 
     def _coverage_test(self, content: float, group: str | None) -> Hypothesis:
         labels = self.coverage.keypoints(group)
-        binomial = float(np.sqrt(content * (1 - content) / max(1, labels)))
         ratio, what = self.coverage.ratio(content, group), f"coverage of {100 * content:.0f}% regions"
-        return Hypothesis(what, group, content, ratio, self.sums.interval(ratio), binomial, labels)
+        least = error_of_share(content, ratio, labels)
+        return Hypothesis(what, group, content, ratio, self.sums.interval(ratio), least, labels)
 
     def _side_test(self, axis: str, joint: str | None) -> Hypothesis:
         ratio, labels = location(self.sums, axis, joint)

@@ -34,7 +34,7 @@ def coverage_picture(states: States) -> Picture:
     curve.set_aspect("auto")
     curve.set_xlim(0, 100)
     curve.set_ylim(0, 100)
-    curve.legend(loc="upper left")
+    curve.legend(loc="best")
     difference.set_ylabel("inside − nominal")
     difference.set_xlabel("nominal content of the region, %")
     return Picture(
@@ -83,7 +83,7 @@ def axes_picture(states: States) -> Picture:
         axes.set_title(f"along {axis}", loc="left")
         axes.set_ylabel("density")
     panels[0].set_ylim(bottom=0)
-    panels[0].legend(loc="lower center", ncols=2)
+    panels[0].legend(loc="best")
     panels[-1].set_xlabel("predicted probability of a label further left, or further up")
     return Picture(
         name="pit",

@@ -45,7 +45,7 @@ def groups_picture(states: States) -> Picture | None:
         by_name = {row["group"]: row for row in record["groups"]}
         _dots(axes, [by_name[row["group"]] for row in shown if row["group"] in by_name], shown, state)
     _name_rows(axes, shown)
-    axes.set_xlabel("labels inside the 50% and the 90% region, %")
+    axes.set_xlabel("labels inside the region, %")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     left_out = "" if len(shown) == len(rows) else f" The {len(shown)} of {len(rows)} groups that are furthest off."
     deviating = [row["group"] for row in shown if row["deviates"]]

@@ -35,7 +35,7 @@ def sparsification_picture(states: States) -> Picture | None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("labels removed, %")
     axes.set_ylabel("mean error of the rest / of all")
-    axes.legend(loc="lower left")
+    axes.legend(loc="best")
     return Picture(
         name="sparsification",
         title="Does sigma rank the errors?",
