@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,19 @@ def test_families_and_finished_runs_are_compared(compared: Path, figures: Path, 
     assert [row["model"] for row in document["rows"]] == ["mixture+gaussian[components=2]", "simcc", "laplace"]
     assert document["reference"] == "laplace"
     assert (tmp_path / "mixture+gaussian-components=2-seed0" / "best.safetensors").exists()
+    small = tmp_path / "small"
+    shutil.copytree(compared / "laplace-seed0", small, ignore=shutil.ignore_patterns("*.safetensors"))
+    result = compare(figures, tmp_path / "again", str(small), str(compared / "l2-seed0"))
+    assert result.exit_code == 0, result.output
+    again, before = (
+        {row["model"]: row["values"] for row in json.loads((folder / "comparison.json").read_text())["rows"]}
+        for folder in (tmp_path / "again", tmp_path)
+    )
+    assert again["laplace"]["nll_nats"] == pytest.approx(before["laplace"]["nll_nats"], rel=1e-6)
+    (small / "scores.npz").unlink()
+    result = compare(figures, tmp_path / "again", str(small))
+    assert result.exit_code == 1
+    assert "has no checkpoint, and no scores" in result.stderr
     result = compare(figures, tmp_path, run, run)
     assert result.exit_code == 2
     assert "there are two runs of laplace, seed 0" in result.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PCK_FRACTIONS", "Scores", "score_run"]
+__all__ = ["PCK_FRACTIONS", "Scores", "kept_scores", "score_run"]
 
 import hashlib
 import json
@@ -24,11 +24,13 @@ from probpose.analysis.pck import pck_reference
 from probpose.data.persons import Persons
 from probpose.inference.files import write_atomically
 from probpose.inference.report import read_log
-from probpose.inference.runs import LoadedRun
+from probpose.inference.runs import LoadedRun, RunFolder
 from probpose.models.cost import cost_of
 
 PCK_FRACTIONS = (0.2, 0.5)
-_VERSION = 1
+_VERSION = 2
+
+_FILE = "scores.npz"
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,21 @@ def score_run(
     Raises:
         DataError: see `evaluate`.
     """
-    file, key = run.folder.path / "scores.npz", _key(run, persons)
+    file, key = run.folder.path / _FILE, _Key.of(run.folder, persons)
     kept = _read(file, key)
     if kept is not None:
         return kept
     scores = _score(run, persons, batch_size, device, progress)
     _write(file, key, scores)
     return scores
+
+
+def kept_scores(folder: RunFolder, persons: Persons) -> Scores | None:
+    """The scores that were kept of a run whose checkpoint need not be there; None where there are none for `persons`.
+
+    The file of scores is small and a checkpoint is not: published scores are enough to compare other runs with.
+    """
+    return _read(folder.path / _FILE, _Key("", _digest(persons)))
 
 
 def _score(
@@ -137,29 +147,64 @@ def _errors(forward: Forward, persons: Persons) -> Array:
     return np.stack([np.linalg.norm(point - labels, axis=-1)[labelled] for point in points], axis=-1)
 
 
-def _key(run: LoadedRun, persons: Persons) -> str:
-    """Identifies checkpoint, data and this file's format."""
-    digest = hashlib.sha256(run.folder.best.read_bytes())
+@dataclass(frozen=True)
+class _Key:
+    """What scores are of.
+
+    Attributes:
+        checkpoint: digest of the model; empty: any.
+        data: digest of the persons.
+        version: of the file.
+    """
+
+    checkpoint: str
+    data: str
+    version: int = _VERSION
+
+    @classmethod
+    def of(cls, folder: RunFolder, persons: Persons) -> _Key:
+        return cls(hashlib.sha256(folder.best.read_bytes()).hexdigest(), _digest(persons))
+
+    def fits(self, found: dict[str, Any]) -> bool:
+        """Whether a key that was read is this one."""
+        wanted = {name: value for name, value in asdict(self).items() if value != ""}
+        return all(found.get(name) == value for name, value in wanted.items())
+
+
+def _digest(persons: Persons) -> str:
+    """Identifies annotated persons."""
+    digest = hashlib.sha256()
     for column in (persons.image_id, persons.box, persons.keypoints, persons.visibility):
         digest.update(np.ascontiguousarray(column).tobytes())
-    return f"{_VERSION}:{digest.hexdigest()}"
+    return digest.hexdigest()
 
 
-def _read(file: Path, key: str) -> Scores | None:
+def _read(file: Path, key: _Key) -> Scores | None:
     """Scores kept under `key`; None when there are none, or the file is damaged."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             record = json.loads(str(arrays["record"]))
-            if record["key"] != key:
+            if not key.fits(record["key"]):
                 return None
-            columns = {f.name: arrays[f.name] for f in fields(Scores) if f.name != "facts"}
+            columns = {f.name: _wide(arrays[f.name]) for f in fields(Scores) if f.name != "facts"}
             return Scores(**columns, facts=record["facts"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _write(file: Path, key: str, scores: Scores) -> None:
-    columns = {f.name: getattr(scores, f.name) for f in fields(Scores) if f.name != "facts"}
+def _write(file: Path, key: _Key, scores: Scores) -> None:
+    columns = {f.name: _narrow(getattr(scores, f.name)) for f in fields(Scores) if f.name != "facts"}
     buffer = BytesIO()
-    np.savez_compressed(buffer, record=json.dumps({"key": key, "facts": scores.facts}), **columns)
+    np.savez_compressed(buffer, record=json.dumps({"key": asdict(key), "facts": scores.facts}), **columns)
     write_atomically(file, buffer.getvalue())
+
+
+def _narrow(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Half as wide, for the disk: seven digits, and numbers below 2^31 where they are whole."""
+    if column.dtype == np.float64:
+        return column.astype(np.float32)
+    return column.astype(np.int32) if column.size and column.max() < 2**31 else column
+
+
+def _wide(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return column.astype(np.float64 if column.dtype.kind == "f" else np.int64)

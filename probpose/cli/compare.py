@@ -17,11 +17,11 @@ from probpose.analysis.comparison_figure import draw_comparison
 from probpose.analysis.comparison_html import write_html
 from probpose.analysis.comparison_tables import comparison_markdown, write_comparison
 from probpose.analysis.curves import draw_curves
-from probpose.analysis.scores import Scores, score_run
+from probpose.analysis.scores import Scores, kept_scores, score_run
 from probpose.cli.options import counting
 from probpose.cli.training_options import config_of, training_options
 from probpose.data.persons import Persons
-from probpose.errors import ConfigError, RunInUseError, TrainingError
+from probpose.errors import CheckpointError, ConfigError, RunInUseError, TrainingError
 from probpose.inference.comparison import Entry, entries, is_finished, train_entry
 from probpose.inference.config import load_config
 from probpose.inference.device import open_device
@@ -102,8 +102,9 @@ def compare(
             click.echo(f"not compared, for it is not finished: {entry.name}", err=True)
     if not finished:
         raise click.ClickException("no run is finished yet.")
-    persons = open_split(finished[0].config, "val")
+    persons = open_split(config if residuals or families or base else finished[0].config, "val")
     comparison = Comparison.of(persons.name, _score(finished, persons), reference or finished[0].config.label)
+    out.mkdir(parents=True, exist_ok=True)
     files = write_comparison(comparison, out)
     draw_comparison(comparison, figures := [out / "comparison.png", out / "comparison.pdf"])
     files.append(write_html(comparison, figures[0], out / "comparison.html"))
@@ -134,14 +135,24 @@ def _train(chosen: Iterable[Entry]) -> list[str]:
 def _score(finished: Iterable[Entry], persons: Persons) -> dict[str, dict[int, Scores]]:
     scores: dict[str, dict[int, Scores]] = {}
     for entry in finished:
-        with counting(f"judging {entry.name}", len(persons)) as progress:
-            run = load_run(entry.folder.path)
-            found = score_run(run, persons, device=open_device(entry.config.device), progress=progress)
+        found = _score_one(entry, persons)
         known = scores.setdefault(entry.config.label, {})
         if entry.config.seed in known:
             raise ConfigError(f"{entry.folder.path}: there are two runs of {entry.name}; name one of them.")
         known[entry.config.seed] = found
     return scores
+
+
+def _score_one(entry: Entry, persons: Persons) -> Scores:
+    """The scores of a run; those that were kept where its checkpoint is gone."""
+    if not entry.folder.best.exists():
+        kept = kept_scores(entry.folder, persons)
+        if kept is None:
+            raise CheckpointError(f"{entry.folder.path} has no checkpoint, and no scores of {persons.name}.")
+        return kept
+    with counting(f"judging {entry.name}", len(persons)) as progress:
+        run = load_run(entry.folder.path)
+        return score_run(run, persons, device=open_device(entry.config.device), progress=progress)
 
 
 def _draw(folder: RunFolder) -> None:
