@@ -34,7 +34,7 @@ from probpose.models.located import Located
 from probpose.models.objectives import Objective
 
 BASE = Path(__file__).with_name("lspet.toml")
-JOINT = {"residual": "rle", "laplace_until": 0.0}
+JOINT = {"residual": "rle", "laplace_until": 0.0, "location_by": "likelihood"}
 COLUMNS = {
     "residual": "variant",
     "seeds": "seeds",
@@ -89,7 +89,8 @@ VARIANTS = {
     "gaussian": Variant({"residual": "gaussian"}),
     "rle, jointly from the start": Variant(JOINT),
     "rle, Laplace for 50%": Variant(JOINT | {"laplace_until": 0.5}),
-    "rle, Laplace for 80% (default)": Variant(JOINT | {"laplace_until": 0.8}),
+    "rle, Laplace for 80%, then jointly": Variant(JOINT | {"laplace_until": 0.8}),
+    "rle, mu by Laplace to the end (default)": Variant({"residual": "rle"}),
     "rle, Laplace to the end, R fitted": Variant(JOINT | {"laplace_until": 1.0}),
     "jointly, quantile gauge": Variant(JOINT | {"gauge": "quantile"}),
     "jointly, learning rate of R x 0.1": Variant(JOINT | {"residual_lr": 0.1}),
