@@ -158,9 +158,10 @@ def all_of(source: TableSource) -> Cases:
     return cases
 
 
-def test_a_table_of_more_than_one_chunk(tmp_path: Path) -> None:
+def test_a_table_of_more_than_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = rows_of_points(50_000)
     source = TableSource(open_points(write_table(tmp_path / "points.npz", **made)))
+    monkeypatch.setattr("probpose.analysis.calibration.prediction_source.CHUNK", 20_000)
     chunks = list(source.chunks())
     assert len(chunks) == 3
     assert max(len(chunk) for chunk in chunks) < 20_010

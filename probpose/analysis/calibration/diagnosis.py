@@ -28,7 +28,7 @@ from probpose.analysis.estimates import as_array
 from probpose.analysis.expected_oks import expected_oks, instance_score, kernel_variance
 from probpose.analysis.oks import oks
 
-ENERGY_LABELS = 100_000
+ENERGY_LABELS = 40_000
 """Labels at most whose energy score is computed: it costs all pairs of points."""
 
 OKS_POINTS = 256

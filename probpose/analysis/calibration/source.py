@@ -20,7 +20,7 @@ from probpose.errors import DataError
 from probpose.inference.runs import LoadedRun
 from probpose.models.predictive import Predictive
 
-CHUNK = 20_000
+CHUNK = 60_000
 """Keypoints handled at once, about: whole images only."""
 
 
