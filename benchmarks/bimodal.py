@@ -89,7 +89,8 @@ def true_log_prob(places: Tensor, value: Tensor) -> Tensor:
     """Log density (n,) of labels (n, 1, 2)."""
     squares = ((value - places) / SIGMA).square().sum(-1)
     weights = value.new_tensor([SHARE, 1 - SHARE]).log()
-    return (weights - 0.5 * squares - np.log(2 * np.pi * SIGMA**2)).logsumexp(-1)
+    log_prob: Tensor = (weights - 0.5 * squares - np.log(2 * np.pi * SIGMA**2)).logsumexp(-1)
+    return log_prob
 
 
 def fit(spec: str, image: Tensor, label: Tensor, *, steps: int, seed: int, batch: int = 256) -> KeypointModel:
@@ -157,7 +158,7 @@ def draw(models: dict[str, KeypointModel], file: Path) -> None:
 
 @click.command()
 @click.option("--points", default=20_000, show_default=True, help="Training points, and as many held out.")
-@click.option("--steps", default=1_500, show_default=True, help="Of training.")
+@click.option("--steps", default=400, show_default=True, help="Of training.")
 @click.option("--model", "chosen", multiple=True, default=MODELS, help="[all]")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the table and the figure.")

@@ -193,7 +193,7 @@ def _read(file: Path, key: _Key) -> Scores | None:
 
 
 def _write(file: Path, key: _Key, scores: Scores) -> None:
-    columns = {f.name: _narrow(getattr(scores, f.name)) for f in fields(Scores) if f.name != "facts"}
+    columns: dict[str, Any] = {f.name: _narrow(getattr(scores, f.name)) for f in fields(Scores) if f.name != "facts"}
     buffer = BytesIO()
     np.savez_compressed(buffer, record=json.dumps({"key": asdict(key), "facts": scores.facts}), **columns)
     write_atomically(file, buffer.getvalue())

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 Activation = Callable[[Tensor], Tensor]
 
 LOG_2PI = math.log(2 * math.pi)
-CHUNK = 2**16
+CHUNK = 2**13
 """Points evaluated at once where no gradient is needed: bounds the memory of hidden layers on large grids."""
 
 
