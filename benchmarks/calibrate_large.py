@@ -122,6 +122,8 @@ def row(keypoints: int, repetitions: int, scratch: Path) -> dict[str, Any]:
 def main(sizes: tuple[int, ...], repetitions: int, scratch: Path | None, out: Path | None) -> None:
     """Calibrate tables of these numbers of keypoints, and print what it took."""
     rows = []
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         for keypoints in sizes:
             rows.append(row(keypoints, repetitions, Path(folder)))
