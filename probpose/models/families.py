@@ -30,7 +30,7 @@ from probpose.models.regressor import Regressor
 from probpose.models.residual_families import RESIDUALS, ScaleKind, build_residual, objective_of, scale_of
 from probpose.models.simcc import SimCCOptions, SimCCRegressor
 
-LIKELIHOODS = ("rle", "flow", "gaussian", "laplace", "student_t")
+LIKELIHOODS = ("laplace", "gaussian", "student_t", "flow", "rle")
 """Residual families that are trained by likelihood, and so can stand inside any family."""
 
 
@@ -94,8 +94,7 @@ FAMILIES: Mapping[str, Family] = {
     "softargmax": Family(
         "the expectation over a heatmap as mu, with a residual density around it",
         lambda net, options: SoftArgmaxRegressor(net.backbone, net.joints, net.scale, options),
-        ("laplace", "gaussian", "student_t", "flow", "rle"),
-        SoftArgmaxOptions,
+        options=SoftArgmaxOptions,
         located=True,
         scaled=True,
         maps=True,
@@ -103,9 +102,8 @@ FAMILIES: Mapping[str, Family] = {
     "gross": Family(
         "location and scale, labels exchanged with the other side, and gross errors",
         lambda net, options: GrossRegressor(net.backbone, net.joints, net.scale, net.partner, options),
-        ("laplace", "gaussian", "student_t", "flow", "rle"),
-        GrossOptions,
-        lambda _: Exchanged(),
+        options=GrossOptions,
+        objective=lambda _: Exchanged(),
         scaled=True,
     ),
     "mixture": Family(

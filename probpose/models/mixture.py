@@ -21,9 +21,6 @@ class Mixture(Predictive):
     Args:
         components: C of them, of the same batch shape and gauge.
         log_weights: (C, N, K), log w_c, whose exponentials sum to 1 over C.
-
-    Attributes:
-        hdr_points: points a keypoint from which the levels of regions are found.
     """
 
     hdr_points = HDR_POINTS
@@ -66,18 +63,6 @@ class Mixture(Predictive):
         modes = torch.stack([c.mode for c in self.components])
         best = self.log_prob(modes).argmax(0)
         return modes.gather(0, best[None, ..., None].expand(1, *modes.shape[1:])).squeeze(0)
-
-    def hdr_level(self, value: Tensor) -> Tensor:
-        """Content (N, K) of the smallest region that holds `value` (N, K, 2), from `hdr_points` points a keypoint."""
-        here = self.log_prob(value)
-        levels = []
-        for start in range(0, max(1, self.batch_shape[0]), 32):
-            index = slice(start, start + 32)
-            part = self.rows(index)
-            points, weights = part.points(self.hdr_points)
-            higher = part.log_prob(points.movedim(-2, 0)).movedim(0, -1) > here[index].unsqueeze(-1)
-            levels.append((higher * weights).sum(-1))
-        return torch.cat(levels)
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Mixture:
         return self._made([c.affine(matrix, offset) for c in self.components], self.log_weights)

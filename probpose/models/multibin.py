@@ -178,16 +178,21 @@ class MultiBinHeads(Heads):
     presence: Tensor
     decode: Decode
 
+    @property
+    def along_axes(self) -> bool:
+        """Whether each axis has bins of its own, with weights of the shape of places."""
+        return self.loc.shape == self.logits.shape
+
     def density(self, residual: Residual) -> Predictive:
         parts = (self.loc, self.scale, self.logits.double().log_softmax(-1), self.centre, self.width)
         loc, scale, log_weights, centre, width = (part.to(residual.loc) for part in parts)
-        if self.loc.shape == self.logits.shape:
+        if self.along_axes:
             return AxisBins(loc, scale, log_weights, centre, width, residual, self.decode)
         return PlaneBins(loc, torch.diag_embed(scale), log_weights, centre, width, residual, self.decode)
 
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> MultiBinHeads:
         across = self.loc.new_tensor([-1.0, 1.0])
-        across = across.unsqueeze(-1) if self.loc.shape == self.logits.shape else across
+        across = across.unsqueeze(-1) if self.along_axes else across
 
         def mirrored(value: Tensor) -> Tensor:
             where = flipped.view(-1, *(1,) * (value.dim() - 1))
@@ -205,7 +210,7 @@ class MultiBinHeads(Heads):
     def somewhere(self) -> Tensor:
         """The expectation over bins."""
         weights = self.logits.softmax(-1).detach()
-        if self.loc.shape == self.logits.shape:
+        if self.along_axes:
             return (weights * self.loc.detach()).sum(-1)
         return (weights.unsqueeze(-1) * self.loc.detach()).sum(-2)
 

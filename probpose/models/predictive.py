@@ -43,10 +43,12 @@ class Predictive(TorchDistribution):
         gauge: what `sigma` means (`probpose.models.gauge`).
         per_person: arguments of the constructor that are attributes of the same name with persons first.
         shared: arguments that are attributes and the same for all persons.
+        hdr_points: points a keypoint from which the levels of regions are found.
     """
 
     per_person: ClassVar[tuple[str, ...]] = ()
     shared: ClassVar[tuple[str, ...]] = ()
+    hdr_points: ClassVar[int] = POINTS
 
     arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.real_vector
@@ -161,7 +163,7 @@ class Predictive(TorchDistribution):
         here = self.height(value).unsqueeze(-1)
 
         def of(part: Self, at: Tensor) -> Tensor:
-            points, weights = part.points()
+            points, weights = part.points(self.hdr_points)
             heights = part.height(points.movedim(-2, 0)).movedim(0, -1)
             return torch.stack([(heights > edge).to(points) * weights for edge in (at + PLATEAU, at - PLATEAU)]).sum(-1)
 
