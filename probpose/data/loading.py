@@ -54,6 +54,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.person)
 
+    @property
+    def visible(self) -> Tensor:
+        """(N, K) bool, labelled and visible."""
+        return self.visibility == 2
+
     def to(self, device: torch.device | str) -> Batch:
         """The batch on a device that has float64."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))

@@ -192,7 +192,7 @@ class Trainer:
 
     def _backward(self, batch: Batch, share: int) -> float:
         """Add the gradient of 1 / `share` of the batch's loss, and return it."""
-        loss: Tensor = self.loss(batch.image, batch.flipped, batch.keypoints, batch.labelled) / share
+        loss: Tensor = self.loss(batch.image, batch.flipped, batch.keypoints, batch.labelled, batch.visible) / share
         loss.backward()
         return float(loss.detach())
 

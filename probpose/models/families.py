@@ -17,6 +17,7 @@ from torch import nn
 from probpose.errors import ConfigError
 from probpose.models.backbones import Backbone
 from probpose.models.cell_labels import labels_of
+from probpose.models.conditional_regressor import ConditionalOptions, ConditionalRegressor
 from probpose.models.density_network import MixtureOptions, MixtureRegressor
 from probpose.models.gauge import Gauge
 from probpose.models.gross import Exchanged, GrossOptions, GrossRegressor
@@ -89,6 +90,13 @@ FAMILIES: Mapping[str, Family] = {
         lambda net, _: LocatedRegressor(net.backbone, net.joints, net.scale),
         tuple(RESIDUALS),
         located=True,
+        scaled=True,
+    ),
+    "conditional": Family(
+        "location and scale, with a residual flow that knows the joint, its visibility and the scale",
+        lambda net, options: ConditionalRegressor(net.backbone, net.joints, net.scale, options),
+        ("laplace", "gaussian", "student_t"),
+        ConditionalOptions,
         scaled=True,
     ),
     "softargmax": Family(

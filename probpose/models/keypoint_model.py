@@ -2,6 +2,7 @@
 
     heads, presence = regressor(image)            networks run outside the plates
     labelled ~ Bernoulli(presence)                is this joint labelled at all?
+    visible ~ Bernoulli(visible)   where labelled, in families whose density depends on it
     keypoint ~ density(heads, R)   where labelled
 
 In the location-scale family the heads are mu and L, and keypoint = mu + L z with z ~ R, the residual density in its
@@ -15,6 +16,7 @@ from __future__ import annotations
 __all__ = ["KeypointModel", "Program"]
 
 from collections.abc import Sequence
+from typing import cast
 
 import pyro
 import pyro.distributions as dist
@@ -82,7 +84,12 @@ class KeypointModel(PyroModule):
         return heads.density(self.residual() if residual is None else residual)
 
     def model(
-        self, image: Tensor, flipped: Tensor | None, keypoints: Tensor | None = None, labelled: Tensor | None = None
+        self,
+        image: Tensor,
+        flipped: Tensor | None,
+        keypoints: Tensor | None = None,
+        labelled: Tensor | None = None,
+        visible: Tensor | None = None,
     ) -> Predictive:
         """The generative program; the densities are means: per labelled keypoint, presence per keypoint.
 
@@ -91,18 +98,25 @@ class KeypointModel(PyroModule):
             flipped: (N,) bool or None.
             keypoints: (N, K, 2) in network units, or None to draw them; unlabelled ones may hold anything.
             labelled: (N, K) bool, or None to draw it.
+            visible: (N, K) bool, anything where unlabelled, or None where it is not known.
 
         Returns:
             The predictive distribution, for the log.
         """
         heads = self.heads(image, flipped)
+        if visible is not None:
+            heads = heads.tell(visible)
         predictive = self.predictive(heads)
         persons, joints = predictive.batch_shape
         keypoints = _fill_unlabelled(keypoints, labelled, heads.somewhere)
         person, joint = pyro.plate("person", persons, dim=-2), pyro.plate("joint", joints, dim=-1)
         with person, joint, poutine.scale(scale=1 / (persons * joints)):
-            seen = pyro.sample("labelled", dist.Bernoulli(logits=heads.presence), obs=_as_float(labelled))
-        self.objective.observe(predictive, keypoints, seen.bool(), person, joint)
+            there = pyro.sample("labelled", dist.Bernoulli(logits=heads.presence), obs=_as_float(labelled)).bool()
+        if heads.visible_logit is not None and visible is not None:
+            mean = poutine.scale(scale=1 / max(1, int(there.sum())))
+            with person, joint, poutine.mask(mask=cast(torch.BoolTensor, there)), mean:
+                pyro.sample("visible", dist.Bernoulli(logits=heads.visible_logit), obs=visible.float())
+        self.objective.observe(predictive, keypoints, there, person, joint)
         if self.prior is not None and keypoints is not None:
             self.prior.observe(self.regressor)
         return predictive
@@ -116,10 +130,15 @@ class Program(PyroModule):
         self.keypoint_model = keypoint_model
 
     def forward(
-        self, image: Tensor, flipped: Tensor | None, keypoints: Tensor | None = None, labelled: Tensor | None = None
+        self,
+        image: Tensor,
+        flipped: Tensor | None,
+        keypoints: Tensor | None = None,
+        labelled: Tensor | None = None,
+        visible: Tensor | None = None,
     ) -> Predictive:
         """See `KeypointModel.model`."""
-        return self.keypoint_model.model(image, flipped, keypoints, labelled)
+        return self.keypoint_model.model(image, flipped, keypoints, labelled, visible)
 
 
 def _as_float(labelled: Tensor | None) -> Tensor | None:

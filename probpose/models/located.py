@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Located", "unmirror"]
+__all__ = ["Located", "determinant", "moved", "standardised", "unmirror"]
 
 from collections.abc import Sequence
 
@@ -32,15 +32,12 @@ class Located(Predictive):
 
     def standardised(self, value: Tensor) -> Tensor:
         """The residual z = L^-1 (value - mu), (..., N, K, 2)."""
-        x, y = (value - self.loc).unbind(-1)
-        a, b, c, d = self.scale.flatten(-2).unbind(-1)
-        return torch.stack([d * x - b * y, a * y - c * x], -1) / (a * d - b * c).unsqueeze(-1)
+        return standardised(value, self.loc, self.scale)
 
     @property
     def log_abs_det(self) -> Tensor:
         """log |det L|, (N, K)."""
-        a, b, c, d = self.scale.flatten(-2).unbind(-1)
-        return (a * d - b * c).abs().log()
+        return determinant(self.scale).abs().log()
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.residual.log_prob(self.standardised(value)) - self.log_abs_det
@@ -92,13 +89,30 @@ class Located(Predictive):
         return self.residual.hdr_bounds(self.standardised(value))
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Located:
-        matrix, offset = matrix.to(self.loc).unsqueeze(1), offset.to(self.loc).unsqueeze(1)
-        loc = (matrix @ self.loc.unsqueeze(-1)).squeeze(-1) + offset
-        return Located(loc, matrix @ self.scale, self.residual)
+        return Located(*moved(self.loc, self.scale, matrix, offset), self.residual)
 
     def _at(self, z: Tensor) -> Tensor:
         """mu + L z for z broadcastable to (..., N, K, 2)."""
         return self.loc + (self.scale @ z.to(self.loc).unsqueeze(-1)).squeeze(-1)
+
+
+def determinant(matrix: Tensor) -> Tensor:
+    """(...), of matrices (..., 2, 2)."""
+    a, b, c, d = matrix.flatten(-2).unbind(-1)
+    return a * d - b * c
+
+
+def standardised(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """L^-1 (value - mu), (..., 2), for `loc` mu (..., 2) and `scale` L (..., 2, 2)."""
+    x, y = (value - loc).unbind(-1)
+    a, b, c, d = scale.flatten(-2).unbind(-1)
+    return torch.stack([d * x - b * y, a * y - c * x], -1) / determinant(scale).unsqueeze(-1)
+
+
+def moved(loc: Tensor, scale: Tensor, matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """Location (N, K, 2) and scale (N, K, 2, 2) under x -> A x + b, with A (N, 2, 2) and b (N, 2), one a person."""
+    matrix, offset = matrix.to(loc).unsqueeze(1), offset.to(loc).unsqueeze(1)
+    return (matrix @ loc.unsqueeze(-1)).squeeze(-1) + offset, matrix @ scale
 
 
 def unmirror(loc: Tensor, scale: Tensor, flipped: Tensor, permutation: Tensor) -> tuple[Tensor, Tensor]:

@@ -46,6 +46,15 @@ class Heads(ABC):
         """
 
     @property
+    def visible_logit(self) -> Tensor | None:
+        """Logit of the probability that a labelled joint is visible, (N, K); None where nothing depends on it."""
+        return None
+
+    def tell(self, visible: Tensor) -> Heads:
+        """What is said where it is known which labelled joints are visible, (N, K), 1 or 0: the same by default."""
+        return self
+
+    @property
     @abstractmethod
     def somewhere(self) -> Tensor:
         """(N, K, 2) without gradient, a point of good density: stands in for labels that are missing."""

@@ -66,7 +66,7 @@ class Residual(TorchDistribution):
 
     def __init__(self, native: Native, gauge: Gauge, *, full: bool = False, standardised: bool = False) -> None:
         self.native = native
-        self.gauge = gauge
+        self.gauge, self.full = gauge, full
         self.loc, self.factor = _gauge_of(native, "native" if standardised else gauge, full)
         batch = native.nodes.shape[0]
         super().__init__(torch.Size() if batch == 1 else torch.Size((batch,)), torch.Size((2,)), validate_args=False)
