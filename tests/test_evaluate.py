@@ -16,6 +16,7 @@ from rich.console import Console
 from torch import Tensor
 
 from probpose.analysis.evaluate import evaluate
+from probpose.analysis.existence import average_precision
 from probpose.analysis.statistics import nll_sampling_error
 from probpose.analysis.tables import evaluation_tables
 from probpose.data.boxes import Boxes
@@ -140,6 +141,24 @@ def test_unlabelled_joints_do_not_count(partly_labelled: Persons) -> None:
     presence = spread_out()[2]
     logit = np.where(partly_labelled.labelled, presence, -presence)
     assert e.presence_nll_nats == pytest.approx(float(np.log1p(np.exp(-logit)).mean()), rel=1e-5)
+
+
+def test_existence_is_judged_over_all_joints_and_knows_the_border_of_the_crop(partly_labelled: Persons) -> None:
+    loc, scale, presence = spread_out()
+    loc[:, 0] = 0.5  # half of the density lies beyond the right border
+    e = evaluate(fake_model(ConstantRegressor(loc, scale, presence)), partly_labelled, SIZE)
+    assert e.existence is not None
+    labelled, inside = e.existence["labelled"], e.existence["labelled in the crop"]
+    assert labelled.rate == pytest.approx(partly_labelled.labelled.mean())
+    assert labelled.average_precision == pytest.approx(
+        average_precision(
+            np.broadcast_to(presence, (len(partly_labelled), 17)).ravel(), partly_labelled.labelled.ravel()
+        )
+    )
+    half = np.log1p(np.exp(-presence)) + np.log(2)  # -log P(labelled) / 2, the upper and lower tails aside
+    seen = partly_labelled.labelled
+    expected = np.where(seen, half, -np.log1p(-np.exp(-half))).mean()
+    assert inside.nll_nats == pytest.approx(float(expected), rel=0.1)
 
 
 def test_json_has_no_nan_and_all_keys(partly_labelled: Persons) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from probpose.analysis.estimates import Array, Estimates, Estimator, Score, oks_kernel
+from probpose.analysis.estimates import Estimates, Estimator, Score, oks_kernel
 from probpose.analysis.evaluation import Evaluation, JointRow
+from probpose.analysis.existence import Existence
 from probpose.analysis.forward import Forward, Recalibrate, freeze, predict_persons
 from probpose.analysis.ground_truth import GroundTruth
 from probpose.analysis.oks_nms import OKS_NMS
@@ -24,6 +25,7 @@ from probpose.analysis.records import Records
 from probpose.analysis.statistics import Statistics, nll_sampling_error
 from probpose.data.boxes import Boxes, unlabelled_persons
 from probpose.data.persons import Persons
+from probpose.data.targets import target_points
 from probpose.errors import DataError
 from probpose.models.densities import Residual
 from probpose.models.keypoint_model import KeypointModel
@@ -91,7 +93,7 @@ def evaluate(
     ranking, counts = judge.ranking(joined), np.isin(persons.image_id, list(judge.images(joined)))
     known: dict[str, Any] = {"keypoints": int(persons.labelled[counts].sum()), "joints": [], "records": None}
     if boxes is None:
-        known |= _densities(Records.join(records), joined, persons, residual)
+        known |= _densities(Records.join(records), persons, residual) | _existence(joined, persons, input_size)
     return Evaluation(
         **known,
         **asdict(ranking.coco),
@@ -112,7 +114,7 @@ def evaluate(
     )
 
 
-def _densities(records: Records, estimates: Estimates, persons: Persons, residual: Residual) -> dict[str, Any]:
+def _densities(records: Records, persons: Persons, residual: Residual) -> dict[str, Any]:
     """What the predictive densities at the annotated boxes are worth, as arguments of `Evaluation`."""
     reference, by_torso = pck_reference(persons)
     correct = records.error_px <= FRACTION * reference[records.person]
@@ -120,7 +122,6 @@ def _densities(records: Records, estimates: Estimates, persons: Persons, residua
     return asdict(Statistics.of(records, correct)) | {
         "nll_error_nats": _log_z_error(residual, records.joint),
         "nll_sampling_error_nats": nll_sampling_error(records.log_prob, persons.image_id[records.person]),
-        "presence_nll_nats": _presence_nll(estimates.presence, persons.labelled[estimates.rows]),
         "pck_by_box": int((~by_torso[records.person]).sum()),
         "joints": [_joint_row(joint, records, correct, index) for index, joint in enumerate(joints)],
         "records": records,
@@ -132,9 +133,16 @@ def _joint_row(name: str, records: Records, correct: npt.NDArray[np.bool_], join
     return JointRow(joint=name, **asdict(Statistics.of(records.select(chosen), correct[chosen])))
 
 
-def _presence_nll(presence: Array, labelled: npt.NDArray[np.bool_]) -> float:
-    """Mean negative log probability of what was labelled, nats per joint."""
-    return float(-np.log(np.where(labelled, presence, 1 - presence).clip(1e-12)).mean())
+def _existence(estimates: Estimates, persons: Persons, input_size: tuple[int, int]) -> dict[str, Any]:
+    """How well it is known which joints are labelled, and labelled inside the crop, as arguments of `Evaluation`."""
+    chosen = persons.select(estimates.rows)
+    within = (np.abs(np.nan_to_num(target_points(chosen, input_size))) < 0.5).all(-1)
+    labelled = Existence.of(estimates.presence, chosen.labelled)
+    inside = Existence.of(estimates.presence * estimates.inside, chosen.labelled & within)
+    return {
+        "presence_nll_nats": labelled.nll_nats,
+        "existence": {"labelled": labelled, "labelled in the crop": inside},
+    }
 
 
 def _log_z_error(residual: Residual, joint: npt.NDArray[np.int64]) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from probpose.analysis.estimates import Estimator, Score
+from probpose.analysis.existence import Existence
 from probpose.analysis.records import Records
 from probpose.analysis.results import ResultRow
 from probpose.analysis.statistics import Statistics
@@ -48,6 +49,7 @@ class Evaluation(Statistics):
         nll_error_nats: standard error of the numerical log Z, as it enters `nll_nats`; 0 for closed forms.
         nll_sampling_error_nats: standard error of `nll_nats` over images.
         ess: effective share of the nodes behind log Z, the least of all residual densities.
+        existence: of "labelled" and "labelled in the crop", how well their probabilities rank and how true they are.
         presence_nll_nats: mean negative log probability of labelled or not, nats per joint; not part of `nll_nats`.
         pck_by_box: labelled keypoints whose PCK refers to the box, for want of a labelled torso.
         unreadable: images left out, one "file: reason" each.
@@ -82,6 +84,7 @@ class Evaluation(Statistics):
     nll_sampling_error_nats: float | None = None
     ess: float
     presence_nll_nats: float | None = None
+    existence: dict[str, Existence] | None = None
     pck_by_box: int | None = None
     unreadable: list[str]
     skipped: dict[str, int]
@@ -97,4 +100,6 @@ class Evaluation(Statistics):
         left_out = {"records", "results", "joints"} | ({"score", "AP_by_score"} if self.AP_by_score is None else set())
         values = {name: value for name, value in vars(self).items() if name not in left_out}
         ordered = {name: values[name] for name in (*_FIRST, *values)}
+        if self.existence is not None:
+            ordered["existence"] = {event: asdict(quality) for event, quality in self.existence.items()}
         return ordered | {"joints": [asdict(row) for row in self.joints]}

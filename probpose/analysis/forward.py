@@ -32,6 +32,7 @@ class Forward:
         rows: (N,) int64, rows in the table of persons.
         keypoints: predictive distribution in pixels of the original images, float64.
         presence: (N, K) float64, probability that an annotator labels the joint.
+        inside: (N, K) float64, probability that a labelled joint is labelled inside the crop.
         unit_sigma: (N, K, 2), scale per axis as the network says it, in units of the crop's width and height.
         unreadable: one "file: reason" for each person of the batch whose image could not be read.
     """
@@ -39,6 +40,7 @@ class Forward:
     rows: npt.NDArray[np.int64]
     keypoints: Predictive
     presence: Tensor
+    inside: Tensor
     unit_sigma: Tensor
     unreadable: list[str]
 
@@ -117,9 +119,21 @@ def _forward(model: KeypointModel, batch: Batch, residual: Residual, flip_test: 
         rows=batch.person.cpu().numpy(),
         keypoints=EqualMixture(in_image) if flip_test else in_image[0],
         presence=_mean([heads.presence.double().sigmoid() for heads in views]),
+        inside=_mean([_inside(predictive) for predictive in inside]),
         unit_sigma=_mean(sigma),
         unreadable=batch.unreadable,
     )
+
+
+def _inside(predictive: Predictive) -> Tensor:
+    """Probability (N, K) of the crop, the square of side 1 in network units."""
+
+    def of(part: Predictive) -> Tensor:
+        points, weights = part.points()
+        within = (points.abs() < 0.5).all(-1)
+        return (within * weights).sum(-1).double()
+
+    return predictive.chunked(of)
 
 
 def _mean(views: list[Tensor]) -> Tensor:

@@ -178,7 +178,10 @@ def _one_by_one(forwards: Iterable[Forward]) -> Iterator[Forward]:
         for i in range(len(forward.rows)):
             one = slice(i, i + 1)
             keypoints = forward.keypoints.rows(one)
-            yield Forward(forward.rows[one], keypoints, forward.presence[one], forward.unit_sigma[one], [])
+            yield replace(
+                forward, rows=forward.rows[one], keypoints=keypoints, presence=forward.presence[one],
+                inside=forward.inside[one], unit_sigma=forward.unit_sigma[one], unreadable=[],
+            )  # fmt: skip
 
 
 def readable_images(paths: Sequence[Path], skeleton: Skeleton) -> tuple[Persons, list[str]]:

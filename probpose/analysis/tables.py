@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from probpose.analysis.evaluation import Evaluation
+from probpose.analysis.existence import Existence
 from probpose.analysis.oks import CocoMetrics
 from probpose.analysis.statistics import Statistics
 
@@ -95,12 +96,18 @@ def _density_lines(e: Evaluation) -> list[tuple[str, str, str]]:
         ("EPE px", number(e.epe_px, 2), f"of {_POINTS[e.estimator]}"),
         ("NLL nats", number(e.nll_nats, 3), f"per labelled keypoint, image pixels; {sampling}"),
         ("presence NLL nats", number(e.presence_nll_nats, 3), "labelled or not, per joint; apart from the NLL"),
+        *(_existence_line(event, quality) for event, quality in (e.existence or {}).items()),
         ("in 50% region", number(e.coverage50, 3), "share of labels; 0.5 when calibrated"),
         ("in 90% region", number(e.coverage90, 3), "share of labels; 0.9 when calibrated"),
         ("sigma px", number(e.sigma_px, 2), f"median; gauge {e.gauge}"),
         ("r50 px", number(e.r50_px, 2), "median radius about the mean that holds 50%"),
         ("r90 px", number(e.r90_px, 2), "median radius about the mean that holds 90%"),
     ]
+
+
+def _existence_line(event: str, quality: Existence) -> tuple[str, str, str]:
+    error = f"calibration error {quality.calibration_error:.3f}, by chance {quality.calibration_error_by_chance:.3f}"
+    return f"AP {event}", number(quality.average_precision, 3), f"of {quality.rate:.1%} of the joints; {error}"
 
 
 def _title(e: Evaluation) -> str:
