@@ -88,11 +88,12 @@ def small_model(variant: str, *, joints: int = JOINTS, seed: int = 0, spread: fl
     keypoints = 0.15 * torch.randn(200, joints, 2) + 0.1 * torch.randn(joints, 2)
     model.regressor.start_at(Targets.of(keypoints, torch.rand(200, joints) < 0.9))
     if spread:
-        _randomise(model.regressor, spread)
+        randomise(model.regressor, spread)
     return model
 
 
-def _randomise(regressor: Regressor, spread: float) -> None:
+def randomise(regressor: Regressor, spread: float) -> None:
+    """Give the heads weights of standard deviation `spread`."""
     for name, parameter in regressor.named_parameters():
         if parameter.dim() > 1 and not name.startswith(("presence", "backbone", "inside")):
             # a flow with weights of 1 has spikes that no grid resolves

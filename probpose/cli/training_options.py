@@ -40,6 +40,11 @@ _OPTIONS = (
         type=click.Choice(["likelihood", "laplace"]),
         help="What mu learns by then. [the family's own]",
     ),
+    click.option(
+        "--standardise/--no-standardise",
+        default=None,
+        help="Let the network say where keypoints are in units of the targets' spread, per joint and axis. [no]",
+    ),
     click.option("--oks-weight", type=click.FloatRange(0), help="Lambda of likelihood + lambda E[oks]. [0]"),
     click.option("--prior", type=click.Choice(["gaussian", "laplace"]), help="Of the network's weights. [none]"),
     click.option("--prior-scale", type=click.FloatRange(0, min_open=True), help="Its scale. [1]"),

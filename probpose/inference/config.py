@@ -40,6 +40,7 @@ class TrainConfig:
             residuals, before the joint likelihood takes over; None takes the family's own.
         location_by: what mu learns by afterwards: the joint `likelihood`, or Laplace to the end; None takes the
             family's own.
+        standardise: the network says where keypoints are in units of the spread of the training targets.
         oks_weight: lambda of likelihood + lambda E[oks], nats; 0 for the likelihood alone.
         prior: of the network's weights, for maximum a posteriori; None for maximum likelihood.
         prior_scale: its standard deviation (Gaussian) or scale (Laplace).
@@ -84,6 +85,7 @@ class TrainConfig:
     per_joint: bool = False
     laplace_until: float | None = None
     location_by: Literal["likelihood", "laplace"] | None = None
+    standardise: bool = False
     oks_weight: float = 0.0
     prior: Literal["gaussian", "laplace"] | None = None
     prior_scale: float = 1.0
@@ -119,6 +121,8 @@ class TrainConfig:
             raise ConfigError(f"selection is {self.selection}: it must lie between 0 and 1.")
         if not self.oks_weight >= 0:
             raise ConfigError(f"oks_weight is {self.oks_weight}: it must not be negative.")
+        if self.standardise and (self.oks_weight or self.options.get("label_density")):
+            raise ConfigError("oks_weight and label_density measure in units of the crop: leave out standardise.")
         for name in ("lr", "residual_lr", "prior_scale"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be positive.")

@@ -179,6 +179,7 @@ def untrained_model(config: TrainConfig, skeleton: Skeleton) -> KeypointModel:
         per_joint=config.per_joint,
         laplace_until=config.laplace_until,
         location_by=config.location_by,
+        standardise=config.standardise,
     )
     model.regressor.bf16 = config.precision == "bf16"
     return model

@@ -103,7 +103,7 @@ def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, l
         loaded = load_backbone_weights(model.regressor.backbone, Path(config.weights))
         notes.append(f"{config.weights}: {loaded.loaded} tensors, missing {_listed(loaded.missing)}")
         notes.append(f"  not used: {_listed(loaded.unused)}")
-    model.regressor.start_at(training_targets(train, config.input_size))
+    model.start_at(training_targets(train, config.input_size))
     return _for_training(model, config, train), notes
 
 

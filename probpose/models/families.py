@@ -30,6 +30,7 @@ from probpose.models.options import options_from
 from probpose.models.regressor import Regressor
 from probpose.models.residual_families import RESIDUALS, ScaleKind, build_residual, objective_of, scale_of
 from probpose.models.simcc import SimCCOptions, SimCCRegressor
+from probpose.models.standardisation import SQUARE, Standardisation
 
 LIKELIHOODS = ("laplace", "gaussian", "student_t", "flow", "rle")
 """Residual families that are trained by likelihood, and so can stand inside any family."""
@@ -72,6 +73,7 @@ class Family:
         located: the density is of the location-scale family, trained by the likelihood or in stages.
         scaled: it has a scale head, which `--scale` chooses.
         maps: it needs feature maps whose places are those of the crop.
+        square: its density is made for the square from -1/2 to 1/2, in network units the crop.
     """
 
     summary: str
@@ -82,6 +84,7 @@ class Family:
     located: bool = False
     scaled: bool = False
     maps: bool = False
+    square: bool = False
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -106,6 +109,7 @@ FAMILIES: Mapping[str, Family] = {
         located=True,
         scaled=True,
         maps=True,
+        square=True,
     ),
     "gross": Family(
         "location and scale, labels exchanged with the other side, and gross errors",
@@ -113,6 +117,7 @@ FAMILIES: Mapping[str, Family] = {
         options=GrossOptions,
         objective=lambda _: Exchanged(),
         scaled=True,
+        square=True,
     ),
     "mixture": Family(
         "mixture density network: a few components, each with weight, location and scale",
@@ -126,6 +131,7 @@ FAMILIES: Mapping[str, Family] = {
         ("laplace", "gaussian"),
         MultiBinOptions,
         bound_of,
+        square=True,
     ),
     "heatmap": Family(
         "softmax over the cells of a grid: a density constant inside each cell",
@@ -134,6 +140,7 @@ FAMILIES: Mapping[str, Family] = {
         HeatmapOptions,
         labels_of,
         maps=True,
+        square=True,
     ),
     "simcc": Family(
         "two softmaxes over fine bins along the axes",
@@ -141,6 +148,7 @@ FAMILIES: Mapping[str, Family] = {
         ("student_t",),
         SimCCOptions,
         labels_of,
+        square=True,
     ),
 }
 
@@ -178,6 +186,7 @@ def build_model(
     per_joint: bool = False,
     laplace_until: float | None = None,
     location_by: LocationBy | None = None,
+    standardise: bool = False,
 ) -> KeypointModel:
     """A keypoint model on `backbone`, with random weights.
 
@@ -194,6 +203,7 @@ def build_model(
         laplace_until: share of the training in which mu and L learn by a Laplace likelihood; None: the residual
             family's own in the family `regression`, none in the others.
         location_by: what mu learns by afterwards; None likewise.
+        standardise: the network says where keypoints are in units of the spread of the training targets.
 
     Raises:
         ConfigError: options that do not go together.
@@ -213,7 +223,9 @@ def build_model(
         Network(backbone, joints, scale_of(residual, scale), input_size, tuple(flip_permutation)), chosen
     )
     density = build_residual(residual, batch=joints if per_joint else 1, gauge=gauge, full=scale == "full")
-    return KeypointModel(regressor, density, flip_permutation, objective)
+    span = SQUARE if entry.square else 1.0
+    standardisation = Standardisation(flip_permutation, span) if standardise else None
+    return KeypointModel(regressor, density, flip_permutation, objective, standardisation)
 
 
 def _refuse_stages(family: str, laplace_until: float | None, location_by: LocationBy | None) -> None:

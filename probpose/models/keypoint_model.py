@@ -29,7 +29,8 @@ from probpose.models.densities import Residual, ResidualDensity
 from probpose.models.objectives import Likelihood, Objective
 from probpose.models.predictive import Predictive
 from probpose.models.prior import WeightPrior
-from probpose.models.regressor import Heads, Regressor
+from probpose.models.regressor import Heads, Regressor, Targets
+from probpose.models.standardisation import Standardisation
 
 
 class KeypointModel(PyroModule):
@@ -40,6 +41,7 @@ class KeypointModel(PyroModule):
         residual: the family of R, `batch` 1 or K.
         flip_permutation: index of each joint's mirror image, K entries.
         objective: what training maximises.
+        standardisation: the coordinates in which the network says where keypoints are; None for network units.
 
     Attributes:
         prior: of the network's weights; None for maximum likelihood.
@@ -51,8 +53,10 @@ class KeypointModel(PyroModule):
         residual: ResidualDensity,
         flip_permutation: Sequence[int],
         objective: Objective | None = None,
+        standardisation: Standardisation | None = None,
     ) -> None:
         super().__init__()
+        self.standardisation = standardisation
         self.regressor = regressor
         self.residual = residual
         self.objective = objective or Likelihood()
@@ -81,7 +85,12 @@ class KeypointModel(PyroModule):
 
     def predictive(self, heads: Heads, residual: Residual | None = None) -> Predictive:
         """The predictive distribution that `heads` stand for (see `forward`)."""
-        return heads.density(self.residual() if residual is None else residual)
+        said = heads.density(self.residual() if residual is None else residual)
+        return said if self.standardisation is None else self.standardisation.from_unit(said)
+
+    def start_at(self, targets: Targets) -> None:
+        """Start at the training targets, in network units."""
+        self.regressor.start_at(targets if self.standardisation is None else self.standardisation.fit(targets))
 
     def model(
         self,
@@ -106,8 +115,13 @@ class KeypointModel(PyroModule):
         heads = self.heads(image, flipped)
         if visible is not None:
             heads = heads.tell(visible)
-        predictive = self.predictive(heads)
-        persons, joints = predictive.batch_shape
+        said = heads.density(self.residual())
+        persons, joints = said.batch_shape
+        predictive = said if self.standardisation is None else self.standardisation.from_unit(said)
+        if keypoints is None:
+            said = predictive  # keypoints are drawn in network units
+        elif self.standardisation is not None:
+            keypoints = self.standardisation.to_unit(keypoints)
         keypoints = _fill_unlabelled(keypoints, labelled, heads.somewhere)
         person, joint = pyro.plate("person", persons, dim=-2), pyro.plate("joint", joints, dim=-1)
         with person, joint, poutine.scale(scale=1 / (persons * joints)):
@@ -116,7 +130,10 @@ class KeypointModel(PyroModule):
             mean = poutine.scale(scale=1 / max(1, int(there.sum())))
             with person, joint, poutine.mask(mask=cast(torch.BoolTensor, there)), mean:
                 pyro.sample("visible", dist.Bernoulli(logits=heads.visible_logit), obs=visible.float())
-        self.objective.observe(predictive, keypoints, there, person, joint)
+        self.objective.observe(said, keypoints, there, person, joint)
+        if self.standardisation is not None and keypoints is not None:
+            log_det = (self.standardisation.log_det * there).sum() / max(1, int(there.sum()))
+            pyro.factor("jacobian", -log_det)
         if self.prior is not None and keypoints is not None:
             self.prior.observe(self.regressor)
         return predictive

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from probpose.models.densities.residual import Residual
 from probpose.models.gauge import QUANTILE_LEVELS
-from probpose.models.predictive import POINTS, Predictive
+from probpose.models.predictive import POINTS, Predictive, each_joint
 
 
 class Located(Predictive):
@@ -110,8 +110,8 @@ def standardised(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
 
 
 def moved(loc: Tensor, scale: Tensor, matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """Location (N, K, 2) and scale (N, K, 2, 2) under x -> A x + b, with A (N, 2, 2) and b (N, 2), one a person."""
-    matrix, offset = matrix.to(loc).unsqueeze(1), offset.to(loc).unsqueeze(1)
+    """Location (N, K, 2) and scale (N, K, 2, 2) under x -> A x + b (see `Predictive.affine`)."""
+    matrix, offset = each_joint(matrix.to(loc), offset.to(loc))
     return (matrix @ loc.unsqueeze(-1)).squeeze(-1) + offset, matrix @ scale
 
 

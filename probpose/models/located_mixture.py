@@ -17,7 +17,7 @@ from torch import Tensor
 from probpose.models.densities.residual import Residual
 from probpose.models.inverse import pick
 from probpose.models.located import Located
-from probpose.models.predictive import POINTS, Predictive
+from probpose.models.predictive import POINTS, Predictive, each_joint
 
 
 class LocatedMixture(Predictive):
@@ -77,7 +77,7 @@ class LocatedMixture(Predictive):
         return (self.log_weights.exp().unsqueeze(-1) * centres).sum(-2)
 
     def affine(self, matrix: Tensor, offset: Tensor) -> LocatedMixture:
-        matrix, offset = matrix.to(self.loc)[:, None, None], offset.to(self.loc)[:, None, None]
+        matrix, offset = (part.unsqueeze(2) for part in each_joint(matrix.to(self.loc), offset.to(self.loc)))
         loc = (matrix @ self.loc.unsqueeze(-1)).squeeze(-1) + offset
         return LocatedMixture(loc, matrix @ self.scale, self.log_weights, self.residual)
 

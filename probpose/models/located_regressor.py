@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from probpose.models.backbones import Backbone
 from probpose.models.densities.residual import Residual
 from probpose.models.located import Located, unmirror
+from probpose.models.mixture import Mixture
 from probpose.models.predictive import Predictive
 from probpose.models.regressor import Heads, Regressor, Targets, pooled, swapped
 from probpose.models.scales import ScaleHead
@@ -48,7 +49,9 @@ class LocatedHeads(Heads):
 
     def unit_sigma(self, predictive: Predictive) -> Tensor:
         """Lengths of the rows of L: the scale per axis when R has unit scale."""
-        return (self.scale.double() ** 2).sum(-1).sqrt()
+        first = predictive.components[0] if isinstance(predictive, Mixture) else predictive
+        length: Tensor = (first.scale.double() ** 2).sum(-1).sqrt()
+        return length
 
 
 class LocatedRegressor(Regressor):

@@ -6,7 +6,7 @@ against `Predictive` once and work for every family.
 
 from __future__ import annotations
 
-__all__ = ["POINTS", "Moved", "Predictive"]
+__all__ = ["POINTS", "Moved", "Predictive", "each_joint"]
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -104,7 +104,7 @@ class Predictive(TorchDistribution):
         return self.log_prob(value)
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
-        """The distribution of A x + b, with A (N, 2, 2) and b (N, 2), one a person."""
+        """The distribution of A x + b; A (N, 2, 2) and b (N, 2) of each person, or with K after N of each joint."""
         return Moved(self, matrix, offset)
 
     def rows(self, index: slice | Tensor) -> Self:
@@ -184,17 +184,17 @@ class Moved(Predictive):
 
     Args:
         base: the distribution of x.
-        matrix: A, (N, 2, 2), invertible.
-        offset: b, (N, 2).
+        matrix: A, (N, 2, 2) or (N, K, 2, 2), invertible.
+        offset: b, (N, 2) or (N, K, 2).
     """
 
     def __init__(self, base: Predictive, matrix: Tensor, offset: Tensor) -> None:
         self.base, self.gauge = base, base.gauge
-        self.matrix, self.offset = matrix, offset
+        self.matrix, self.offset = each_joint(matrix, offset)
         super().__init__(*base.batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        log_det: Tensor = torch.linalg.det(self.matrix).abs().log().unsqueeze(-1)
+        log_det: Tensor = torch.linalg.det(self.matrix).abs().log()
         return self.base.log_prob(self._back(value)) - log_det.to(value)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
@@ -203,7 +203,7 @@ class Moved(Predictive):
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
         points, weights = self.base.points(count)
         matrix, offset = self.matrix.to(points), self.offset.to(points)
-        return points @ matrix.mT.unsqueeze(1) + offset[:, None, None], weights
+        return points @ matrix.mT + offset.unsqueeze(-2), weights
 
     @property
     def mean(self) -> Tensor:
@@ -220,7 +220,7 @@ class Moved(Predictive):
         return self.base.hdr_bounds(self._back(value))
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Moved:
-        matrix, offset = matrix.to(self.matrix), offset.to(self.matrix)
+        matrix, offset = each_joint(matrix.to(self.matrix), offset.to(self.matrix))
         return Moved(self.base, matrix @ self.matrix, (matrix @ self.offset.unsqueeze(-1)).squeeze(-1) + offset)
 
     def rows(self, index: slice | Tensor) -> Moved:
@@ -232,12 +232,19 @@ class Moved(Predictive):
         return cls(base, *(torch.cat([getattr(part, name) for part in parts]) for name in ("matrix", "offset")))
 
     def _there(self, value: Tensor) -> Tensor:
-        there: Tensor = value @ self.matrix.to(value).mT + self.offset.to(value).unsqueeze(-2)
+        there: Tensor = (self.matrix.to(value) @ value.unsqueeze(-1)).squeeze(-1) + self.offset.to(value)
         return there
 
     def _back(self, value: Tensor) -> Tensor:
-        back: Tensor = (value - self.offset.to(value).unsqueeze(-2)) @ torch.linalg.inv(self.matrix.to(value)).mT
+        centred = (value - self.offset.to(value)).unsqueeze(-1)
+        back: Tensor = (torch.linalg.inv(self.matrix.to(value)) @ centred).squeeze(-1)
         return back
+
+
+def each_joint(matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """A and b with a dimension for joints, (N, K or 1, 2, 2) and (N, K or 1, 2), whether or not they have one."""
+    shared = matrix.dim() == 3
+    return matrix.unsqueeze(1) if shared else matrix, offset.unsqueeze(1) if shared else offset
 
 
 def _densest(predictive: Predictive) -> Tensor:
