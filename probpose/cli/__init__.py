@@ -14,6 +14,7 @@ from probpose.cli.errors import ReportingGroup
 from probpose.cli.evaluate import evaluate
 from probpose.cli.models import models
 from probpose.cli.predict import predict
+from probpose.cli.suspects import suspects
 from probpose.cli.train import train
 
 EPILOG = """\b
@@ -35,5 +36,5 @@ def main() -> None:
     """Keypoint regression whose uncertainty means something."""
 
 
-for command in (train, evaluate, predict, calibrate, compare, models, data):
+for command in (train, evaluate, predict, calibrate, compare, suspects, models, data):
     main.add_command(command)

@@ -16,7 +16,17 @@ also found by EM (`probpose.inference.gross`), and the posterior probability of 
 
 from __future__ import annotations
 
-__all__ = ["Exchanged", "GrossHeads", "GrossMixture", "GrossOptions", "GrossRegressor", "Terms", "sides", "terms_of"]
+__all__ = [
+    "Exchanged",
+    "GrossHeads",
+    "GrossMixture",
+    "GrossOptions",
+    "GrossRegressor",
+    "Terms",
+    "anywhere",
+    "sides",
+    "terms_of",
+]
 
 import math
 from collections.abc import Sequence
@@ -100,14 +110,10 @@ class GrossHeads(LocatedHeads):
     def density(self, residual: Residual) -> GrossMixture:
         own = super().density(residual)
         other = Located(own.loc[:, self.partner], own.scale[:, self.partner], residual)
-        middle = torch.zeros_like(own.loc)
-        broad = Located(
-            middle, TAIL_SCALE * torch.eye(2).to(middle).expand_as(own.scale), _broad_residual(middle.dtype)
-        )
-        d, e = self.exchanged.to(middle), self.outlier.to(middle)
+        d, e = self.exchanged.to(own.loc), self.outlier.to(own.loc)
         weights = torch.stack([(1 - d) * (1 - e), d * (1 - e), e.expand_as(d)])
-        log_weights = weights.clamp_min(1e-30).log().unsqueeze(1).expand(3, *middle.shape[:2])
-        return GrossMixture([own, other, broad], log_weights, d, e, self.partner)
+        log_weights = weights.clamp_min(1e-30).log().unsqueeze(1).expand(3, *own.batch_shape)
+        return GrossMixture([own, other, anywhere(own.loc)], log_weights, d, e, self.partner)
 
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> GrossHeads:
         said = super().unmirror(flipped, permutation)
@@ -200,6 +206,12 @@ class Exchanged(Objective):
         with pyro.plate("single", len(index), dim=-1):
             outlier = _event("outlier_single", predictive.outlier)
             pyro.factor("label_single", torch.where(outlier > 0, terms.broad[:, index], terms.own[:, index]))
+
+
+def anywhere(like: Tensor) -> Located:
+    """T, in network units, for persons and joints, dtype and device of `like` (N, K, 2)."""
+    scale = TAIL_SCALE * torch.eye(2).to(like).expand(*like.shape, 2)
+    return Located(torch.zeros_like(like), scale, _broad_residual(like.dtype))
 
 
 def sides(partner: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,36 @@
+"""Runs on the synthetic figures that benchmarks train once, keep, and judge in one way."""
+
+from __future__ import annotations
+
+__all__ = ["finished_run", "judged"]
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probpose.analysis.evaluate import evaluate
+from probpose.inference.config import TrainConfig
+from probpose.inference.report import read_log
+from probpose.inference.runs import LoadedRun, RunFolder, load_run
+from probpose.inference.train import open_split, resume_training, start_training
+
+
+def finished_run(config: TrainConfig, path: Path) -> LoadedRun:
+    """The run in `path`, trained, or trained to its end, where it is not there yet."""
+    folder = RunFolder(path)
+    if not folder.config.exists():
+        click.echo(f"training {path}", err=True)
+        start_training(config, folder)
+    elif len(read_log(folder.log)) < config.epochs:
+        resume_training(folder)
+    return load_run(path)
+
+
+def judged(run: LoadedRun) -> dict[str, Any]:
+    """What a run is worth on the validation figures: nll, pck, epe, ap, coverage50, coverage90, sigma."""
+    e = evaluate(run.model, open_split(run.config, "val"), run.input_size)
+    return {
+        "nll": e.nll_nats, "pck": e.pck, "epe": e.epe_px, "ap": e.AP, "coverage50": e.coverage50,
+        "coverage90": e.coverage90, "sigma": e.sigma_px,
+    }  # fmt: skip

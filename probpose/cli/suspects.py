@@ -1,0 +1,87 @@
+"""`probpose suspects`."""
+
+from __future__ import annotations
+
+__all__ = ["suspects"]
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from probpose.analysis.gross_figure import draw_suspects
+from probpose.analysis.gross_labels import GrossLabels, find_gross_labels
+from probpose.cli.judged_data import data_options, judged_persons
+from probpose.cli.options import counting, machine_options, run_argument, run_of
+from probpose.inference.files import write_atomically
+
+EPILOG = """\b
+Example:
+  probpose suspects
+  probpose suspects runs/my-run --split train
+  probpose suspects runs/my-run --val-annotations my/labels.json --image-dir my/images --json
+"""
+
+_LISTED = 12
+
+
+@click.command(epilog=EPILOG)
+@run_argument
+@data_options
+@machine_options
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the files. [RUN/suspects]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else on standard output.")
+def suspects(run: Path | None, out: Path | None, as_json: bool, **options: Any) -> None:
+    """Find labels that the model suspects: left and right exchanged, or about something else.
+
+    The rates of both are fitted by EM with the network fixed. A network that confuses left and right itself suspects
+    the labels of it: look at the picture. Writes responsibilities.csv (every label with the
+    probabilities of both events), suspects.json (rates and the probable ones) and suspects.png (the first of them on
+    their crops). RUN is the folder of a run, of any family, by default the newest one.
+    """
+    loaded = run_of(run)
+    persons = judged_persons(loaded.config, options)
+    folder = out or loaded.folder.path / "suspects"
+    folder.mkdir(parents=True, exist_ok=True)
+    with counting("reading labels", len(persons)) as progress:
+        labels = find_gross_labels(
+            loaded.model, persons, loaded.input_size, batch_size=options["batch_size"], device=options["device"],
+            workers=options["workers"], progress=progress,
+        )  # fmt: skip
+    summary = labels.summary()
+    write_atomically(folder / "responsibilities.csv", labels.csv().encode())
+    write_atomically(folder / "suspects.json", json.dumps(summary, indent=1).encode())
+    draw_suspects(labels).savefig(folder / "suspects.png", dpi=110)
+    if as_json:
+        click.echo(json.dumps(summary))
+        return
+    Console().print(_table(labels, summary))
+    click.echo(f"written: {folder}/responsibilities.csv, suspects.json and suspects.png", err=True)
+
+
+def _table(labels: GrossLabels, summary: dict[str, Any]) -> Table:
+    title = (
+        f"{summary['dataset']}: {summary['labels']} labels; pairs exchanged {summary['exchanged']:.2%}, "
+        f"gross errors {summary['outlier']:.2%}"
+    )
+    found = len(summary["suspects"])
+    caption = f"{found} labels are suspected with probability over 0.5" + (
+        ", the first of them" if found > _LISTED else ""
+    )
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption, caption_justify="left")
+    for heading, justify in (("file", "left"), ("annotation", "right"), ("joint", "left"), ("error px", "right")):
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for heading in ("exchanged", "gross"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for index in labels.suspects[:_LISTED]:
+        row = labels.entry(int(index))
+        error = ((row["x"] - row["predicted_x"]) ** 2 + (row["y"] - row["predicted_y"]) ** 2) ** 0.5
+        table.add_row(
+            row["file_name"], str(row["annotation_id"]), row["joint"], f"{error:.1f}", f"{row['exchanged']:.3f}",
+            f"{row['outlier']:.3f}",
+        )  # fmt: skip
+    return table
