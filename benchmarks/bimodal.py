@@ -34,6 +34,7 @@ MODELS = (
     "laplace",
     "student_t",
     "rle",
+    "conditional",
     "softargmax[layers=2,width=32]",
     "mixture",
     "mixture+gaussian",
@@ -132,28 +133,38 @@ def judge(model: KeypointModel, image: Tensor, places: Tensor, label: Tensor) ->
 
 
 @torch.no_grad()
-def draw(models: dict[str, KeypointModel], file: Path) -> None:
-    """The true density and that of each model for one input."""
+def draw(models: dict[str, KeypointModel], folder: Path) -> None:
+    """The true density and that of each model for one input: all in one picture, and one picture a family."""
     image, places, _ = simulate(1, seed=5)
     side = torch.linspace(-0.45, 0.45, 181, dtype=torch.float64)
     x, y = torch.meshgrid(side, side, indexing="xy")
     points = torch.stack([x, y], -1).view(-1, 1, 1, 2)
-    truth = true_log_prob(places.double(), points[:, 0]).view(x.shape)
-    fields = {"the truth": truth}
-    for name, model in models.items():
-        fields[name] = model(image, None, model.residual.frozen(2**13)).log_prob(points).view(x.shape)
-    figure = Figure(figsize=(2.5 * ACROSS, 2.7 * -(-len(fields) // ACROSS)), layout="constrained")
-    axes = figure.subplots(-(-len(fields) // ACROSS), ACROSS).flat
-    highest = float(truth.exp().max().sqrt())
-    for axis, (name, field) in zip(axes, fields.items(), strict=False):
+    truth = {"the truth": true_log_prob(places.double(), points[:, 0]).view(x.shape)}
+    fields = {
+        name: model(image, None, model.residual.frozen(2**13)).log_prob(points).view(x.shape)
+        for name, model in models.items()
+    }
+    _panels(truth | fields, places[0], ACROSS).savefig(folder / "densities.png", dpi=110)
+    for family in sorted({parse_spec(name)["family"] for name in models}):
+        own = {name: field for name, field in fields.items() if parse_spec(name)["family"] == family}
+        _panels(truth | own, places[0], len(own) + 1).savefig(folder / f"{family}.png", dpi=80)
+
+
+def _panels(fields: dict[str, Tensor], places: Tensor, across: int) -> Figure:
+    """Fields of log density, the first of which is the truth, with crosses at the two places."""
+    rows = -(-len(fields) // across)
+    figure = Figure(figsize=(2.5 * across, 2.7 * rows), layout="constrained")
+    panels = figure.subplots(rows, across, squeeze=False).flat
+    highest = float(next(iter(fields.values())).exp().max().sqrt())
+    for axis, (name, field) in zip(panels, fields.items(), strict=False):
         axis.imshow(field.exp().sqrt(), extent=(-0.45, 0.45, 0.45, -0.45), cmap="Blues", vmin=0, vmax=highest)
-        axis.plot(*places[0].T, "+", color="#c2571a", markersize=7)
+        axis.plot(*places.T, "+", color="#c2571a", markersize=7)
         axis.set_title(name.replace("[", "\n["), fontsize=8)
     for axis in figure.axes:
         axis.set_xticks([])
         axis.set_yticks([])
         axis.set_visible(bool(axis.images))
-    figure.savefig(file, dpi=110)
+    return figure
 
 
 @click.command()
@@ -161,7 +172,7 @@ def draw(models: dict[str, KeypointModel], file: Path) -> None:
 @click.option("--steps", default=400, show_default=True, help="Of training.")
 @click.option("--model", "chosen", multiple=True, default=MODELS, help="[all]")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the table and the figure.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the table and the figures.")
 def main(points: int, steps: int, chosen: tuple[str, ...], seed: int, out: Path | None) -> None:
     """Train every family on targets with two modes, and print how far each is from the truth."""
     image, _, label = simulate(points, seed=2 * seed)
@@ -174,7 +185,7 @@ def main(points: int, steps: int, chosen: tuple[str, ...], seed: int, out: Path 
         click.echo(f"{spec}: KL {rows[-1]['divergence']:.3f}", err=True)
     report(rows, COLUMNS, out)
     if out is not None:
-        draw(models, out / "densities.png")
+        draw(models, out)
 
 
 if __name__ == "__main__":

@@ -38,8 +38,8 @@ MODELS = {"laplace": {"residual": "laplace"}, "gross": {"family": "gross", "resi
 COLUMNS = {
     "model": "trained as",
     "nll": "NLL on clean labels",
-    "pck": "PCK@0.2",
-    "epe": "EPE px",
+    "pck": "PCK@0.2 of the mode",
+    "epe": "EPE px of the mode",
     "exchanged": "d found",
     "exchanged_ap": "AP of exchanged",
     "outlier": "e found",
@@ -121,7 +121,7 @@ def _judge(
     name: str, config: TrainConfig, folder: Path, clean: Persons, truth: Spoilt
 ) -> tuple[GrossLabels, dict[str, Any]]:
     run = finished_run(config, folder)
-    evaluation = evaluate(run.model, clean, run.input_size)
+    evaluation = evaluate(run.model, clean, run.input_size, estimator="mode")
     labels = find_gross_labels(run.model, open_split(config, "val"), run.input_size)
     at = (labels.row, labels.joint)
     return labels, {
