@@ -73,6 +73,27 @@ def test_em_stands_where_the_likelihood_is_greatest() -> None:
         assert log_likelihood(terms, labelled, PARTNER, rates.exchanged + d, rates.outlier + e) < best
 
 
+def test_sides_are_taken_as_they_are_until_exchanges_join() -> None:
+    density, label, labelled, _, _ = simulate(50, 0.1, 0.1)
+    objective = Exchanged(0.5)
+
+    def nats() -> float:
+        def program() -> None:
+            person, joint = pyro.plate("person", 50, dim=-2), pyro.plate("joint", K, dim=-1)
+            objective.observe(density, label, labelled, person, joint)
+
+        elbo = TraceEnum_ELBO(max_plate_nesting=2)  # type: ignore[no-untyped-call]
+        return float(elbo.loss(program, EmptyGuide()))  # type: ignore[no-untyped-call]
+
+    terms = terms_of(density, label, labelled)
+    plain, joined = (-log_likelihood(terms, labelled, PARTNER, d, 0.1) / float(labelled.sum()) for d in (0.0, 0.1))
+    assert nats() == pytest.approx(joined, rel=1e-5)
+    objective.begin_epoch(0.49)
+    assert nats() == pytest.approx(plain, rel=1e-5)
+    objective.begin_epoch(0.5)
+    assert nats() == pytest.approx(joined, rel=1e-5)
+
+
 def test_enumeration_gives_the_same_likelihood_and_reaches_the_same_rates() -> None:
     density, label, labelled, _, _ = simulate(400, 0.12, 0.08, seed=5)
     terms = terms_of(density, label, labelled)

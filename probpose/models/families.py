@@ -115,7 +115,7 @@ FAMILIES: Mapping[str, Family] = {
         "location and scale, labels exchanged with the other side, and gross errors",
         lambda net, options: GrossRegressor(net.backbone, net.joints, net.scale, net.partner, options),
         options=GrossOptions,
-        objective=lambda _: Exchanged(),
+        objective=lambda options: Exchanged(options.after),
         scaled=True,
         square=True,
     ),

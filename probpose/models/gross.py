@@ -64,16 +64,21 @@ class GrossOptions:
     Attributes:
         exchanged: d that training starts from.
         outlier: e that training starts from.
+        after: share of the epochs after which labels may have been exchanged. Before, they are taken as they are: a
+            network that has yet to learn left and right would explain its confusion by exchanged labels, and keep it.
     """
 
     exchanged: float = 0.02
     outlier: float = 0.02
+    after: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.exchanged < MOST_EXCHANGED:
             raise ConfigError(f"exchanged is {self.exchanged}: it must lie between 0 and {MOST_EXCHANGED}.")
         if not 0 < self.outlier < 1:
             raise ConfigError(f"outlier is {self.outlier}: it must lie between 0 and 1.")
+        if not 0 <= self.after < 1:
+            raise ConfigError(f"after is {self.after}: it must be at least 0 and less than 1.")
 
 
 class GrossMixture(Mixture):
@@ -168,9 +173,20 @@ def terms_of(predictive: GrossMixture, keypoints: Tensor, labelled: Tensor) -> T
 
 
 class Exchanged(Objective):
-    """The likelihood of pairs, whose sides are exchanged together; the events are enumerated."""
+    """The likelihood of pairs, whose sides are exchanged together; the events are enumerated.
+
+    Args:
+        after: share of the epochs after which sides may have been exchanged. Before any `begin_epoch` they may.
+    """
 
     enumerates = True
+
+    def __init__(self, after: float = 0.0) -> None:
+        self.after = after
+        self.joined = True
+
+    def begin_epoch(self, share: float) -> None:
+        self.joined = share >= self.after
 
     def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
         """Without labels: a label is drawn joint by joint from its marginal density."""
@@ -193,7 +209,8 @@ class Exchanged(Objective):
         if not len(left):
             return
         with pyro.plate("pair", len(left), dim=-1):
-            exchanged = _event("exchanged", predictive.exchanged[left])
+            rate = predictive.exchanged[left]
+            exchanged = _event("exchanged", rate if self.joined else torch.zeros_like(rate))
             for side, index in (("left", left), ("right", right)):
                 outlier = _event(f"outlier_{side}", predictive.outlier)
                 near = torch.where(exchanged > 0, terms.other[:, index], terms.own[:, index])
