@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from benchmarks.synthetic_runs import finished_run, judged
+from benchmarks.synthetic_runs import finished_run, judged, run_options
 from benchmarks.tables import report
 from probpose.inference.config import default_config
 
@@ -38,11 +38,7 @@ COLUMNS = {
 
 
 @click.command()
-@click.option("--epochs", default=12, show_default=True, help="Of training.")
-@click.option("--seed", default=0, show_default=True, help="Of training.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/heatmap_labels"), show_default=True)
-@click.option("--data-root", default=None, help="Of the synthetic figures. [data/synthetic]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for table.md and table.json.")
+@run_options("heatmap_labels")
 def main(epochs: int, seed: int, runs: Path, data_root: str | None, out: Path | None) -> None:
     """Train a heatmap with each kind of labels and judge."""
     common: dict[str, Any] = {"epochs": epochs, "seed": seed, "data_root": data_root}

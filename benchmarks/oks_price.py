@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.synthetic_runs import finished_run, judged
+from benchmarks.synthetic_runs import finished_run, judged, run_options
 from benchmarks.tables import report
 from probpose.inference.config import default_config
 
@@ -32,11 +32,7 @@ COLUMNS = {
 
 
 @click.command()
-@click.option("--epochs", default=12, show_default=True, help="Of training.")
-@click.option("--seed", default=0, show_default=True, help="Of training.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/oks_price"), show_default=True)
-@click.option("--data-root", default=None, help="Of the synthetic figures. [data/synthetic]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for table.md and table.json.")
+@run_options("oks_price")
 def main(epochs: int, seed: int, runs: Path, data_root: str | None, out: Path | None) -> None:
     """Train with each lambda and judge."""
     rows = []

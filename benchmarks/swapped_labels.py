@@ -21,7 +21,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.synthetic_runs import finished_run
+from benchmarks.synthetic_runs import finished_run, run_options
 from benchmarks.tables import report
 from probpose.analysis.evaluate import evaluate
 from probpose.analysis.existence import average_precision
@@ -88,11 +88,7 @@ def spoil(persons: Persons, source: Path, target: Path, seed: int) -> Spoilt:
 
 
 @click.command()
-@click.option("--epochs", default=12, show_default=True, help="Of training.")
-@click.option("--seed", default=0, show_default=True, help="Of errors and training.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/swapped_labels"), show_default=True)
-@click.option("--data-root", default=None, help="Of the synthetic figures. [data/synthetic]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for table.md, table.json and suspects.png.")
+@run_options("swapped_labels")
 def main(epochs: int, seed: int, runs: Path, data_root: str | None, out: Path | None) -> None:
     """Spoil labels, train with and without a model of it, and judge both."""
     base = default_config("synthetic", epochs=epochs, seed=seed, data_root=data_root)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["finished_run", "judged"]
+__all__ = ["finished_run", "judged", "run_options"]
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,24 @@ from probpose.inference.config import TrainConfig
 from probpose.inference.report import read_log
 from probpose.inference.runs import LoadedRun, RunFolder, load_run
 from probpose.inference.train import open_split, resume_training, start_training
+
+
+def run_options(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """`--epochs`, `--seed`, `--runs` (runs/`name`), `--data-root` and `--out`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        folder = click.Path(path_type=Path)
+        for option in (
+            click.option("--out", type=folder, help="Folder for table.md, table.json and pictures."),
+            click.option("--data-root", default=None, help="Of the synthetic figures. [data/synthetic]"),
+            click.option("--runs", type=folder, default=Path("runs") / name, show_default=True, help="Kept runs."),
+            click.option("--seed", default=0, show_default=True, help="Of training, and of what is simulated."),
+            click.option("--epochs", default=12, show_default=True, help="Of training."),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def finished_run(config: TrainConfig, path: Path) -> LoadedRun:
