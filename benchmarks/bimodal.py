@@ -153,7 +153,7 @@ def draw(models: dict[str, KeypointModel], folder: Path) -> None:
 def _panels(fields: dict[str, Tensor], places: Tensor, across: int) -> Figure:
     """Fields of log density, the first of which is the truth, with crosses at the two places."""
     rows = -(-len(fields) // across)
-    figure = Figure(figsize=(2.5 * across, 2.7 * rows), layout="constrained")
+    figure = Figure(figsize=(2.5 * across, 2.7 * rows + 0.2), layout="constrained")
     panels = figure.subplots(rows, across, squeeze=False).flat
     highest = float(next(iter(fields.values())).exp().max().sqrt())
     for axis, (name, field) in zip(panels, fields.items(), strict=False):

@@ -4,7 +4,8 @@
 
 In the labels of the synthetic figures, the two sides of 8% of the pairs are exchanged and 3% of the labels are moved to
 anywhere in the crop, in training and validation. `laplace`, which knows nothing of gross errors, and `gross`, which
-sums over them, are trained on these labels with one budget. Judged on the clean validation labels: nats, PCK and error.
+sums over them (over exchanges from half of the training on, or from the start), are trained on these labels with one
+budget. Judged on the clean validation labels: nats, PCK and error.
 Judged on the spoilt ones by `probpose suspects`: the rates found, and the average precision of the responsibilities.
 """
 
@@ -34,7 +35,12 @@ from probpose.inference.train import open_split
 Flags = npt.NDArray[np.bool_]
 
 EXCHANGED, OUTLIER = 0.08, 0.03
-MODELS = {"laplace": {"residual": "laplace"}, "gross": {"family": "gross", "residual": "laplace"}}
+GROSS: dict[str, Any] = {"family": "gross", "residual": "laplace"}
+MODELS: dict[str, dict[str, Any]] = {
+    "laplace": {"residual": "laplace"},
+    "gross, exchanges from the start": GROSS | {"options": {"after": 0.0}},
+    "gross": GROSS,
+}
 COLUMNS = {
     "model": "trained as",
     "nll": "NLL on clean labels",
@@ -105,7 +111,7 @@ def main(epochs: int, seed: int, runs: Path, data_root: str | None, out: Path | 
         config = default_config(
             "synthetic", epochs=epochs, seed=seed, image_dir=str(clean.image_dir.parent), **options, **spoilt
         )
-        labels, row = _judge(name, config, runs / name, clean, truth["val"])
+        labels, row = _judge(name, config, runs / name.replace(",", "").replace(" ", "-"), clean, truth["val"])
         results.append(row)
         figure = draw_suspects(labels)
     report(results, COLUMNS, out)
