@@ -17,6 +17,9 @@ from probpose.analysis.calibration.report.style import LINE, MUTED, STATES, log_
 States = Mapping[str, dict[str, Any]]
 """What `diagnosis_record` gives, "before" and perhaps "after" recalibration."""
 
+LEAST_SHARE = 0.1
+"""Labels of a bin that is drawn, as a share of those of the fullest."""
+
 _MARGIN = 1.25
 
 
@@ -132,8 +135,10 @@ def reliability_picture(states: States) -> Picture | None:
 
 
 def _scales(record: dict[str, Any]) -> Any:
-    """Predicted and empirical scale (B, 2) of the bins where both are positive."""
-    rows = [(bin_["predicted_px"], bin_["empirical_px"]) for bin_ in record["reliability"]]
+    """Predicted and empirical scale (B, 2) of the bins that hold enough labels, where both are positive."""
+    # bins are those of the prediction as it was: after a strong cure some of them are nearly empty
+    enough = LEAST_SHARE * max((bin_["keypoints"] for bin_ in record["reliability"]), default=0)
+    rows = [(b["predicted_px"], b["empirical_px"]) for b in record["reliability"] if b["keypoints"] >= enough]
     points = np.array(rows, dtype=np.float64).reshape(-1, 2)
     return points[(np.isfinite(points) & (points > 0)).all(axis=1)]
 
