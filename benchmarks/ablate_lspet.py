@@ -36,7 +36,7 @@ from probpose.models.objectives import Objective
 BASE = Path(__file__).with_name("lspet.toml")
 JOINT = {"residual": "rle", "laplace_until": 0.0, "location_by": "likelihood"}
 COLUMNS = {
-    "residual": "variant",
+    "model": "variant",
     "seeds": "seeds",
     "nll_nats": "NLL",
     **{f"pck0.2_{estimator}": f"PCK@0.2 {estimator}" for estimator in ESTIMATORS},
