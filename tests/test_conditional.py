@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -164,6 +166,12 @@ def test_recovers_noise_whose_shape_depends_on_visibility() -> None:
 def _skewness(value: Tensor) -> Tensor:
     centred = value - value.mean()
     return (centred**3).mean() / (centred**2).mean() ** 1.5
+
+
+def test_importing_the_flows_leaves_the_validation_of_distributions_on() -> None:
+    code = "import torch, probpose.models.families; print(torch.distributions.Distribution._validate_args)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "True"
 
 
 def test_options_out_of_range_are_refused() -> None:

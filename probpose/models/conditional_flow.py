@@ -14,8 +14,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
+
+Distribution.set_default_validate_args(__debug__)  # importing zuko turns it off for the whole process
 
 Coupling = Literal["affine", "spline"]
 
