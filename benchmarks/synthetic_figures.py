@@ -22,14 +22,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, stats
 
+from benchmarks.synthetic_runs import finished_run
 from benchmarks.tables import report
 from probpose.analysis.evaluate import evaluate
 from probpose.data.crop import crop_from_box
 from probpose.data.persons import Persons
 from probpose.inference.config import default_config
 from probpose.inference.report import read_log
-from probpose.inference.runs import LoadedRun, RunFolder, load_run
-from probpose.inference.train import open_split, resume_training, start_training
+from probpose.inference.runs import LoadedRun
+from probpose.inference.train import open_split
 
 Array = npt.NDArray[np.float64]
 
@@ -104,13 +105,8 @@ def _ratio(sigma: Array, true_sigma: Array, error: Array) -> Array:
 
 def trained_run(seed: int, runs: Path, data_root: Path) -> LoadedRun:
     """The default synthetic run of a seed, trained now unless it is finished in `runs` already."""
-    folder = RunFolder(runs / f"synthetic-rle-seed{seed}")
     config = default_config("synthetic", seed=seed, data_root=str(data_root))
-    if not folder.config.exists():
-        start_training(config, folder)
-    elif len(read_log(folder.log)) < config.epochs:
-        resume_training(folder)
-    return load_run(folder.path)
+    return finished_run(config, runs / f"synthetic-rle-seed{seed}")
 
 
 @click.command()

@@ -36,7 +36,6 @@ def results_at(persons: Persons, point: Array, confidence: Array | None = None) 
         point=point,
         sigma_px=np.ones((*shape, 2)),
         presence=np.ones(shape),
-        inside=np.ones(shape),
         confidence=np.ones(shape) if confidence is None else np.broadcast_to(confidence, shape),
     )
     return result_rows(estimates, persons, GroundTruth.of(persons).category_of(estimates.rows))

@@ -134,7 +134,6 @@ def test_our_own_results_come_back(persons: Persons, tmp_path: Path) -> None:
         point=persons.keypoints + rng.normal(size=(3, 17, 2)),
         sigma_px=rng.uniform(1, 5, (3, 17, 2)),
         presence=rng.uniform(size=(3, 17)),
-        inside=rng.uniform(size=(3, 17)),
         confidence=rng.uniform(size=(3, 17)),
     )
     write_results(tmp_path / "results.json", result_rows(estimates, persons, [1, 1, 1]))

@@ -35,7 +35,6 @@ class Estimates:
         point: (N, K, 2), pixels of the original image.
         sigma_px: (N, K, 2), scale per image axis in pixels.
         presence: (N, K), probability that an annotator labels the joint.
-        inside: (N, K), probability that a labelled joint is labelled inside the crop.
         confidence: (N, K), max(0, 1 - sigma averaged over both axes, in units of the crop's width and height), the
             score of regression codes (Li et al., ICCV 2021).
         expected_oks: (N, K), expected OKS of `point` if the joint is labelled; None where no OKS kernel was given.
@@ -46,7 +45,6 @@ class Estimates:
     point: Array
     sigma_px: Array
     presence: Array
-    inside: Array
     confidence: Array
     expected_oks: Array | None = None
     score: Array | None = None
@@ -66,7 +64,6 @@ class Estimates:
             point=as_array(point),
             sigma_px=as_array(forward.keypoints.sigma),
             presence=as_array(forward.presence),
-            inside=as_array(forward.inside),
             confidence=as_array(confidence),
             expected_oks=None if expected is None else as_array(expected),
         )

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from probpose.analysis.estimates import Estimates, Estimator, Score, oks_kernel
+from probpose.analysis.estimates import Array, Estimates, Estimator, Score, as_array, oks_kernel
 from probpose.analysis.evaluation import Evaluation, JointRow
 from probpose.analysis.existence import Existence
 from probpose.analysis.forward import Forward, Recalibrate, freeze, predict_persons
@@ -76,7 +76,7 @@ def evaluate(
     residual = freeze(model, device)
     targets = persons if boxes is None else unlabelled_persons(boxes, persons)
     kernel = oks_kernel(targets, estimator, score)
-    estimates, records, unreadable = [], [], []
+    estimates, records, inside, unreadable = [], [], [], []
     for forward in predict_persons(
         model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
         residual=residual, recalibrate=recalibrate, progress=progress,
@@ -86,6 +86,7 @@ def evaluate(
         unreadable += forward.unreadable
         if boxes is None:
             records.append(Records.of(forward, estimates[-1], persons))
+            inside.append(as_array(forward.inside))
     joined = Estimates.join(estimates).ranked_by(score)
     if not len(joined):
         raise DataError(f"None of the {len(targets)} persons' images could be read, such as {unreadable[0]}.")
@@ -93,7 +94,8 @@ def evaluate(
     ranking, counts = judge.ranking(joined), np.isin(persons.image_id, list(judge.images(joined)))
     known: dict[str, Any] = {"keypoints": int(persons.labelled[counts].sum()), "joints": [], "records": None}
     if boxes is None:
-        known |= _densities(Records.join(records), persons, residual) | _existence(joined, persons, input_size)
+        known |= _densities(Records.join(records), persons, residual)
+        known |= _existence(joined, np.concatenate(inside), persons, input_size)
     return Evaluation(
         **known,
         **asdict(ranking.coco),
@@ -133,15 +135,15 @@ def _joint_row(name: str, records: Records, correct: npt.NDArray[np.bool_], join
     return JointRow(joint=name, **asdict(Statistics.of(records.select(chosen), correct[chosen])))
 
 
-def _existence(estimates: Estimates, persons: Persons, input_size: tuple[int, int]) -> dict[str, Any]:
+def _existence(estimates: Estimates, inside: Array, persons: Persons, input_size: tuple[int, int]) -> dict[str, Any]:
     """How well it is known which joints are labelled, and labelled inside the crop, as arguments of `Evaluation`."""
     chosen = persons.select(estimates.rows)
     within = (np.abs(np.nan_to_num(target_points(chosen, input_size))) < 0.5).all(-1)
     labelled = Existence.of(estimates.presence, chosen.labelled)
-    inside = Existence.of(estimates.presence * estimates.inside, chosen.labelled & within)
+    in_crop = Existence.of(estimates.presence * inside, chosen.labelled & within)
     return {
         "presence_nll_nats": labelled.nll_nats,
-        "existence": {"labelled": labelled, "labelled in the crop": inside},
+        "existence": {"labelled": labelled, "labelled in the crop": in_crop},
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Forward", "Recalibrate", "freeze", "predict_persons"]
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +32,7 @@ class Forward:
         rows: (N,) int64, rows in the table of persons.
         keypoints: predictive distribution in pixels of the original images, float64.
         presence: (N, K) float64, probability that an annotator labels the joint.
-        inside: (N, K) float64, probability that a labelled joint is labelled inside the crop.
+        views: the distributions in network units, of the crop and, with the flip test, of the mirrored crop.
         unit_sigma: (N, K, 2), scale per axis as the network says it, in units of the crop's width and height.
         unreadable: one "file: reason" for each person of the batch whose image could not be read.
     """
@@ -40,9 +40,14 @@ class Forward:
     rows: npt.NDArray[np.int64]
     keypoints: Predictive
     presence: Tensor
-    inside: Tensor
+    views: Sequence[Predictive]
     unit_sigma: Tensor
     unreadable: list[str]
+
+    @property
+    def inside(self) -> Tensor:
+        """(N, K) float64, probability that a labelled joint is labelled inside the crop, before any recalibration."""
+        return _mean([_inside(view) for view in self.views])
 
 
 def freeze(model: KeypointModel, device: torch.device | str = "cpu") -> Residual:
@@ -119,7 +124,7 @@ def _forward(model: KeypointModel, batch: Batch, residual: Residual, flip_test: 
         rows=batch.person.cpu().numpy(),
         keypoints=EqualMixture(in_image) if flip_test else in_image[0],
         presence=_mean([heads.presence.double().sigmoid() for heads in views]),
-        inside=_mean([_inside(predictive) for predictive in inside]),
+        views=inside,
         unit_sigma=_mean(sigma),
         unreadable=batch.unreadable,
     )

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from probpose.analysis.estimates import Array, as_array
-from probpose.analysis.forward import Forward, freeze, predict_persons
+from probpose.analysis.forward import Forward, predict_persons
 from probpose.data.crop import crop_from_box
 from probpose.data.persons import Persons
 from probpose.errors import DataError
@@ -140,7 +140,7 @@ def find_gross_labels(
     parts, rows, means, unreadable = [], [], [], []
     for forward in predict_persons(
         model, persons, input_size, batch_size=batch_size, device=device, workers=workers,
-        residual=freeze(model, device), progress=progress,
+        progress=progress,
     ):  # fmt: skip
         unreadable += forward.unreadable
         if len(forward.rows):

@@ -180,7 +180,7 @@ def _one_by_one(forwards: Iterable[Forward]) -> Iterator[Forward]:
             keypoints = forward.keypoints.rows(one)
             yield replace(
                 forward, rows=forward.rows[one], keypoints=keypoints, presence=forward.presence[one],
-                inside=forward.inside[one], unit_sigma=forward.unit_sigma[one], unreadable=[],
+                views=[view.rows(one) for view in forward.views], unit_sigma=forward.unit_sigma[one], unreadable=[],
             )  # fmt: skip
 
 

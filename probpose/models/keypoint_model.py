@@ -16,7 +16,7 @@ from __future__ import annotations
 __all__ = ["KeypointModel", "Program"]
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import pyro
 import pyro.distributions as dist
@@ -85,7 +85,9 @@ class KeypointModel(PyroModule):
 
     def predictive(self, heads: Heads, residual: Residual | None = None) -> Predictive:
         """The predictive distribution that `heads` stand for (see `forward`)."""
-        said = heads.density(self.residual() if residual is None else residual)
+        return self._in_network_units(heads.density(self.residual() if residual is None else residual))
+
+    def _in_network_units(self, said: Predictive) -> Predictive:
         return said if self.standardisation is None else self.standardisation.from_unit(said)
 
     def start_at(self, targets: Targets) -> None:
@@ -117,7 +119,7 @@ class KeypointModel(PyroModule):
             heads = heads.tell(visible)
         said = heads.density(self.residual())
         persons, joints = said.batch_shape
-        predictive = said if self.standardisation is None else self.standardisation.from_unit(said)
+        predictive = self._in_network_units(said)
         if keypoints is None:
             said = predictive  # keypoints are drawn in network units
         elif self.standardisation is not None:
@@ -146,16 +148,9 @@ class Program(PyroModule):
         super().__init__()
         self.keypoint_model = keypoint_model
 
-    def forward(
-        self,
-        image: Tensor,
-        flipped: Tensor | None,
-        keypoints: Tensor | None = None,
-        labelled: Tensor | None = None,
-        visible: Tensor | None = None,
-    ) -> Predictive:
-        """See `KeypointModel.model`."""
-        return self.keypoint_model.model(image, flipped, keypoints, labelled, visible)
+    def forward(self, *args: Any, **kwargs: Any) -> Predictive:
+        """See `KeypointModel.model`, whose arguments these are."""
+        return self.keypoint_model.model(*args, **kwargs)
 
 
 def _as_float(labelled: Tensor | None) -> Tensor | None:
