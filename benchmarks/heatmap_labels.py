@@ -1,10 +1,10 @@
 """What the cells of a heatmap should be trained to be: the label's cell, a Gaussian by habit, or the learned blur.
 
-    python -m benchmarks.heatmap_labels --out docs/results/heatmap_labels
+    python -m benchmarks.heatmap_labels --seeds 3 --out docs/results/heatmap_labels
 
-Heatmaps with one network and budget on the synthetic figures, their labels one-hot, smoothed, Gaussian of one and of
-two cells, or blurred by the residual density that an `rle` run with the same budget has learned. All are judged as
-densities, and by their points.
+Heatmaps with one network and budget on the synthetic figures, their labels one-hot, smoothed, Gaussian of half a cell
+to two cells, or blurred by the residual density that an `rle` run with the same budget has learned. All are judged as
+densities, and by their points. Several seeds give means and their standard errors.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from benchmarks.synthetic_runs import finished_run, judged, run_options
 from benchmarks.tables import report
@@ -23,6 +24,7 @@ from probpose.inference.config import default_config
 LABELS: dict[str, dict[str, Any]] = {
     "one-hot": {},
     "smoothed": {"labels": "smoothed"},
+    "Gaussian, 0.5 cells": {"labels": "gaussian", "sigma": 0.5},
     "Gaussian, 1 cell": {"labels": "gaussian", "sigma": 1.0},
     "Gaussian, 2 cells": {"labels": "gaussian", "sigma": 2.0},
     "learned density": {"labels": "density"},
@@ -30,7 +32,9 @@ LABELS: dict[str, dict[str, Any]] = {
 COLUMNS = {
     "labels": "labels",
     "nll": "NLL",
+    "nll_error": "±",
     "pck": "PCK@0.2",
+    "pck_error": "±",
     "epe": "EPE px",
     "coverage50": "in 50%",
     "coverage90": "in 90%",
@@ -38,24 +42,41 @@ COLUMNS = {
 
 
 @click.command()
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each: seeds from --seed on."
+)
 @run_options("heatmap_labels")
-def main(epochs: int, seed: int, runs: Path, data_root: str | None, out: Path | None) -> None:
-    """Train a heatmap with each kind of labels and judge."""
-    common: dict[str, Any] = {"epochs": epochs, "seed": seed, "data_root": data_root}
-    source = finished_run(default_config("synthetic", residual="rle", **common), runs / "rle")
-    rows = [{"labels": "(rle, the source)", **judged(source)}]
+def main(seeds: int, epochs: int, seed: int, runs: Path, data_root: str | None, out: Path | None) -> None:
+    """Train heatmaps with each kind of labels and judge."""
+    scores = [
+        _judge_each(runs, {"epochs": epochs, "seed": number, "data_root": data_root})
+        for number in range(seed, seed + seeds)
+    ]
+    report([{"labels": name, **_mean([score[name] for score in scores])} for name in scores[0]], COLUMNS, out)
+
+
+def _judge_each(runs: Path, common: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """What the source of the learned blur and the heatmaps of one seed are worth."""
+    folder = f"{{}}-seed{common['seed']}"
+    source = finished_run(default_config("synthetic", residual="rle", **common), runs / folder.format("rle"))
+    scores = {"(rle, the source)": judged(source)}
     for name, options in LABELS.items():
         if options.get("labels") == "density":
             options = options | {"label_density": str(source.folder.path)}
-        config = default_config(
-            "synthetic",
-            family="heatmap",
-            options={"surface": "bilinear", "layers": 2, "width": 32, **options},
-            **common,
-        )
-        folder = runs / name.replace(",", "").replace(" ", "-")
-        rows.append({"labels": name, **judged(finished_run(config, folder))})
-    report(rows, COLUMNS, out)
+        heatmap = {"surface": "bilinear", "layers": 2, "width": 32, **options}
+        config = default_config("synthetic", family="heatmap", options=heatmap, **common)
+        scores[name] = judged(finished_run(config, runs / folder.format(name.replace(",", "").replace(" ", "-"))))
+    return scores
+
+
+def _mean(scores: list[dict[str, float]]) -> dict[str, float | None]:
+    """Means over seeds, and of nll and pck the standard error too; None with one seed."""
+    values = {key: np.array([score[key] for score in scores]) for key in scores[0]}
+    errors = {
+        f"{key}_error": float(values[key].std(ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else None
+        for key in ("nll", "pck")
+    }
+    return {key: float(value.mean()) for key, value in values.items()} | errors
 
 
 if __name__ == "__main__":
