@@ -37,14 +37,14 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """Densities and cost, the point metrics of each estimator, both with paired differences, and ArviZ's comparison."""
+    """Densities, the point metrics of each estimator, both with paired differences, cost, and ArviZ's comparison."""
     c = comparison
     head = (
         f"{c.dataset}: {c.keypoints} labelled keypoints of {c.persons} persons in {c.images} images. NLL in nats per "
         "labelled keypoint, original-image pixels. Values ± standard deviation over seeds; differences from "
         f"{c.reference}, paired by keypoint and seed, ± standard error (summed per image, and between seeds).\n"
     )
-    return "\n".join([head, _densities(c), _points(c), *_elpd(c)])
+    return "\n".join([head, _densities(c), _points(c), _cost(c), *_elpd(c)])
 
 
 def _densities(c: Comparison) -> str:
@@ -59,13 +59,10 @@ def _densities(c: Comparison) -> str:
             _spread(row, "coverage90", 3),
             _spread(row, "r90_px", 1),
             _spread(row, "AP", 3),
-            f"{row.values['parameters'] or 0:,.0f}",
-            f"{(row.values['flops'] or 0) / 1e9:.2f}",
-            number(row.values["images_per_s"], 0),
         ]
         for row in c.rows
     ]
-    return markdown_table([*headings, "parameters", "GFLOPs", "images/s"], rows)
+    return markdown_table(headings, rows)
 
 
 def _points(c: Comparison) -> str:
@@ -81,6 +78,19 @@ def _points(c: Comparison) -> str:
         for first, estimator in zip((True, False, False), ESTIMATORS, strict=True)
     ]
     return markdown_table(headings, rows)
+
+
+def _cost(c: Comparison) -> str:
+    rows = [
+        [
+            row.model,
+            f"{row.values['parameters'] or 0:,.0f}",
+            f"{(row.values['flops'] or 0) / 1e9:.2f}",
+            number(row.values["images_per_s"], 0),
+        ]
+        for row in c.rows
+    ]
+    return markdown_table(["model", "parameters", "GFLOPs", "images/s"], rows)
 
 
 def _elpd(c: Comparison) -> list[str]:

@@ -46,7 +46,7 @@ Residual families: """
     + ", ".join(name for name in FAMILIES if name != "regression")
 )
 
-WIDTH = 120
+WIDTH = 130
 """Columns that the tables need."""
 
 
