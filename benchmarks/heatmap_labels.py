@@ -4,7 +4,7 @@
 
 Heatmaps with one network and budget on the synthetic figures, their labels one-hot, smoothed, Gaussian of half a cell
 to two cells, or blurred by the residual density that an `rle` run with the same budget has learned. All are judged as
-densities, and by their points. Several seeds give means and their standard errors.
+densities, and by their points, the mean (soft-argmax) and the mode. Several seeds give means and their standard errors.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.synthetic_runs import finished_run, judged, run_options
+from benchmarks.synthetic_runs import finished_run, run_options
 from benchmarks.tables import report
+from probpose.analysis.estimates import ESTIMATORS
+from probpose.analysis.pck import FRACTION
+from probpose.analysis.scores import score_run
 from probpose.inference.config import default_config
+from probpose.inference.runs import LoadedRun
+from probpose.inference.train import open_split
 
 LABELS: dict[str, dict[str, Any]] = {
     "one-hot": {},
@@ -33,9 +38,12 @@ COLUMNS = {
     "labels": "labels",
     "nll": "NLL",
     "nll_error": "±",
-    "pck": "PCK@0.2",
-    "pck_error": "±",
-    "epe": "EPE px",
+    "pck_mean": "PCK@0.2, mean",
+    "pck_mean_error": "±",
+    "pck_mode": "mode",
+    "pck_mode_error": "±",
+    "epe_mean": "EPE px, mean",
+    "epe_mode": "mode",
     "coverage50": "in 50%",
     "coverage90": "in 90%",
 }
@@ -59,22 +67,34 @@ def _judge_each(runs: Path, common: dict[str, Any]) -> dict[str, dict[str, float
     """What the source of the learned blur and the heatmaps of one seed are worth."""
     folder = f"{{}}-seed{common['seed']}"
     source = finished_run(default_config("synthetic", residual="rle", **common), runs / folder.format("rle"))
-    scores = {"(rle, the source)": judged(source)}
+    scores = {"(rle, the source)": _judge(source)}
     for name, options in LABELS.items():
         if options.get("labels") == "density":
             options = options | {"label_density": str(source.folder.path)}
         heatmap = {"surface": "bilinear", "layers": 2, "width": 32, **options}
         config = default_config("synthetic", family="heatmap", options=heatmap, **common)
-        scores[name] = judged(finished_run(config, runs / folder.format(name.replace(",", "").replace(" ", "-"))))
+        scores[name] = _judge(finished_run(config, runs / folder.format(name.replace(",", "").replace(" ", "-"))))
     return scores
 
 
+def _judge(run: LoadedRun) -> dict[str, float]:
+    """What a run is worth on the validation figures."""
+    scores = score_run(run, open_split(run.config, "val"))
+    means = {
+        f"{metric}_{estimator}": float(values[:, index].mean())
+        for metric, values in (("pck", scores.pck(FRACTION)), ("epe", scores.error_px))
+        for index, estimator in enumerate(ESTIMATORS)
+    }
+    coverage = {f"coverage{level}": scores.coverage(level / 100) for level in (50, 90)}
+    return {"nll": -float(scores.log_prob.mean())} | means | coverage
+
+
 def _mean(scores: list[dict[str, float]]) -> dict[str, float | None]:
-    """Means over seeds, and of nll and pck the standard error too; None with one seed."""
+    """Means over seeds, and of nll and both pck the standard error too; None with one seed."""
     values = {key: np.array([score[key] for score in scores]) for key in scores[0]}
     errors = {
         f"{key}_error": float(values[key].std(ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else None
-        for key in ("nll", "pck")
+        for key in ("nll", "pck_mean", "pck_mode")
     }
     return {key: float(value.mean()) for key, value in values.items()} | errors
 

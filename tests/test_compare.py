@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from probpose.analysis.comparison import Comparison
+from probpose.analysis.comparison_figure import comparison_figure
 from probpose.analysis.evaluate import evaluate
 from probpose.analysis.scores import Scores, score_run
 from probpose.cli import main
@@ -150,3 +153,14 @@ def test_only_runs_of_one_seed_are_paired() -> None:
         Comparison.of("test", {"a": {0: fake(0.0)}}, "d")
     with pytest.raises(DataError, match="judged on other keypoints"):
         Comparison.of("test", {"a": {0: fake(0.0)}, "b": {0: fake(0.0, 27)}}, "a")
+
+
+@pytest.mark.parametrize("name", ["l2", "heatmap[surface=bilinear,layers=2,width=32,labels=gaussian]"])
+def test_the_text_of_the_figure_does_not_overlap(name: str) -> None:
+    scores = {model: {0: fake(shift)} for model, shift in (("laplace", 0.0), (name, 0.5))}
+    figure = comparison_figure(Comparison.of("test", scores, name))
+    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+    boxes = [axis.xaxis.label.get_window_extent() for axis in figure.axes]
+    boxes += [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert all(figure.bbox.contains(*corner) for box in boxes for corner in box.corners())
