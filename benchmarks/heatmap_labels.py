@@ -1,6 +1,6 @@
 """What the cells of a heatmap should be trained to be: the label's cell, a Gaussian by habit, or the learned blur.
 
-    python -m benchmarks.heatmap_labels --seeds 3 --out docs/results/heatmap_labels
+    python -m benchmarks.heatmap_labels --out docs/results/heatmap_labels
 
 Heatmaps with one network and budget on the synthetic figures, their labels one-hot, smoothed, Gaussian of half a cell
 to two cells, or blurred by the residual density that an `rle` run with the same budget has learned. All are judged as
@@ -57,7 +57,7 @@ COLUMNS = {
 def main(seeds: int, epochs: int, seed: int, runs: Path, data_root: str | None, out: Path | None) -> None:
     """Train heatmaps with each kind of labels and judge."""
     scores = [
-        _judge_each(runs, {"epochs": epochs, "seed": number, "data_root": data_root})
+        _judge_each(runs / f"seed{number}", {"epochs": epochs, "seed": number, "data_root": data_root})
         for number in range(seed, seed + seeds)
     ]
     report([{"labels": name, **_mean([score[name] for score in scores])} for name in scores[0]], COLUMNS, out)
@@ -65,15 +65,14 @@ def main(seeds: int, epochs: int, seed: int, runs: Path, data_root: str | None, 
 
 def _judge_each(runs: Path, common: dict[str, Any]) -> dict[str, dict[str, float]]:
     """What the source of the learned blur and the heatmaps of one seed are worth."""
-    folder = f"{{}}-seed{common['seed']}"
-    source = finished_run(default_config("synthetic", residual="rle", **common), runs / folder.format("rle"))
+    source = finished_run(default_config("synthetic", residual="rle", **common), runs / "rle")
     scores = {"(rle, the source)": _judge(source)}
     for name, options in LABELS.items():
         if options.get("labels") == "density":
             options = options | {"label_density": str(source.folder.path)}
         heatmap = {"surface": "bilinear", "layers": 2, "width": 32, **options}
         config = default_config("synthetic", family="heatmap", options=heatmap, **common)
-        scores[name] = _judge(finished_run(config, runs / folder.format(name.replace(",", "").replace(" ", "-"))))
+        scores[name] = _judge(finished_run(config, runs / name.replace(",", "").replace(" ", "-")))
     return scores
 
 
