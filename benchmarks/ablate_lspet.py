@@ -19,19 +19,19 @@ import pyro
 from torch import Tensor
 
 from benchmarks.tables import report
-from probpose.analysis.comparison import Comparison
-from probpose.analysis.estimates import ESTIMATORS
-from probpose.analysis.scores import Scores, score_run
-from probpose.inference.config import TrainConfig, load_config
-from probpose.inference.report import Report, read_log
-from probpose.inference.runs import RunFolder, load_run
-from probpose.inference.train import initial_model, open_split
-from probpose.inference.trainer import Trainer
+from probpose.analysis.evaluation.comparison import Comparison
+from probpose.analysis.evaluation.scores import Scores, score_run
+from probpose.analysis.prediction.estimates import ESTIMATORS
+from probpose.inference.training.config import TrainConfig, load_config
+from probpose.inference.training.report import Report, read_log
+from probpose.inference.training.runs import RunFolder, load_run
+from probpose.inference.training.train import initial_model, open_split
+from probpose.inference.training.trainer import Trainer
 from probpose.models.densities import RLEResidual
 from probpose.models.densities.rle import gaussian_log_q
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.located import Located
 from probpose.models.objectives import Objective
+from probpose.models.predictive.location_scale import Located
 
 BASE = Path(__file__).with_name("lspet.toml")
 JOINT = {"residual": "rle", "laplace_until": 0.0, "location_by": "likelihood"}

@@ -16,9 +16,9 @@ import click
 
 from benchmarks.recover_noise import fit, judge, simulate
 from benchmarks.tables import report
-from probpose.data.noise import GaussianMixtureNoise
+from probpose.data.synthetic.annotate import GaussianMixtureNoise
 from probpose.models.densities import ResidualDensity, RLEResidual
-from probpose.models.gauge import moment_gauge, quantile_gauge
+from probpose.models.densities.gauge import moment_gauge, quantile_gauge
 
 PINS = {"quantile": quantile_gauge, "moment": moment_gauge}
 CHOICES = (("quantile", 256), ("quantile", 1024), ("quantile", 4096), ("moment", 256), ("moment", 1024))

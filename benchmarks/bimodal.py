@@ -22,12 +22,12 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from benchmarks.tables import report
-from probpose.inference.likelihood import negative_log_likelihood
-from probpose.inference.specs import parse_spec
-from probpose.models.backbones import Backbone
-from probpose.models.families import build_model
+from probpose.inference.fitting.svi import negative_log_likelihood
+from probpose.inference.training.config import parse_spec
+from probpose.models.backbones.base import Backbone
+from probpose.models.heads.base import Targets
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.regressor import Targets
+from probpose.models.registry import build_model
 
 MODELS = (
     "gaussian",
@@ -95,7 +95,7 @@ def true_log_prob(places: Tensor, value: Tensor) -> Tensor:
 
 
 def fit(spec: str, image: Tensor, label: Tensor, *, steps: int, seed: int, batch: int = 256) -> KeypointModel:
-    """Train a model by `probpose.inference.likelihood`, Adam with cosine decay."""
+    """Train a model by `probpose.inference.fitting.svi`, Adam with cosine decay."""
     torch.manual_seed(seed)
     chosen = parse_spec(spec)
     model = build_model(

@@ -12,7 +12,7 @@ import torch
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.models.densities import GaussianResidual, ResidualDensity
-from probpose.models.located import Located
+from probpose.models.predictive.location_scale import Located
 
 Array = npt.NDArray[np.float64]
 Errors = Callable[[np.random.Generator, Array, Array], Array]

@@ -13,9 +13,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from probpose.data.noise import KnownNoise
+from probpose.data.synthetic.annotate import KnownNoise
 from probpose.models.densities import Residual
-from probpose.models.gauge import quantile_gauge
+from probpose.models.densities.gauge import quantile_gauge
 
 Array = npt.NDArray[np.float64]
 

@@ -18,11 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.tables import report
-from probpose.analysis.scores import Scores, score_run
-from probpose.data.persons import Persons
-from probpose.data.targets import target_points
-from probpose.inference.runs import load_run
-from probpose.inference.train import open_split
+from probpose.analysis.evaluation.scores import Scores, score_run
+from probpose.data.persons import Persons, target_points
+from probpose.inference.training.runs import load_run
+from probpose.inference.training.train import open_split
 
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 COLUMNS = {

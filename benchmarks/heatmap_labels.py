@@ -19,12 +19,12 @@ import numpy as np
 
 from benchmarks.synthetic_runs import finished_run, run_options
 from benchmarks.tables import report
-from probpose.analysis.estimates import ESTIMATORS
-from probpose.analysis.pck import FRACTION
-from probpose.analysis.scores import score_run
-from probpose.inference.config import default_config
-from probpose.inference.runs import LoadedRun
-from probpose.inference.train import open_split
+from probpose.analysis.evaluation.coco import FRACTION
+from probpose.analysis.evaluation.scores import score_run
+from probpose.analysis.prediction.estimates import ESTIMATORS
+from probpose.inference.training.config import default_config
+from probpose.inference.training.runs import LoadedRun
+from probpose.inference.training.train import open_split
 
 LABELS: dict[str, dict[str, Any]] = {
     "one-hot": {},

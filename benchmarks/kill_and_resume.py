@@ -24,9 +24,9 @@ import torch
 
 from probpose.data.synthetic import write_synthetic
 from probpose.errors import CheckpointError
-from probpose.inference.checkpoint import load_checkpoint
-from probpose.inference.report import read_log
-from probpose.inference.runs import RunFolder
+from probpose.inference.training.checkpoint import load_checkpoint
+from probpose.inference.training.report import read_log
+from probpose.inference.training.runs import RunFolder
 
 _CLOCKS = ("images_per_s", "seconds")
 """What a log says that no two runs have in common."""

@@ -17,15 +17,15 @@ import torch
 from scipy import stats
 
 from benchmarks.tables import report
-from probpose.analysis.estimates import Array
-from probpose.analysis.forward import freeze, predict_persons
-from probpose.analysis.residual_figure import draw_residual
-from probpose.analysis.statistics import nll_sampling_error
-from probpose.inference.runs import LoadedRun, load_run
-from probpose.inference.train import open_split
+from probpose.analysis.evaluation.statistics import nll_sampling_error
+from probpose.analysis.figures.residual import draw_residual
+from probpose.analysis.prediction.forward import freeze, predict_persons
+from probpose.arrays import Array
+from probpose.inference.training.runs import LoadedRun, load_run
+from probpose.inference.training.train import open_split
 from probpose.models.densities import Residual
-from probpose.models.located import Located
-from probpose.models.residual_families import build_residual
+from probpose.models.predictive.location_scale import Located
+from probpose.models.registry import build_residual
 
 CLOSED_FORMS = ("gaussian", "laplace")
 COLUMNS = {

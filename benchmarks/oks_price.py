@@ -16,7 +16,7 @@ import click
 
 from benchmarks.synthetic_runs import finished_run, judged, run_options
 from benchmarks.tables import report
-from probpose.inference.config import default_config
+from probpose.inference.training.config import default_config
 
 WEIGHTS = (0.0, 1.0, 10.0, 100.0)
 COLUMNS = {

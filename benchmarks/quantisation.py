@@ -26,8 +26,8 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from benchmarks.tables import report
-from probpose.models.grid import Decode, GridDensity, Surface
-from probpose.models.residual_families import build_residual
+from probpose.models.predictive.grids import Decode, GridDensity, Surface
+from probpose.models.registry import build_residual
 
 Array = npt.NDArray[np.float64]
 

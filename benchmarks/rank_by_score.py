@@ -25,17 +25,15 @@ import torch
 from scipy import stats
 
 from benchmarks.tables import report
-from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.gather import join_cases
-from probpose.analysis.calibration.noise_cure import DENSITIES, fit_noise_cure
-from probpose.analysis.calibration.prediction_source import prediction_source
-from probpose.analysis.calibration.split import Split
-from probpose.analysis.estimates import Array, as_array
-from probpose.analysis.expected_oks import expected_oks, instance_score, kernel_variance
-from probpose.analysis.ground_truth import GroundTruth
-from probpose.analysis.oks import coco_metrics, oks
-from probpose.data.coco import read_coco
-from probpose.data.predictions import Predictions, read_predictions
+from probpose.analysis.calibration.cases import Cases, Split
+from probpose.analysis.calibration.recalibration.noise import DENSITIES, fit_noise_cure
+from probpose.analysis.calibration.sources import join_cases, prediction_source
+from probpose.analysis.evaluation.coco import coco_metrics, oks
+from probpose.analysis.evaluation.ranking import GroundTruth
+from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance
+from probpose.arrays import Array, as_array
+from probpose.data.datasets.coco import read_coco
+from probpose.data.predictions.results import Predictions, read_predictions
 
 OWN, ORACLE = "the model's own score", "the OKS itself"
 COLUMNS = {

@@ -26,16 +26,15 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.tables import report
-from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.conformal import ConformalLevels, Index
-from probpose.analysis.calibration.noise_cure import fit_noise_cure
-from probpose.analysis.calibration.prediction_source import prediction_source
-from probpose.analysis.calibration.split import Split
-from probpose.analysis.calibration.suspects import LIKELY
-from probpose.analysis.estimates import Array, as_array
-from probpose.data.coco import read_coco
-from probpose.data.predictions import Predictions, read_predictions
-from probpose.models.predictive import Predictive
+from probpose.analysis.calibration.cases import Cases, Split
+from probpose.analysis.calibration.outliers import LIKELY
+from probpose.analysis.calibration.recalibration.conformal import ConformalLevels
+from probpose.analysis.calibration.recalibration.noise import fit_noise_cure
+from probpose.analysis.calibration.sources import prediction_source
+from probpose.arrays import Array, Index, as_array
+from probpose.data.datasets.coco import read_coco
+from probpose.data.predictions.results import Predictions, read_predictions
+from probpose.models.predictive.contract import Predictive
 
 FAMILIES = ("gaussian", "laplace", "student_t", "flow", "rle")
 BASELINE = "one Gaussian scale"

@@ -24,14 +24,14 @@ from torch import Tensor, nn
 
 from benchmarks.density_figure import draw_densities
 from benchmarks.tables import report
-from probpose.data.noise import GaussianMixtureNoise, KnownNoise, SkewedStudentNoise
-from probpose.inference.likelihood import negative_log_likelihood
+from probpose.data.synthetic.annotate import GaussianMixtureNoise, KnownNoise, SkewedStudentNoise
+from probpose.inference.fitting.svi import negative_log_likelihood
 from probpose.models.densities import Residual, ResidualDensity
-from probpose.models.gauge import Gauge, quantile_gauge
+from probpose.models.densities.gauge import Gauge, quantile_gauge
+from probpose.models.heads.base import Targets
+from probpose.models.heads.location_scale import LocatedHeads
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.located_regressor import LocatedHeads
-from probpose.models.regressor import Targets
-from probpose.models.residual_families import RESIDUALS, build_residual, residual_family_of, scale_of
+from probpose.models.registry import RESIDUALS, build_residual, residual_family_of, scale_of
 
 Array = npt.NDArray[np.float64]
 

@@ -24,13 +24,12 @@ import numpy.typing as npt
 
 from benchmarks.synthetic_runs import finished_run, run_options
 from benchmarks.tables import report
-from probpose.analysis.evaluate import evaluate
-from probpose.analysis.existence import average_precision
-from probpose.analysis.gross_figure import draw_suspects
-from probpose.analysis.gross_labels import GrossLabels, find_gross_labels
+from probpose.analysis.evaluation.evaluate import evaluate
+from probpose.analysis.evaluation.existence import average_precision
+from probpose.analysis.suspects import GrossLabels, draw_suspects, find_gross_labels
 from probpose.data.persons import Persons
-from probpose.inference.config import TrainConfig, default_config
-from probpose.inference.train import open_split
+from probpose.inference.training.config import TrainConfig, default_config
+from probpose.inference.training.train import open_split
 
 Flags = npt.NDArray[np.bool_]
 

@@ -20,11 +20,11 @@ from benchmarks.density_figure import draw_densities
 from benchmarks.recover_noise import divergence
 from benchmarks.synthetic_figures import judge
 from benchmarks.tables import report
-from probpose.analysis.forward import freeze
-from probpose.data.noise import GaussianMixtureNoise
-from probpose.inference.report import read_log
-from probpose.inference.runs import load_run
-from probpose.inference.train import open_split
+from probpose.analysis.prediction.forward import freeze
+from probpose.data.synthetic.annotate import GaussianMixtureNoise
+from probpose.inference.training.report import read_log
+from probpose.inference.training.runs import load_run
+from probpose.inference.training.train import open_split
 from probpose.models.densities import Residual
 
 COLUMNS = {

@@ -24,13 +24,13 @@ from scipy import ndimage, stats
 
 from benchmarks.synthetic_runs import finished_run
 from benchmarks.tables import report
-from probpose.analysis.evaluate import evaluate
-from probpose.data.crop import crop_from_box
+from probpose.analysis.evaluation.evaluate import evaluate
+from probpose.data.crops import crop_from_box
 from probpose.data.persons import Persons
-from probpose.inference.config import default_config
-from probpose.inference.report import read_log
-from probpose.inference.runs import LoadedRun
-from probpose.inference.train import open_split
+from probpose.inference.training.config import default_config
+from probpose.inference.training.report import read_log
+from probpose.inference.training.runs import LoadedRun
+from probpose.inference.training.train import open_split
 
 Array = npt.NDArray[np.float64]
 

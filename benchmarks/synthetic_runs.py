@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from probpose.analysis.evaluate import evaluate
-from probpose.inference.config import TrainConfig
-from probpose.inference.report import read_log
-from probpose.inference.runs import LoadedRun, RunFolder, load_run
-from probpose.inference.train import open_split, resume_training, start_training
+from probpose.analysis.evaluation.evaluate import evaluate
+from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.report import read_log
+from probpose.inference.training.runs import LoadedRun, RunFolder, load_run
+from probpose.inference.training.train import open_split, resume_training, start_training
 
 
 def run_options(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

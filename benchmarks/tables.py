@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from probpose.analysis.markdown import markdown_table
+from probpose.analysis.evaluation.comparison_report import markdown_table
 
 
 def report(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], out: Path | None) -> None:

@@ -29,8 +29,8 @@ from scipy import stats
 
 from benchmarks.calibration_fakes import FAKES, fake_cases
 from benchmarks.tables import report
-from probpose.analysis.calibration.deviations import Deviation
-from probpose.analysis.calibration.diagnosis import Diagnosis, Questions
+from probpose.analysis.calibration.diagnostics.deviations import Deviation
+from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
 from probpose.analysis.calibration.judged import Judged
 
 FAMILY_LEVEL = 0.05

@@ -36,8 +36,8 @@ import numpy as np
 import probpose
 from probpose.analysis.posterior import load_posterior
 from probpose.cli import main
-from probpose.data.coco import read_coco
-from probpose.data.predictions import read_predictions
+from probpose.data.datasets.coco import read_coco
+from probpose.data.predictions.results import read_predictions
 from probpose.skeleton import COCO
 
 SEED = 0

@@ -34,14 +34,14 @@ import numpy as np
 import torch
 from IPython.display import Image, display
 
-from probpose.analysis.calibration.bootstrap import ImageBootstrap
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.coverage import CURVE, Coverage, coverage_columns, coverage_names
+from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap
+from probpose.analysis.calibration.diagnostics.coverage import CURVE, Coverage, coverage_columns, coverage_names
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.level_map import LevelMap
+from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.analysis.posterior import draw_levels, load_posterior, save_posterior
 from probpose.models.densities import GaussianResidual
-from probpose.models.located import Located
+from probpose.models.predictive.location_scale import Located
 
 SEED = 0
 TOO_SMALL = 1.3

@@ -35,13 +35,13 @@ import torch
 from IPython.display import display
 from scipy import stats
 
+from probpose.analysis.calibration.calibrate import residuals_of
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.outcome import residuals_of
 from probpose.analysis.posterior import load_posterior, loo, save_posterior, summary
-from probpose.inference.residual_posterior import sample_residual_posterior
+from probpose.inference.fitting.residual_posterior import sample_residual_posterior
 from probpose.models.densities import GaussianResidual
-from probpose.models.located import Located
+from probpose.models.predictive.location_scale import Located
 
 SEED = 0
 SIGMA_PX = 5.0

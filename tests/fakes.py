@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from probpose.data.persons import Persons
 from probpose.models.densities import GaussianResidual, ResidualDensity
+from probpose.models.heads.base import Regressor
+from probpose.models.heads.location_scale import LocatedHeads
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.located_regressor import LocatedHeads
-from probpose.models.regressor import Regressor
 from probpose.skeleton import COCO, Skeleton
 
 Array = npt.NDArray[np.float64]

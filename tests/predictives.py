@@ -12,11 +12,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from probpose.models.backbones import Backbone
-from probpose.models.families import FAMILIES, build_model
+from probpose.models.backbones.base import Backbone
+from probpose.models.heads.base import Regressor, Targets
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.predictive import Predictive
-from probpose.models.regressor import Regressor, Targets
+from probpose.models.predictive.contract import Predictive
+from probpose.models.registry import FAMILIES, build_model
 
 Array = npt.NDArray[np.float64]
 

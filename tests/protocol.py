@@ -13,10 +13,10 @@ import torch
 from pycocotools import coco, mask
 from pycocotools.cocoeval import COCOeval
 
-from probpose.analysis.oks import CocoMetrics
-from probpose.inference.checkpoint import save_checkpoint
-from probpose.inference.config import TrainConfig
-from probpose.inference.runs import RunFolder, untrained_model
+from probpose.analysis.evaluation.coco import CocoMetrics
+from probpose.inference.training.checkpoint import save_checkpoint
+from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.runs import RunFolder, untrained_model
 from probpose.skeleton import COCO
 from tests.conftest import Document, coco_document
 from tests.fakes import Array

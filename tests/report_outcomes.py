@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from probpose.analysis.calibration.calibrate import Settings, calibrate
-from probpose.analysis.calibration.choose import Method
-from probpose.analysis.calibration.outcome import Outcome
-from probpose.analysis.calibration.source import MemorySource
+from probpose.analysis.calibration.calibrate import Outcome, Settings, calibrate
+from probpose.analysis.calibration.recalibration.choose import Method
+from probpose.analysis.calibration.sources import MemorySource
 from tests.calibration_cases import Errors, fake_cases
 
 

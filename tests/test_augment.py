@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probpose.data.augment import Augmentation, half_body_box, jitter_colour, lower_body, move
-from probpose.data.crop import Crop
+from probpose.data.crops import Augmentation, Crop, half_body_box, jitter_colour, lower_body, move
 from probpose.errors import ConfigError
 from probpose.skeleton import COCO
 

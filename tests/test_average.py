@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from probpose.inference.average import moving_average
+from probpose.inference.training.schedule import moving_average
 
 
 def test_average_follows_the_ramped_recursion() -> None:

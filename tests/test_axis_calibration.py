@@ -7,10 +7,9 @@ import pytest
 import torch
 import uncertainty_toolbox as toolbox
 
-from probpose.analysis.calibration.axis_calibration import AxisCalibration
-from probpose.analysis.calibration.axis_scores import interval_score
+from probpose.analysis.calibration.diagnostics.axes import AxisCalibration, interval_score
 from probpose.analysis.calibration.judged import Judged
-from probpose.models.located import Located
+from probpose.models.predictive.location_scale import Located
 from tests.calibration_cases import fake_cases
 
 

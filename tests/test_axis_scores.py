@@ -7,10 +7,10 @@ import pytest
 import scoringrules
 import torch
 
-from probpose.analysis.calibration.axis_scores import INTERVAL_LEVEL, axis_scores
+from probpose.analysis.calibration.diagnostics.axes import INTERVAL_LEVEL, axis_scores
 from probpose.models.densities import GaussianResidual, StudentTResidual
-from probpose.models.located import Located
-from probpose.models.mixture import EqualMixture
+from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.mixtures import EqualMixture
 
 N, K = 40, 3
 

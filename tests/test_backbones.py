@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 
 from probpose.errors import CheckpointError
-from probpose.inference.weights import load_backbone_weights
-from probpose.models.backbones import build_backbone
+from probpose.models.backbones.registry import build_backbone
+from probpose.models.backbones.weights import load_backbone_weights
 
 # number of parameters of torchvision's models less their classifier (fc.weight and fc.bias, 1000 classes)
 SIZES = {

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probpose.data.boxes import read_boxes, unlabelled_persons, whole_images
-from probpose.data.coco import read_coco
+from probpose.data.datasets.coco import read_coco
 from probpose.data.loading import make_loader
 from probpose.data.persons import Persons
+from probpose.data.predictions.boxes import read_boxes, unlabelled_persons, whole_images
 from probpose.errors import DataError
 from probpose.skeleton import COCO
 from tests.conftest import blob, coco_document, person_record, save_image

@@ -10,7 +10,7 @@ import pytest
 import xarray
 from click.testing import CliRunner, Result
 
-from probpose.analysis.calibration.store import load_cure
+from probpose.analysis.calibration.recalibration.store import load_cure
 from probpose.cli import main
 from tests.calibration_cases import fake_cases
 from tests.conftest import coco_document, person_record

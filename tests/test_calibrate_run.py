@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from probpose.analysis.calibration.store import load_cure, save_cure
+from probpose.analysis.calibration.recalibration.store import load_cure, save_cure
 from probpose.cli import main
 
 

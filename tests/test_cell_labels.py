@@ -10,17 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from probpose.data.sources import open_dataset
+from probpose.data.datasets.catalogue import open_dataset
 from probpose.errors import ConfigError
-from probpose.inference.config import default_config
-from probpose.inference.label_density import learned_blur
-from probpose.inference.runs import RunFolder
-from probpose.inference.train import start_training
-from probpose.models.cell_labels import Blur, CellLabels, GaussianBlur, LearnedBlur, Smoothing
+from probpose.experimental.learned_blur import LearnedBlur, learned_blur
+from probpose.inference.training.config import default_config
+from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.train import start_training
 from probpose.models.densities import StudentTResidual
-from probpose.models.families import options_of
-from probpose.models.grid import GridDensity
-from probpose.models.simcc import SimCCDensity
+from probpose.models.heads.cell_labels import Blur, CellLabels, GaussianBlur, Smoothing
+from probpose.models.predictive.grids import GridDensity, SimCCDensity
+from probpose.models.registry import options_of
 
 SIZE = (12, 8)
 """Rows and columns."""

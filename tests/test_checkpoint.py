@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from probpose.errors import CheckpointError, TrainingError
-from probpose.inference.checkpoint import (
+from probpose.inference.training.checkpoint import (
     load_checkpoint,
     load_state,
     optimizer_tensors,

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from probpose.cli import main
-from probpose.models.backbones import build_backbone
+from probpose.models.backbones.registry import build_backbone
 
 
 def run(arguments: list[str]) -> Result:

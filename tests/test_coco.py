@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probpose.data.coco import AREA_OF_BOX, examine_coco, read_coco
-from probpose.data.reading import Finding
+from probpose.data.datasets.coco import AREA_OF_BOX, examine_coco, read_coco
+from probpose.data.datasets.reading import Finding
 from probpose.errors import DataError
 from probpose.skeleton import COCO
 from tests.conftest import Document, coco_document, person_record

@@ -13,14 +13,14 @@ import pytest
 from pycocotools import coco
 from pycocotools.cocoeval import COCOeval
 
-from probpose.analysis.estimates import Estimates
-from probpose.analysis.evaluate import evaluate
-from probpose.analysis.ground_truth import GroundTruth
-from probpose.analysis.oks import CocoMetrics, coco_metrics, oks
-from probpose.analysis.results import result_rows
-from probpose.data.boxes import Boxes
-from probpose.data.coco import read_coco
+from probpose.analysis.evaluation.coco import CocoMetrics, coco_metrics, oks
+from probpose.analysis.evaluation.evaluate import evaluate
+from probpose.analysis.evaluation.ranking import GroundTruth
+from probpose.analysis.prediction.estimates import Estimates
+from probpose.analysis.prediction.results import result_rows
+from probpose.data.datasets.coco import read_coco
 from probpose.data.persons import Persons
+from probpose.data.predictions.boxes import Boxes
 from probpose.skeleton import COCO, Skeleton
 from tests.conftest import coco_document, person_record, save_image
 from tests.fakes import Array, ConstantRegressor, fake_model, spread_out, table

@@ -13,14 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from probpose.analysis.comparison import Comparison
-from probpose.analysis.comparison_figure import comparison_figure
-from probpose.analysis.evaluate import evaluate
-from probpose.analysis.scores import Scores, score_run
+from probpose.analysis.evaluation.comparison import Comparison
+from probpose.analysis.evaluation.comparison_report import comparison_figure
+from probpose.analysis.evaluation.evaluate import evaluate
+from probpose.analysis.evaluation.scores import Scores, score_run
 from probpose.cli import main
-from probpose.data.sources import open_dataset
+from probpose.data.datasets.catalogue import open_dataset
 from probpose.errors import ConfigError, DataError
-from probpose.inference.runs import RunFolder, load_run
+from probpose.inference.training.runs import RunFolder, load_run
 
 
 def compare(figures: Path, out: Path, *extra: str) -> Result:

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from probpose.errors import ConfigError
-from probpose.inference.likelihood import negative_log_likelihood
-from probpose.models.conditional import ConditionalLocated
-from probpose.models.conditional_flow import ConditionalFlow, Coupling
-from probpose.models.conditional_regressor import ConditionalHeads
-from probpose.models.families import build_model
-from probpose.models.mixture import Mixture
-from probpose.models.residual_families import build_residual
+from probpose.inference.fitting.svi import negative_log_likelihood
+from probpose.models.densities.conditional_flow import ConditionalFlow, Coupling
+from probpose.models.heads.conditional import ConditionalHeads
+from probpose.models.predictive.conditional import ConditionalLocated
+from probpose.models.predictive.mixtures import Mixture
+from probpose.models.registry import build_model, build_residual
 from tests.predictives import PixelBackbone, images, small_model
 
 COUPLINGS: tuple[Coupling, ...] = ("affine", "spline")
@@ -169,7 +168,7 @@ def _skewness(value: Tensor) -> Tensor:
 
 
 def test_importing_the_flows_leaves_the_validation_of_distributions_on() -> None:
-    code = "import torch, probpose.models.families; print(torch.distributions.Distribution._validate_args)"
+    code = "import torch, probpose.models.registry; print(torch.distributions.Distribution._validate_args)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "True"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from probpose.errors import ConfigError
-from probpose.inference.config import TrainConfig, default_config, load_config, save_config
-from probpose.inference.schedule import learning_rate
+from probpose.inference.training.config import TrainConfig, default_config, load_config, save_config
+from probpose.inference.training.schedule import learning_rate
 
 
 def test_defaults_on_coco_are_those_of_the_literature() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probpose.analysis.calibration.conformal import ConformalLevels, conformal_level
+from probpose.analysis.calibration.recalibration.conformal import ConformalLevels, conformal_level
 from probpose.errors import DataError
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from probpose.models.densities import StudentTResidual
 from probpose.models.densities.contaminated import LEAST_SCALE, ContaminatedResidual, outlier_probability
-from probpose.models.gauge import Gauge
+from probpose.models.densities.gauge import Gauge
 from tests.densities import chi_square_p, random_density, total_mass
 
 

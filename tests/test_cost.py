@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from probpose.models.backbones import build_backbone
+from probpose.models.backbones.registry import build_backbone
 from probpose.models.cost import cost_of
-from probpose.models.families import build_model
+from probpose.models.registry import build_model
 
 
 def test_resnet50_costs_what_the_literature_says() -> None:

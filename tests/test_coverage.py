@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from probpose.analysis.calibration.bootstrap import ImageBootstrap
-from probpose.analysis.calibration.coverage import CURVE, LEVELS, Coverage, coverage_columns, coverage_names
+from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap
+from probpose.analysis.calibration.diagnostics.coverage import CURVE, LEVELS, Coverage, coverage_columns, coverage_names
 
 
 def levels(

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from probpose.data.crop import Crop, apply_affine, crop_from_box, cut, invert_affine, pixels_to_image
+from probpose.data.crops import Crop, apply_affine, crop_from_box, cut, invert_affine, pixels_to_image
 from tests.conftest import blob
 
 SIZES = [(64, 64), (64, 48), (96, 128)]

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from probpose.analysis.calibration.choose import METHODS, choose, log_prob
-from probpose.analysis.calibration.conformal_cure import fit_conformal
-from probpose.analysis.calibration.cures import Cure, NoCure, ScaleCure, fit_level, fit_scale
+from probpose.analysis.calibration.cases import PARTS, Split
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.noise_cure import fit_noise_cure
-from probpose.analysis.calibration.split import PARTS, Split
-from probpose.analysis.calibration.store import load_cure, save_cure
+from probpose.analysis.calibration.recalibration.base import Cure, NoCure, ScaleCure, fit_level, fit_scale
+from probpose.analysis.calibration.recalibration.choose import METHODS, choose, log_prob
+from probpose.analysis.calibration.recalibration.conformal import fit_conformal
+from probpose.analysis.calibration.recalibration.noise import fit_noise_cure
+from probpose.analysis.calibration.recalibration.store import load_cure, save_cure
 from probpose.errors import CheckpointError, DataError
-from probpose.inference.checkpoint import save_checkpoint
-from probpose.models.located import Located
+from probpose.inference.training.checkpoint import save_checkpoint
+from probpose.models.predictive.location_scale import Located
 from tests.calibration_cases import fake_cases
 
 

@@ -12,11 +12,11 @@ from scipy import stats
 from probpose.errors import ConfigError
 from probpose.models.densities import RLEResidual, StudentTResidual, gaussian_log_q
 from probpose.models.densities import rle as rle_module
+from probpose.models.densities.flows import RealNVP
+from probpose.models.densities.gauge import Gauge
+from probpose.models.densities.nodes import normal_nodes, uniform_nodes
 from probpose.models.densities.rle import log_mean
-from probpose.models.flows import RealNVP
-from probpose.models.gauge import Gauge
-from probpose.models.nodes import normal_nodes, uniform_nodes
-from probpose.models.residual_families import RESIDUALS, build_residual
+from probpose.models.registry import RESIDUALS, build_residual
 from tests.densities import CASES, WRONG_SAMPLERS, chi_square_p, random_density, total_mass
 
 

@@ -7,13 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from probpose.analysis.calibration.bootstrap import Interval
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.deviations import Hypothesis, deviations, error_of_share
-from probpose.analysis.calibration.diagnosis import Diagnosis, Questions
-from probpose.analysis.calibration.diagnosis_record import diagnosis_record
+from probpose.analysis.calibration.diagnostics.bootstrap import Interval
+from probpose.analysis.calibration.diagnostics.deviations import Hypothesis, deviations, error_of_share
+from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
+from probpose.analysis.calibration.diagnostics.record import diagnosis_record, verdict_text
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.verdict import verdict_text
 from probpose.models.densities import RLEResidual, StudentTResidual
 from tests.calibration_cases import FAKES, JOINTS, drawn_cases, fake_cases
 

@@ -15,13 +15,13 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from probpose.analysis.evaluate import evaluate
-from probpose.analysis.existence import average_precision
-from probpose.analysis.statistics import nll_sampling_error
-from probpose.analysis.tables import evaluation_tables
-from probpose.data.boxes import Boxes
-from probpose.data.crop import crop_from_box
+from probpose.analysis.evaluation.evaluate import evaluate
+from probpose.analysis.evaluation.existence import average_precision
+from probpose.analysis.evaluation.statistics import nll_sampling_error
+from probpose.analysis.evaluation.tables import evaluation_tables
+from probpose.data.crops import crop_from_box
 from probpose.data.persons import Persons
+from probpose.data.predictions.boxes import Boxes
 from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual, LaplaceResidual, Native, ResidualDensity
 from tests.fakes import Array, ConstantRegressor, fake_model, spread_out, table

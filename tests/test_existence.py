@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probpose.analysis.existence import Existence, average_precision, calibration_error
+from probpose.analysis.evaluation.existence import Existence, average_precision, calibration_error
 
 
 def by_definition(score: np.ndarray, happened: np.ndarray) -> float:

@@ -11,15 +11,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from probpose.analysis.estimates import Estimates, Estimator, point_of
-from probpose.analysis.expected_oks import best_point, expected_oks, instance_score, kernel_variance
-from probpose.analysis.forward import predict_persons
-from probpose.analysis.oks import oks
-from probpose.data.crop import crop_from_box
+from probpose.analysis.evaluation.coco import oks
+from probpose.analysis.prediction.estimates import (
+    Estimates,
+    Estimator,
+    best_point,
+    expected_oks,
+    instance_score,
+    kernel_variance,
+    point_of,
+)
+from probpose.analysis.prediction.forward import predict_persons
+from probpose.data.crops import crop_from_box
 from probpose.models.densities import GaussianResidual, LaplaceResidual
-from probpose.models.located import Located
-from probpose.models.mixture import EqualMixture
-from probpose.models.predictive import POINTS, Predictive
+from probpose.models.predictive.contract import POINTS, Predictive
+from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.mixtures import EqualMixture
 from probpose.skeleton import COCO
 from tests.densities import random_density
 from tests.fakes import Array, ConstantRegressor, fake_model, spread_out, table

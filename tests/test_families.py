@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from probpose.errors import ConfigError
-from probpose.inference.likelihood import negative_log_likelihood
-from probpose.models.families import FAMILIES, build_model, family_of, options_of
-from probpose.models.predictive import Moved, Predictive
+from probpose.inference.fitting.svi import negative_log_likelihood
+from probpose.models.predictive.contract import Moved, Predictive
+from probpose.models.registry import FAMILIES, build_model, family_of, options_of
 from tests.predictives import (
     JOINTS,
     VARIANTS,

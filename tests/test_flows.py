@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from probpose.models.densities import PublishedResidual
-from probpose.models.flows import RealNVP
-from probpose.models.located import Located
+from probpose.models.densities.flows import RealNVP
 from probpose.models.objectives import published_rle_loss
+from probpose.models.predictive.location_scale import Located
 
 
 def random_flow(batch: int = 1) -> RealNVP:
@@ -56,7 +56,7 @@ def test_large_inputs_are_evaluated_in_parts(monkeypatch: pytest.MonkeyPatch) ->
     flow, x = random_flow(2), torch.randn(2, 100, 2, dtype=torch.float64)
     with torch.no_grad():
         whole = flow.log_prob(x)
-        monkeypatch.setattr("probpose.models.flows.CHUNK", 7)
+        monkeypatch.setattr("probpose.models.densities.flows.CHUNK", 7)
         assert torch.allclose(flow.log_prob(x), whole, atol=1e-12)
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from probpose.analysis.forward import freeze, predict_persons
-from probpose.data.crop import crop_from_box
+from probpose.analysis.prediction.forward import freeze, predict_persons
+from probpose.data.crops import crop_from_box
 from probpose.errors import CheckpointError, DataError
 from probpose.models.densities import RLEResidual
-from probpose.models.located import Located
+from probpose.models.predictive.location_scale import Located
 from probpose.skeleton import COCO
 from tests.conftest import blob, make_persons, save_image
 from tests.fakes import ConstantRegressor, LightRegressor, fake_model, spread_out, table

@@ -11,11 +11,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from probpose.inference.checkpoint import load_checkpoint
-from probpose.inference.config import default_config
-from probpose.inference.report import read_log
-from probpose.inference.runs import RunFolder
-from probpose.inference.train import start_training
+from probpose.inference.training.checkpoint import load_checkpoint
+from probpose.inference.training.config import default_config
+from probpose.inference.training.report import read_log
+from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.train import start_training
 
 SCRIPT = """
 mount -t tmpfs -o size={small}k tmpfs {disk} || exit 77

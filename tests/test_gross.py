@@ -12,11 +12,11 @@ from pyro.infer import TraceEnum_ELBO
 from torch import Tensor
 
 from probpose.errors import ConfigError
-from probpose.inference.gross import fit_rates, log_likelihood, responsibilities
-from probpose.inference.likelihood import EmptyGuide
+from probpose.inference.fitting.gross_em import fit_rates, log_likelihood, responsibilities
+from probpose.inference.fitting.svi import EmptyGuide
 from probpose.models.densities import LaplaceResidual
-from probpose.models.families import options_of
-from probpose.models.gross import Exchanged, GrossHeads, GrossMixture, terms_of
+from probpose.models.heads.gross import Exchanged, GrossHeads, GrossMixture, terms_of
+from probpose.models.registry import options_of
 
 PARTNER = torch.tensor([1, 0, 2, 4, 3])
 K = len(PARTNER)

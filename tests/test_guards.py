@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from probpose.data.noise import GaussianMixtureNoise
+from probpose.data.synthetic.annotate import GaussianMixtureNoise
 from probpose.errors import TrainingError
-from probpose.inference.guards import CONSECUTIVE, NonFinite, NormaliserCheck, check_normaliser
+from probpose.inference.training.guards import CONSECUTIVE, NonFinite, NormaliserCheck, check_normaliser
 from probpose.models.densities import RLEResidual
-from probpose.models.flows import RealNVP
+from probpose.models.densities.flows import RealNVP
 from tests.densities import total_mass
 
 

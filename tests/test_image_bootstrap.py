@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probpose.analysis.calibration.bootstrap import ImageBootstrap, Interval
+from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap, Interval
 
 NAMES = ("inside", "labels")
 

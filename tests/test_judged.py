@@ -10,14 +10,13 @@ import pytest
 import torch
 from scipy import stats
 
-from probpose.analysis.calibration.gather import gather
-from probpose.analysis.calibration.groups import Groups
+from probpose.analysis.calibration.cases import Split
+from probpose.analysis.calibration.diagnostics.coverage import Groups
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.source import MemorySource
-from probpose.analysis.calibration.split import Split
+from probpose.analysis.calibration.sources import MemorySource, gather
 from probpose.errors import DataError
 from probpose.models.densities import Native, Residual
-from probpose.models.located import Located
+from probpose.models.predictive.location_scale import Located
 from tests.calibration_cases import fake_cases
 
 
@@ -76,7 +75,7 @@ def test_groups_divide_the_labels() -> None:
 
 
 def test_chunks_hold_whole_images_and_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probpose.analysis.calibration.source.CHUNK", 70)
+    monkeypatch.setattr("probpose.analysis.calibration.sources.CHUNK", 70)
     rng = np.random.default_rng(0)
     cases = replace(fake_cases(persons=200), image=rng.integers(0, 40, 200))
     chunks = list(MemorySource(cases).chunks())

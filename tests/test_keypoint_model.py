@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from probpose.errors import ConfigError
-from probpose.inference.likelihood import negative_log_likelihood
-from probpose.models.backbones import build_backbone
-from probpose.models.families import build_model
+from probpose.inference.fitting.svi import negative_log_likelihood
+from probpose.models.backbones.registry import build_backbone
+from probpose.models.heads.base import Targets
+from probpose.models.heads.location_scale import LocatedHeads
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.located import Located
-from probpose.models.located_regressor import LocatedHeads
-from probpose.models.regressor import Targets
-from probpose.models.residual_families import RESIDUALS
+from probpose.models.predictive.location_scale import Located
+from probpose.models.registry import RESIDUALS, build_model
 from probpose.skeleton import COCO
 
 N, K = 3, 17

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from probpose.errors import ConfigError
-from probpose.inference.likelihood import negative_log_likelihood
-from probpose.models.backbones import build_backbone
-from probpose.models.families import build_model
+from probpose.inference.fitting.svi import negative_log_likelihood
+from probpose.models.backbones.registry import build_backbone
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.objectives import LaplaceFirst, Likelihood, LocationBy
+from probpose.models.registry import build_model
 
 JOINTS = 3
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from probpose.analysis.calibration.level_map import LevelMap
+from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.errors import DataError
 
 

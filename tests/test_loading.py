@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from probpose.data.augment import Augmentation
+from probpose.data.crops import Augmentation
+from probpose.data.datasets.catalogue import open_dataset
 from probpose.data.loading import Batch, CropDataset, loader, make_loader
 from probpose.data.persons import Persons
-from probpose.data.sources import open_dataset
 from tests.conftest import blob, make_persons, save_image
 
 STRONG = Augmentation(flip=0.5, scale=(0.7, 1.4), shift=0.15, rotation=40.0, half_body=0.5, colour=0.4)

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from scipy.io import savemat
 
 from probpose.cli import main
-from probpose.data.coco import AREA_OF_BOX
-from probpose.data.lsp import LSP, LSP_SKELETON, LSPET, Leeds, examine_leeds, read_leeds
-from probpose.data.sources import open_dataset
+from probpose.data.datasets.catalogue import open_dataset
+from probpose.data.datasets.coco import AREA_OF_BOX
+from probpose.data.datasets.lsp import LSP, LSP_SKELETON, LSPET, Leeds, examine_leeds, read_leeds
 from probpose.errors import DataError
 
 Array = npt.NDArray[np.float64]

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from probpose.analysis.calibration import calibrate as calibration
-from probpose.analysis.calibration.cures import LevelCure, NoCure, fit_level
+from probpose.analysis.calibration.export import radii_of
 from probpose.analysis.calibration.judged import Levels
-from probpose.analysis.calibration.noise_cure import NoiseCure
-from probpose.analysis.calibration.radii import radii_of
-from probpose.analysis.calibration.source import MemorySource
-from probpose.analysis.calibration.tabulated import REACH, tabulated
-from probpose.analysis.posterior.draws import from_nodes
+from probpose.analysis.calibration.recalibration.base import LevelCure, NoCure, fit_level
+from probpose.analysis.calibration.recalibration.noise import NoiseCure
+from probpose.analysis.calibration.sources import MemorySource
+from probpose.analysis.posterior.groups import from_nodes
 from probpose.models.densities.contaminated import ContaminatedResidual
-from probpose.models.located import Located
+from probpose.models.densities.derived import REACH, tabulated
 from probpose.models.noise_model import NoiseModel
-from probpose.models.recalibrated import Conformal
+from probpose.models.predictive.conformal import Conformal
+from probpose.models.predictive.location_scale import Located
 from tests.calibration_cases import JOINTS, drawn_cases, fake_cases
 from tests.densities import random_density
 

@@ -8,7 +8,7 @@ import scoringrules
 import torch
 from scipy import integrate
 
-from probpose.analysis.calibration.marginals import (
+from probpose.analysis.calibration.diagnostics.axes import (
     GaussianMarginal,
     LaplaceMarginal,
     Marginal,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from probpose.analysis.multimodality import silverman_test
+from probpose.analysis.targets.statistics import silverman_test
 
 
 @pytest.mark.parametrize("draw", [stats.norm, stats.laplace, stats.t(df=3)])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from probpose.models.gauge import moment_gauge, quantile_gauge, weighted_quantile
-from probpose.models.nodes import normal_nodes, uniform_nodes
+from probpose.models.densities.gauge import moment_gauge, quantile_gauge, weighted_quantile
+from probpose.models.densities.nodes import normal_nodes, uniform_nodes
 
 
 def test_every_call_shifts_the_nodes() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from probpose.data.noise import GaussianMixtureNoise, KnownNoise, SkewedStudentNoise
+from probpose.data.synthetic.annotate import GaussianMixtureNoise, KnownNoise, SkewedStudentNoise
 
 NOISES = [GaussianMixtureNoise(), SkewedStudentNoise(), SkewedStudentNoise(df=8.0)]
 

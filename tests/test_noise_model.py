@@ -11,11 +11,11 @@ import torch
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.noise_cure import NoiseCure, fit_noise_cure
-from probpose.analysis.calibration.store import load_cure, save_cure
+from probpose.analysis.calibration.recalibration.noise import NoiseCure, fit_noise_cure
+from probpose.analysis.calibration.recalibration.store import load_cure, save_cure
 from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual
-from probpose.models.located import Located
+from probpose.models.predictive.location_scale import Located
 from tests.calibration_cases import fake_cases
 
 SIZES = (60.0, 240.0)

@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from probpose.analysis.evaluate import evaluate
-from probpose.analysis.oks import oks
-from probpose.analysis.oks_nms import nms_by_oks
-from probpose.analysis.predict import predict_table
-from probpose.analysis.tables import evaluation_tables
-from probpose.data.boxes import Boxes
-from probpose.data.crop import crop_from_box
+from probpose.analysis.evaluation.coco import nms_by_oks, oks
+from probpose.analysis.evaluation.evaluate import evaluate
+from probpose.analysis.evaluation.tables import evaluation_tables
+from probpose.analysis.prediction.predict import predict_table
+from probpose.data.crops import crop_from_box
 from probpose.data.persons import Persons
+from probpose.data.predictions.boxes import Boxes
 from probpose.skeleton import COCO
 from tests.fakes import Array, ConstantRegressor, fake_model, spread_out, table
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from probpose.errors import ConfigError
-from probpose.inference.config import default_config
-from probpose.inference.runs import RunFolder
-from probpose.inference.train import start_training
+from probpose.inference.training.config import default_config
+from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.train import start_training
 from probpose.models.densities import GaussianResidual
-from probpose.models.located import Located
-from probpose.models.oks_training import AREA_OF_CROP, expected_oks
+from probpose.models.objectives import AREA_OF_CROP, expected_oks
+from probpose.models.predictive.location_scale import Located
 
 SIGMAS = torch.tensor([0.05, 0.1])
 

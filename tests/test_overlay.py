@@ -10,14 +10,13 @@ import pytest
 import torch
 from matplotlib.path import Path as Curve
 
-from probpose.analysis.overlay import Drawn, draw_overlay
-from probpose.analysis.overlays import save_overlays
-from probpose.analysis.predict import predict_table
-from probpose.analysis.regions import Outline, regions
+from probpose.analysis.figures.overlays import Drawn, draw_overlay, save_overlays
+from probpose.analysis.figures.regions import Outline, regions
+from probpose.analysis.prediction.predict import predict_table
 from probpose.models.densities import GaussianResidual, LaplaceResidual
-from probpose.models.located import Located
-from probpose.models.mixture import EqualMixture
-from probpose.models.predictive import Predictive
+from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.mixtures import EqualMixture
 from probpose.skeleton import COCO
 from tests.fakes import Array, ConstantRegressor, fake_model, spread_out, table
 

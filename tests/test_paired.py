@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from probpose.analysis.paired import paired_difference
+from probpose.analysis.evaluation.statistics import paired_difference
 
 
 def draw(rng: np.random.Generator, images: int, seeds: int) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probpose.analysis.evaluate import evaluate
-from probpose.analysis.pck import pck_reference
-from probpose.data.crop import crop_from_box
+from probpose.analysis.evaluation.coco import pck_reference
+from probpose.analysis.evaluation.evaluate import evaluate
+from probpose.data.crops import crop_from_box
 from probpose.skeleton import Skeleton
 from tests.fakes import ConstantRegressor, fake_model, spread_out, table
 

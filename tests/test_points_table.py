@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from probpose.data.points import Points
-from probpose.data.points_table import PointsTable, open_points
+from probpose.data.predictions.points import Points
+from probpose.data.predictions.tables import PointsTable, open_points
 from probpose.errors import DataError
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -291,7 +291,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     file = tmp_path / "points.npz"
     np.savez(file, prediction=point, label=point + 1, scale=np.ones((rows, 2)), image=np.arange(rows) // 50)
     code = (
-        "import json, resource, sys\nfrom pathlib import Path\nfrom probpose.data.points_table import open_points\n"
+        "import json, resource, sys\nfrom pathlib import Path\n"
+        "from probpose.data.predictions.tables import open_points\n"
         "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
         "before = most()\ntable = open_points(Path(sys.argv[1]))\nrows = sum(map(len, table.chunks()))\n"
         "print(json.dumps([rows, most() - before]))"

@@ -15,20 +15,12 @@ import xarray
 
 import probpose
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.paired import paired_difference
-from probpose.analysis.posterior import (
-    draw_levels,
-    draw_pit,
-    elpd_table,
-    load_posterior,
-    loo,
-    save_posterior,
-    summary,
-)
+from probpose.analysis.evaluation.statistics import paired_difference
+from probpose.analysis.posterior import draw_levels, draw_pit, elpd_table, load_posterior, loo, save_posterior, summary
 from probpose.analysis.posterior.library import az
 from probpose.errors import DataError
-from probpose.inference.residual_posterior import ResidualPosterior, sample_residual_posterior
-from probpose.models.located import Located
+from probpose.inference.fitting.residual_posterior import ResidualPosterior, sample_residual_posterior
+from probpose.models.predictive.location_scale import Located
 from tests.calibration_cases import JOINTS, fake_cases
 from tests.test_full_disk import in_namespace
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from probpose.analysis.expected_oks import best_point, expected_oks, instance_score, kernel_variance
-from probpose.analysis.predict import predict_images, predict_table
-from probpose.analysis.results import write_results
-from probpose.data.boxes import Boxes
-from probpose.data.crop import crop_from_box
+from probpose.analysis.prediction.estimates import best_point, expected_oks, instance_score, kernel_variance
+from probpose.analysis.prediction.predict import predict_images, predict_table
+from probpose.analysis.prediction.results import write_results
+from probpose.data.crops import crop_from_box
+from probpose.data.predictions.boxes import Boxes
 from probpose.errors import DataError
 from probpose.skeleton import COCO
 from tests.fakes import ConstantRegressor, fake_model, spread_out, table

@@ -10,18 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.gather import gather, join_cases
+from probpose.analysis.calibration.cases import Cases, Split
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.prediction_source import TableSource, baseline, prediction_source
-from probpose.analysis.calibration.split import Split
-from probpose.analysis.estimates import as_array
-from probpose.data.coco import read_coco
+from probpose.analysis.calibration.sources import TableSource, baseline, gather, join_cases, prediction_source
+from probpose.arrays import as_array
+from probpose.data.datasets.coco import read_coco
 from probpose.data.persons import Persons
-from probpose.data.points_table import open_points
-from probpose.data.predictions import Predictions, read_predictions
+from probpose.data.predictions.results import Predictions, read_predictions
+from probpose.data.predictions.tables import open_points
 from probpose.errors import DataError
-from probpose.models.located import Located
+from probpose.models.predictive.location_scale import Located
 from tests.conftest import make_persons
 
 Array = npt.NDArray[np.float64]
@@ -161,7 +159,7 @@ def all_of(source: TableSource) -> Cases:
 def test_a_table_of_more_than_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = rows_of_points(50_000)
     source = TableSource(open_points(write_table(tmp_path / "points.npz", **made)))
-    monkeypatch.setattr("probpose.analysis.calibration.prediction_source.CHUNK", 20_000)
+    monkeypatch.setattr("probpose.analysis.calibration.sources.CHUNK", 20_000)
     chunks = list(source.chunks())
     assert len(chunks) == 3
     assert max(len(chunk) for chunk in chunks) < 20_010

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from probpose.analysis.estimates import Estimates
-from probpose.analysis.results import result_rows, write_results
-from probpose.data.coco import read_coco
+from probpose.analysis.prediction.estimates import Estimates
+from probpose.analysis.prediction.results import result_rows, write_results
+from probpose.data.datasets.coco import read_coco
 from probpose.data.persons import Persons
-from probpose.data.predictions import Predictions, read_predictions
+from probpose.data.predictions.results import Predictions, read_predictions
 from probpose.errors import DataError
 from tests.conftest import Document, coco_document, person_record
 

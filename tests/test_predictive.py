@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from probpose.models.gauge import Gauge
-from probpose.models.located import Located
-from probpose.models.mixture import EqualMixture
+from probpose.models.densities.gauge import Gauge
+from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.mixtures import EqualMixture
 from tests.densities import CASES, random_density
 
 

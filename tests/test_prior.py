@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from probpose.errors import ConfigError
-from probpose.inference.config import default_config
-from probpose.inference.likelihood import negative_log_likelihood
-from probpose.inference.runs import RunFolder, load_run
-from probpose.inference.train import start_training
-from probpose.models.backbones import build_backbone
-from probpose.models.families import build_model
+from probpose.inference.fitting.svi import negative_log_likelihood
+from probpose.inference.training.config import default_config
+from probpose.inference.training.runs import RunFolder, load_run
+from probpose.inference.training.train import start_training
+from probpose.models.backbones.registry import build_backbone
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.prior import PriorKind, WeightPrior
+from probpose.models.objectives import PriorKind, WeightPrior
+from probpose.models.registry import build_model
 
 K, M, TAU = 3, 500, 0.1
 

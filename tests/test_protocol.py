@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from probpose.analysis.ground_truth import GroundTruth
-from probpose.analysis.oks import coco_metrics
-from probpose.analysis.predict import predict_table
-from probpose.analysis.results import write_results
+from probpose.analysis.evaluation.coco import coco_metrics
+from probpose.analysis.evaluation.ranking import GroundTruth
+from probpose.analysis.prediction.predict import predict_table
+from probpose.analysis.prediction.results import write_results
 from probpose.cli import main
-from probpose.data.boxes import Boxes, read_boxes
-from probpose.data.coco import load_document, read_coco
-from probpose.data.image_info import read_image_info
-from probpose.inference.runs import load_run
+from probpose.data.datasets.coco import load_document, read_coco
+from probpose.data.datasets.image_lists import read_image_info
+from probpose.data.predictions.boxes import Boxes, read_boxes
+from probpose.inference.training.runs import load_run
 from probpose.skeleton import COCO
 from tests.conftest import coco_document, person_record
 from tests.protocol import (

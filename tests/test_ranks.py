@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from probpose.analysis.calibration.ranks import RankHistogram, spearman
+from probpose.analysis.calibration.diagnostics.usefulness import RankHistogram, spearman
 
 
 def counted(scale: np.ndarray, error: np.ndarray) -> RankHistogram:

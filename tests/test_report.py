@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from probpose.analysis.calibration.outcome import Outcome, Residuals
+from probpose.analysis.calibration.calibrate import Outcome, Residuals
 from probpose.analysis.calibration.report import write_report
-from probpose.analysis.calibration.report.density_pictures import density_pictures
-from probpose.analysis.calibration.report.density_table import density_table
-from probpose.analysis.calibration.report.shape import TAIL_SHARE, Shape
+from probpose.analysis.calibration.report.density import TAIL_SHARE, Shape, density_pictures, density_table
 from probpose.analysis.calibration.report.style import style
 from probpose.analysis.calibration.report.tables import LISTED
 from probpose.errors import DataError

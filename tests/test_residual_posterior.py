@@ -13,10 +13,8 @@ from pyro.distributions import MultivariateStudentT
 from scipy import stats
 
 from probpose.errors import DataError
-from probpose.inference.chains import Convergence
-from probpose.inference.frame import Frame
-from probpose.inference.residual_mode import joint_modes
-from probpose.inference.residual_posterior import ResidualPosterior, sample_residual_posterior
+from probpose.inference.fitting.residual_frame import Frame, joint_modes
+from probpose.inference.fitting.residual_posterior import Convergence, ResidualPosterior, sample_residual_posterior
 from probpose.models.residual_model import COLUMNS, EllipticalT
 
 JOINTS = ("hip", "wrist", "ankle", "ear")

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from probpose.errors import RunInUseError
-from probpose.inference.config import default_config
-from probpose.inference.runs import RunFolder
-from probpose.inference.train import resume_training, start_training
+from probpose.inference.training.config import default_config
+from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.train import resume_training, start_training
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from probpose.inference.runs import RunFolder
+from probpose.inference.training.runs import RunFolder
 with RunFolder(Path(sys.argv[1])).locked():
     print("held", flush=True)
     time.sleep(600)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from probpose.data import sources
-from probpose.data.sources import DATASETS, examine_splits, open_dataset
+from probpose.data.datasets import catalogue as sources
+from probpose.data.datasets.catalogue import DATASETS, examine_splits, open_dataset
 from probpose.data.synthetic import SyntheticSpec
 from probpose.errors import ConfigError, DataError
 from probpose.skeleton import COCO

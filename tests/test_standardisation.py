@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from probpose.errors import ConfigError
-from probpose.inference.config import TrainConfig, default_config
-from probpose.inference.likelihood import negative_log_likelihood
-from probpose.inference.runs import RunFolder, load_run
-from probpose.inference.train import start_training
-from probpose.models.families import FAMILIES, build_model
+from probpose.inference.fitting.svi import negative_log_likelihood
+from probpose.inference.training.config import TrainConfig, default_config
+from probpose.inference.training.runs import RunFolder, load_run
+from probpose.inference.training.train import start_training
+from probpose.models.heads.base import Targets
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.regressor import Targets
+from probpose.models.registry import FAMILIES, build_model
 from probpose.models.standardisation import SQUARE, Standardisation
 from tests.predictives import OPTIONS, PixelBackbone, images, randomise, total_mass
 

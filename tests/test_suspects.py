@@ -12,15 +12,14 @@ import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
 
-from probpose.analysis.existence import average_precision
-from probpose.analysis.gross_figure import draw_suspects
-from probpose.analysis.gross_labels import COLUMNS, find_gross_labels
+from probpose.analysis.evaluation.existence import average_precision
+from probpose.analysis.suspects import COLUMNS, draw_suspects, find_gross_labels
 from probpose.cli import main
-from probpose.data.crop import crop_from_box
+from probpose.data.crops import crop_from_box
 from probpose.data.persons import Persons
-from probpose.inference.config import default_config
-from probpose.inference.runs import RunFolder
-from probpose.inference.train import start_training
+from probpose.inference.training.config import default_config
+from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.train import start_training
 from probpose.skeleton import COCO
 from tests.fakes import ConstantRegressor, fake_model, table
 

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from probpose.data.noise import GaussianMixtureNoise
-from probpose.data.sources import open_dataset
-from probpose.data.synthetic import read_spec, render, truth_file, write_synthetic
-from probpose.data.synthetic.annotate import annotate, noise_scale
-from probpose.data.synthetic.body import draw_angles, make_body
+from probpose.data.datasets.catalogue import open_dataset
+from probpose.data.synthetic import read_spec, truth_file, write_synthetic
+from probpose.data.synthetic import write as render
+from probpose.data.synthetic.annotate import GaussianMixtureNoise, annotate, noise_scale
+from probpose.data.synthetic.figure import draw_angles, make_body
 from probpose.data.synthetic.scene import SceneFigure, render_scene
 from probpose.errors import DataError
 from probpose.skeleton import COCO

@@ -14,13 +14,16 @@ from click.testing import CliRunner
 from rich.console import Console
 from scipy import stats
 
-from probpose.analysis.marginal_fits import gaussian_nats, laplace_nats, student_nats
-from probpose.analysis.multimodality import silverman_test
-from probpose.analysis.targets import TargetStatistics
-from probpose.analysis.targets_tables import LEAST_WIDTH, targets_tables
+from probpose.analysis.targets.statistics import (
+    TargetStatistics,
+    gaussian_nats,
+    laplace_nats,
+    silverman_test,
+    student_nats,
+)
+from probpose.analysis.targets.tables import LEAST_WIDTH, targets_tables
 from probpose.cli import main
-from probpose.data.persons import Persons
-from probpose.data.targets import target_points
+from probpose.data.persons import Persons, target_points
 from tests.conftest import coco_document, make_persons, person_record
 
 

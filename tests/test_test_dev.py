@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from pycocotools import coco
 
 from probpose.cli import main
-from probpose.data.boxes import read_boxes
-from probpose.data.image_info import listed_images, open_images, read_image_info
+from probpose.data.datasets.image_lists import listed_images, open_images, read_image_info
+from probpose.data.predictions.boxes import read_boxes
 from probpose.errors import ConfigError, DataError
 from probpose.skeleton import COCO, Skeleton
 from tests.conftest import Document, coco_document

@@ -10,10 +10,10 @@ import torch
 from scipy import stats
 
 from probpose.models.densities import GaussianResidual, Residual
-from probpose.models.densities.tilted import tilted
-from probpose.models.located import Located
-from probpose.models.mixture import EqualMixture
-from probpose.models.recalibrated import Conformal, rescaled, with_residual
+from probpose.models.densities.derived import tilted
+from probpose.models.predictive.conformal import Conformal, rescaled, with_residual
+from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.mixtures import EqualMixture
 from tests.densities import chi_square_p, random_density, total_mass
 
 

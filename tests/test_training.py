@@ -15,15 +15,15 @@ import pytest
 import safetensors.torch
 import torch
 
-from probpose.analysis.curves import draw_curves
+from probpose.analysis.figures.curves import draw_curves
 from probpose.data.loading import CropDataset, loader
 from probpose.errors import ConfigError, DataError
-from probpose.inference.config import TrainConfig, default_config
-from probpose.inference.report import Report, StepRecord, read_log
-from probpose.inference.runs import RunFolder, load_run, newest_run, untrained_model
-from probpose.inference.selection import Judge
-from probpose.inference.train import open_split, resume_training, start_training, training_targets
-from probpose.inference.trainer import Trainer, _Epoch
+from probpose.inference.training.config import TrainConfig, default_config
+from probpose.inference.training.guards import Judge
+from probpose.inference.training.report import Report, StepRecord, read_log
+from probpose.inference.training.runs import RunFolder, load_run, newest_run, untrained_model
+from probpose.inference.training.train import open_split, resume_training, start_training, training_targets
+from probpose.inference.training.trainer import Trainer, _Epoch
 
 
 def tiny(figures: Path, **changes: object) -> TrainConfig:

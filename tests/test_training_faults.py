@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from scipy.io import savemat
 
 from probpose.cli import main
-from probpose.data.coco import read_coco
+from probpose.data.datasets.coco import read_coco
 from tests.conftest import Document, person_record
 from tests.faulty import (
     FAULTY_IMAGES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["check_tables"]
 
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table

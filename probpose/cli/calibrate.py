@@ -12,14 +12,13 @@ from rich.console import Console
 
 from probpose.analysis.calibration.calibrate import Settings
 from probpose.analysis.calibration.calibrate import calibrate as calibrate_source
-from probpose.analysis.calibration.choose import METHODS
-from probpose.analysis.calibration.noise_cure import DENSITIES, fit_noise_cure
+from probpose.analysis.calibration.recalibration.choose import METHODS
+from probpose.analysis.calibration.recalibration.noise import DENSITIES, fit_noise_cure
 from probpose.analysis.calibration.save import WARMUP, save_calibration
 from probpose.analysis.calibration.subject import Subject, predictions_subject, run_subject, table_subject
 from probpose.analysis.calibration.tables import calibration_tables
-from probpose.cli.judged_data import data_options, judged_persons
-from probpose.cli.options import counting, machine_options, run_of
-from probpose.data.coco import read_coco
+from probpose.cli.options import counting, data_options, judged_persons, machine_options, run_of
+from probpose.data.datasets.coco import read_coco
 from probpose.errors import ConfigError
 
 EPILOG = """\b

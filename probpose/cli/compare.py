@@ -12,24 +12,25 @@ import click
 from rich.console import Console
 from rich.markdown import Markdown
 
-from probpose.analysis.comparison import Comparison
-from probpose.analysis.comparison_figure import draw_comparison
-from probpose.analysis.comparison_html import write_html
-from probpose.analysis.comparison_tables import comparison_markdown, write_comparison
-from probpose.analysis.curves import draw_curves
-from probpose.analysis.scores import Scores, kept_scores, score_run
+from probpose.analysis.evaluation.comparison import Comparison
+from probpose.analysis.evaluation.comparison_report import (
+    comparison_markdown,
+    draw_comparison,
+    write_comparison,
+    write_html,
+)
+from probpose.analysis.evaluation.scores import Scores, kept_scores, score_run
+from probpose.analysis.figures.curves import draw_curves
 from probpose.cli.options import counting
 from probpose.cli.training_options import config_of, training_options
 from probpose.data.persons import Persons
 from probpose.errors import CheckpointError, ConfigError, RunInUseError, TrainingError
-from probpose.inference.comparison import Entry, entries, is_finished, train_entry
-from probpose.inference.config import load_config
 from probpose.inference.device import open_device
-from probpose.inference.runs import RunFolder, load_run
-from probpose.inference.specs import split_specs
-from probpose.inference.train import open_split
-from probpose.models.families import FAMILIES
-from probpose.models.residual_families import RESIDUALS
+from probpose.inference.training.comparison import Entry, entries, is_finished, train_entry
+from probpose.inference.training.config import load_config, split_specs
+from probpose.inference.training.runs import RunFolder, load_run
+from probpose.inference.training.train import open_split
+from probpose.models.registry import FAMILIES, RESIDUALS
 
 EPILOG = (
     """\b

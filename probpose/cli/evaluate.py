@@ -12,15 +12,24 @@ from typing import Any
 import click
 from rich.console import Console
 
-from probpose.analysis.evaluate import evaluate as evaluate_model
-from probpose.analysis.results import write_results
-from probpose.analysis.tables import evaluation_tables
-from probpose.cli.detection_options import detection_options
-from probpose.cli.judged_data import data_options, judged_persons
-from probpose.cli.options import counting, estimator_option, machine_options, run_argument, run_of, score_option
-from probpose.cli.recalibration import recalibration_of_run, recalibration_option
-from probpose.data.boxes import read_boxes
-from probpose.inference.files import write_atomically
+from probpose.analysis.evaluation.evaluate import evaluate as evaluate_model
+from probpose.analysis.evaluation.tables import evaluation_tables
+from probpose.analysis.prediction.results import write_results
+from probpose.cli.options import (
+    counting,
+    data_options,
+    detection_options,
+    estimator_option,
+    judged_persons,
+    machine_options,
+    recalibration_of_run,
+    recalibration_option,
+    run_argument,
+    run_of,
+    score_option,
+)
+from probpose.data.predictions.boxes import read_boxes
+from probpose.files import write_atomically
 
 EPILOG = """\b
 Example:

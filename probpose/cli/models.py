@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from probpose.cli.options import SIZE
-from probpose.models.backbones import BACKBONES
-from probpose.models.catalogue import Entry, catalogue
-from probpose.models.families import FAMILIES
+from probpose.models.backbones.registry import BACKBONES
+from probpose.models.cost import Entry, catalogue
 from probpose.models.options import options_text
+from probpose.models.registry import FAMILIES
 
 EPILOG = """\b
 Example:

@@ -1,21 +1,28 @@
-"""Option types and options that several commands share."""
+"""Option types, and options that several commands share."""
 
 from __future__ import annotations
 
 __all__ = [
     "FLIP_PAIRS",
+    "NMS",
     "NUMBERS",
     "SIZE",
     "check_one_source",
     "counting",
+    "data_options",
+    "detection_options",
     "estimator_option",
+    "judged_persons",
     "machine_options",
+    "recalibration_of_run",
+    "recalibration_option",
     "run_argument",
     "run_of",
     "score_option",
 ]
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,9 +32,16 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from probpose.analysis.calibration.recalibration.store import recalibration_of
+from probpose.analysis.evaluation.coco import OKS_NMS
+from probpose.analysis.prediction.forward import Recalibrate
+from probpose.data.datasets.catalogue import DATASETS
+from probpose.data.persons import Persons
 from probpose.errors import ConfigError
 from probpose.inference.device import open_device
-from probpose.inference.runs import LoadedRun, RunFolder, load_run, newest_run
+from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
+from probpose.inference.training.train import open_split
 
 
 class _Size(click.ParamType[tuple[int, int]]):
@@ -144,3 +158,87 @@ def check_one_source(dataset: str | None, annotations: Path | None, image_dir: P
         raise ConfigError("name a data set, or a COCO-format file with --annotations, and not both.")
     if annotations is None and image_dir is not None:
         raise ConfigError("--image-dir belongs to --annotations: name the folder of a data set with --data-root.")
+
+
+class _Threshold(click.ParamType[float]):
+    """An OKS, or none."""
+
+    name = "OKS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """0.9 of '0.9'; 1, which removes nothing, of 'none'."""
+        try:
+            threshold = 1.0 if value == "none" else float(value)
+        except ValueError:
+            threshold = 0.0
+        if not 0 < threshold <= 1:
+            self.fail(f"{value!r} is not an OKS: give a number above 0 and up to 1, or none.", param, ctx)
+        return threshold
+
+
+NMS = _Threshold()
+
+
+def detection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`--nms` and `--least-box-score`."""
+    nms_help = "Of two poses in detected boxes whose OKS is higher, one goes; 1 or none keeps both."
+    for option in (
+        click.option("--least-box-score", type=float, help="Leave out boxes with a lower score. [all are used]"),
+        click.option("--nms", type=NMS, default=OKS_NMS, show_default=True, help=nms_help),
+    ):
+        command = option(command)
+    return command
+
+
+def data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`--dataset`, `--data-root`, `--split`, `--val-annotations` and `--image-dir`."""
+    splits = click.Choice(["val", "train"])
+    for option in (
+        click.option("--image-dir", type=click.Path(), help="Folder of its images."),
+        click.option("--val-annotations", type=click.Path(), help="Any COCO-format keypoint file to judge on."),
+        click.option("--split", type=splits, default="val", show_default=True, help="Part of the data."),
+        click.option("--data-root", type=click.Path(), help="Its folder. [that of the run]"),
+        click.option("--dataset", type=click.Choice(list(DATASETS)), help="Data set. [that of the run]"),
+    ):
+        command = option(command)
+    return command
+
+
+def judged_persons(config: TrainConfig, options: Mapping[str, Any]) -> Persons:
+    """The persons that the options name; a warning on standard error where the model was trained or chosen on them."""
+    judged = _judged_on(config, options)
+    split = options["split"]
+    if split == "train" or judged.val_annotations == config.train_annotations is not None:
+        click.echo("warning: the model was trained or chosen on these data.", err=True)
+    return open_split(judged, split)
+
+
+def _judged_on(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig:
+    """The run's configuration with the data that the options name."""
+    changes = {name: options[name] for name in ("data_root", "image_dir") if options[name] is not None}
+    if options["val_annotations"] is not None:
+        changes["val_annotations"] = options["val_annotations"]
+    elif options["dataset"] is not None and options["dataset"] != config.dataset:
+        changes = {"data_root": None, **changes, "train_annotations": None, "val_annotations": None}
+    if options["dataset"] is not None:
+        changes["dataset"] = options["dataset"]
+    return dataclasses.replace(config, **changes)
+
+
+def recalibration_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`--recalibration/--no-recalibration`."""
+    text = "Use what `probpose calibrate` has kept in the run."
+    return click.option("--recalibration/--no-recalibration", default=True, show_default=True, help=text)(command)
+
+
+def recalibration_of_run(run: LoadedRun, wanted: bool) -> tuple[Recalibrate | None, str | None]:
+    """The run's recalibration and its method, which is named on standard error; None where there is none.
+
+    Raises:
+        CheckpointError: it is damaged, or belongs to another checkpoint.
+    """
+    found = recalibration_of(run) if wanted else None
+    if found is None:
+        return None, None
+    click.echo(f"recalibrated: {found[1]}", err=True)
+    return found

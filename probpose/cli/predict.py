@@ -10,16 +10,23 @@ from typing import Any
 
 import click
 
-from probpose.analysis.overlays import save_overlays
-from probpose.analysis.predict import Predictions, predict_images, predict_table, readable_images
-from probpose.analysis.results import server_file_name, server_rows, write_results
-from probpose.cli.detection_options import detection_options
-from probpose.cli.options import counting, estimator_option, machine_options, run_of, score_option
-from probpose.cli.recalibration import recalibration_of_run, recalibration_option
-from probpose.data.boxes import read_boxes
-from probpose.data.image_info import IMAGE_SETS, open_images, read_image_info
+from probpose.analysis.figures.overlays import save_overlays
+from probpose.analysis.prediction.predict import Predictions, predict_images, predict_table, readable_images
+from probpose.analysis.prediction.results import server_file_name, server_rows, write_results
+from probpose.cli.options import (
+    counting,
+    detection_options,
+    estimator_option,
+    machine_options,
+    recalibration_of_run,
+    recalibration_option,
+    run_of,
+    score_option,
+)
+from probpose.data.datasets.image_lists import IMAGE_SETS, open_images, read_image_info
 from probpose.data.persons import Persons
-from probpose.inference.runs import LoadedRun
+from probpose.data.predictions.boxes import read_boxes
+from probpose.inference.training.runs import LoadedRun
 
 EPILOG = """\b
 Example:

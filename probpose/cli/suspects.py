@@ -13,11 +13,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from probpose.analysis.gross_figure import draw_suspects
-from probpose.analysis.gross_labels import GrossLabels, find_gross_labels
-from probpose.cli.judged_data import data_options, judged_persons
-from probpose.cli.options import counting, machine_options, run_argument, run_of
-from probpose.inference.files import write_atomically
+from probpose.analysis.suspects import GrossLabels, draw_suspects, find_gross_labels
+from probpose.cli.options import counting, data_options, judged_persons, machine_options, run_argument, run_of
+from probpose.files import write_atomically
 
 EPILOG = """\b
 Example:

@@ -11,13 +11,12 @@ from typing import Any
 
 import click
 
-from probpose.analysis.curves import draw_curves
+from probpose.analysis.figures.curves import draw_curves
 from probpose.cli.training_options import config_of, training_options
 from probpose.errors import ConfigError
-from probpose.inference.runs import RunFolder, new_run_folder, newest_run
-from probpose.inference.train import resume_training, start_training
-from probpose.models.families import FAMILIES
-from probpose.models.residual_families import RESIDUALS
+from probpose.inference.training.runs import RunFolder, new_run_folder, newest_run
+from probpose.inference.training.train import resume_training, start_training
+from probpose.models.registry import FAMILIES, RESIDUALS
 
 EPILOG = """\b
 Example:

@@ -12,10 +12,9 @@ from typing import Any
 import click
 
 from probpose.cli.options import FLIP_PAIRS, NUMBERS, SIZE
-from probpose.data.sources import DATASETS
-from probpose.inference.config import TrainConfig, default_config, load_config, with_residual
-from probpose.inference.specs import option_value
-from probpose.models.backbones import BACKBONES
+from probpose.data.datasets.catalogue import DATASETS
+from probpose.inference.training.config import TrainConfig, default_config, load_config, option_value, with_residual
+from probpose.models.backbones.registry import BACKBONES
 
 _OPTIONS = (
     click.option("--config", "base", type=click.Path(path_type=Path), help="A config.toml to start from, as of a run."),

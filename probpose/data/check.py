@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 
+from probpose.data.datasets.reading import Finding, Reading
 from probpose.data.images import read_image
-from probpose.data.reading import Finding, Reading
 
 _COUNTS = {
     "crowd": "crowds",

@@ -18,8 +18,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
-from probpose.data.augment import Augmentation, Jitter, half_body_box, jitter_colour, lower_body, move
-from probpose.data.crop import Array, apply_affine, crop_from_box, cut, invert_affine
+from probpose.arrays import Array
+from probpose.data.crops import (
+    Augmentation,
+    Jitter,
+    apply_affine,
+    crop_from_box,
+    cut,
+    half_body_box,
+    invert_affine,
+    jitter_colour,
+    lower_body,
+    move,
+)
 from probpose.data.images import Image, read_image
 from probpose.data.persons import Persons
 

@@ -1,8 +1,8 @@
-"""The table of annotated persons that every dataset is read into."""
+"""The table of annotated persons, and where their labels lie in the crops that a network sees."""
 
 from __future__ import annotations
 
-__all__ = ["Persons"]
+__all__ = ["Persons", "target_points"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from probpose.arrays import Array
+from probpose.data.crops import apply_affine, crop_from_box, invert_affine
 from probpose.skeleton import Skeleton
 
 _ROWS = ("image_id", "file_name", "annotation_id", "box", "area", "keypoints", "visibility", "truth")
@@ -95,3 +97,15 @@ class Persons:
         part = set(images[order[: max(1, round(fraction * len(images)))]].tolist())
         inside = np.array([i in part for i in self.image_id.tolist()], dtype=bool)
         return self.select(np.flatnonzero(~inside)), self.select(np.flatnonzero(inside))
+
+
+def target_points(persons: Persons, input_size: tuple[int, int]) -> Array:
+    """(P, K, 2) labels in network units of the un-augmented crops; NaN where unlabelled.
+
+    Args:
+        persons: the table.
+        input_size: height and width of the crops; only their ratio matters.
+    """
+    to_u = invert_affine(crop_from_box(persons.box, input_size).to_image)
+    points = apply_affine(to_u, persons.keypoints)
+    return np.asarray(np.where(persons.labelled[..., None], points, np.nan))

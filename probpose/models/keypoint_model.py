@@ -6,7 +6,7 @@
     keypoint ~ density(heads, R)   where labelled
 
 In the location-scale family the heads are mu and L, and keypoint = mu + L z with z ~ R, the residual density in its
-gauge. Every other family is a density on the plane too (`probpose.models.families`).
+gauge. Every other family is a density on the plane too (`probpose.models.registry`).
 
 Maximum likelihood is stochastic variational inference with an empty guide (`probpose.inference`).
 """
@@ -26,10 +26,9 @@ from pyro.nn import PyroModule
 from torch import Tensor
 
 from probpose.models.densities import Residual, ResidualDensity
-from probpose.models.objectives import Likelihood, Objective
-from probpose.models.predictive import Predictive
-from probpose.models.prior import WeightPrior
-from probpose.models.regressor import Heads, Regressor, Targets
+from probpose.models.heads.base import Heads, Regressor, Targets
+from probpose.models.objectives import Likelihood, Objective, WeightPrior
+from probpose.models.predictive.contract import Predictive
 from probpose.models.standardisation import Standardisation
 
 

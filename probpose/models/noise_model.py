@@ -9,7 +9,7 @@ hardly be told apart while they are learned). A model that claims no scale gets 
 its box's area, and L s is then a smooth monotone function of joint, size and confidence; where L is a predicted sigma,
 s corrects it. h is a sum of I-splines with positive weights (Ramsay, "Monotone Regression Splines in Action",
 Statistical Science 1988) between quantiles of the confidence and flat beyond them; confidences need not lie in [0, 1].
-Maximum likelihood is SVI with an empty guide (`probpose.inference.noise`).
+Maximum likelihood is SVI with an empty guide (`probpose.inference.fitting.noise`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from probpose.models.densities import Residual, ResidualDensity
 from probpose.models.densities.contaminated import ContaminatedResidual
-from probpose.models.located import Located
+from probpose.models.predictive.location_scale import Located
 
 DEGREE = 2
 

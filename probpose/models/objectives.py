@@ -2,24 +2,58 @@
 
 Each objective is a few Pyro statements inside the plates of `KeypointModel.model`, scaled by 1 / number of labelled
 keypoints, so that every objective is a mean per labelled keypoint.
+
+Training for the metric: likelihood + lambda E[oks], the smooth stand-in for a step-like score.
+
+For a label x and a predictive density p, E[oks] = E_{y ~ p} exp(-|x - y|^2 / (2 t^2)), t^2 = area (2 sigma_k)^2: what a
+draw of the model would be worth as the answer to the label. It is differentiable in mu, L and R through their draws.
+Alone it is greatest where p is a point, so that sigma falls to zero: it is no likelihood, and only the log density
+beside it keeps sigma honest. The area is taken as a fixed share of the crop's.
+
+Priors on the network's weights: the L2 and L1 penalties as what they are.
+
+With w ~ Normal(0, tau) or Laplace(0, tau) independently, the posterior of w is greatest where
+
+    (1 / M) sum_i log p(x_i | w) + (1 / M) log p(w)
+
+is, with M the number of labels that are trained on: an L2 penalty of 1 / (2 tau^2 M) or an L1 penalty of 1 / (tau M) on
+a loss that is a mean over labels, in every minibatch. Weights are tensors of two or more dimensions; biases,
+normalisation and the residual density have no prior.
 """
 
 from __future__ import annotations
 
-__all__ = ["LaplaceFirst", "Likelihood", "LocationBy", "Objective", "PointLoss", "PublishedRLE", "published_rle_loss"]
+__all__ = [
+    "AREA_OF_CROP",
+    "LaplaceFirst",
+    "Likelihood",
+    "LocationBy",
+    "Objective",
+    "PointLoss",
+    "PriorKind",
+    "PublishedRLE",
+    "WeightPrior",
+    "WithExpectedOKS",
+    "expected_oks",
+    "published_rle_loss",
+]
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, cast
 
 import pyro
 import torch
+from pyro import distributions as dist
 from pyro import plate, poutine
-from torch import Tensor
+from torch import Tensor, nn
 
+from probpose.data.crops import PADDING
+from probpose.data.datasets.coco import AREA_OF_BOX
 from probpose.models.densities import LaplaceResidual
-from probpose.models.located import Located
-from probpose.models.predictive import Predictive
+from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.location_scale import Located
 
 EPSILON = 1e-9
 
@@ -162,3 +196,85 @@ def published_rle_loss(predictive: Located, keypoints: Tensor, variant: str) -> 
     else:
         log_q = torch.log(sigma * math.sqrt(2 * math.pi)) + distance / (math.sqrt(2) * sigma + EPSILON)
     return sigma.log() - log_g + log_q
+
+
+AREA_OF_CROP = AREA_OF_BOX / PADDING**2
+"""Area of a person over that of the crop, where the box has the crop's aspect."""
+
+
+class WithExpectedOKS(Objective):
+    """An objective with lambda E[oks] added.
+
+    Args:
+        base: such as the likelihood.
+        weight: lambda, nats.
+        oks_sigmas: (K,), of the skeleton.
+        input_size: height and width of the crop, pixels.
+    """
+
+    def __init__(
+        self, base: Objective, weight: float, oks_sigmas: Sequence[float], input_size: tuple[int, int]
+    ) -> None:
+        self.base, self.weight = base, weight
+        self.sigmas = torch.tensor(tuple(oks_sigmas))
+        self.aspect = input_size[1] / input_size[0]
+
+    def begin_epoch(self, share: float) -> None:
+        self.base.begin_epoch(share)
+
+    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
+        self.base(predictive, keypoints)
+        if keypoints is not None:
+            assert isinstance(predictive, Located)
+            pyro.factor("expected_oks", self.weight * expected_oks(predictive, keypoints, self.sigmas, self.aspect))
+
+
+def expected_oks(predictive: Located, keypoints: Tensor, oks_sigmas: Tensor, aspect: float) -> Tensor:
+    """E[oks] (N, K) of labels (N, K, 2), differentiable in mu, L and R.
+
+    Args:
+        predictive: in network units.
+        keypoints: labels, network units.
+        oks_sigmas: (K,).
+        aspect: width over height of the crop.
+    """
+    points, weights = predictive.points(predictive.residual.nodes.shape[1])
+    squares = (points - keypoints.unsqueeze(-2)) ** 2 * points.new_tensor([aspect, 1 / aspect])
+    variance = AREA_OF_CROP * (2 * oks_sigmas.to(points)) ** 2
+    kernel = torch.exp(-squares.sum(-1) / (2 * variance.unsqueeze(-1)))
+    expected: Tensor = (kernel * weights).sum(-1)
+    return expected
+
+
+PriorKind = Literal["gaussian", "laplace"]
+
+_LAWS: Mapping[PriorKind, Callable[..., dist.TorchDistribution]] = {"gaussian": dist.Normal, "laplace": dist.Laplace}
+
+
+class WeightPrior:
+    """Independent priors on the weights of a network, stated as Pyro observations: maximum a posteriori.
+
+    Args:
+        kind: of the law.
+        scale: tau.
+        labels: M, the number of labels that are trained on.
+    """
+
+    def __init__(self, kind: PriorKind, scale: float, labels: int) -> None:
+        self.kind, self.scale, self.labels = kind, scale, labels
+
+    def observe(self, network: nn.Module) -> None:
+        """Pyro statements for a network's weights, outside the plates; the log density is divided by M."""
+        with poutine.scale(scale=1 / self.labels):
+            for name, weight in _weights(network):
+                law = _LAWS[self.kind](torch.zeros_like(weight), self.scale).to_event(weight.dim())  # type: ignore[no-untyped-call]
+                pyro.sample(f"weight.{name}", law, obs=weight)
+
+    def log_prob(self, network: nn.Module) -> Tensor:
+        """log p(w), ()."""
+        terms = [_LAWS[self.kind](torch.zeros_like(w), self.scale).log_prob(w).sum() for _, w in _weights(network)]
+        return torch.stack(terms).sum()
+
+
+def _weights(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    return ((name, value) for name, value in network.named_parameters() if value.dim() > 1)

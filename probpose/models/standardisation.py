@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from probpose.models.predictive import Predictive
-from probpose.models.regressor import Targets
+from probpose.models.heads.base import Targets
+from probpose.models.predictive.contract import Predictive
 
 SQUARE = 8.0
 """Standard deviations that the square from -1/2 to 1/2 spans, for families whose density lives in that square."""

@@ -1,29 +1,106 @@
-"""Calibration: split by image, fit the cures, choose one, and judge before and after on what nothing was fitted to."""
+"""A quick look at one cure: log density and coverage of the test labels, with intervals over images.
+
+The outcome of a calibration: what is written to calibration.json and shown in the report.
+
+Calibration: split by image, fit the cures, choose one, and judge before and after on what nothing was fitted to.
+"""
 
 from __future__ import annotations
 
-__all__ = ["Settings", "calibrate"]
+__all__ = ["Outcome", "QuickLook", "Residuals", "Settings", "calibrate", "residuals_of"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from probpose.analysis.calibration.bootstrap import REPLICATES
-from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.choose import Candidate, Choice, Method, choose
-from probpose.analysis.calibration.cures import Cure
-from probpose.analysis.calibration.diagnosis import Diagnosis, Questions
-from probpose.analysis.calibration.diagnosis_record import diagnosis_record
-from probpose.analysis.calibration.gather import gather
+import numpy as np
+
+from probpose.analysis.calibration.cases import PARTS, Cases, Split
+from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap
+from probpose.analysis.calibration.diagnostics.coverage import LEVELS, Coverage, coverage_columns, coverage_names
+from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
+from probpose.analysis.calibration.diagnostics.record import diagnosis_record, interval_record, verdict_text
 from probpose.analysis.calibration.judged import Judged, Levels
-from probpose.analysis.calibration.outcome import Index, Outcome, residuals_of
-from probpose.analysis.calibration.quick import QuickLook
-from probpose.analysis.calibration.source import Source
-from probpose.analysis.calibration.split import PARTS, Split
-from probpose.analysis.calibration.suspects import Suspects
-from probpose.analysis.calibration.verdict import verdict_text
-from probpose.analysis.estimates import Array
+from probpose.analysis.calibration.outliers import Suspects
+from probpose.analysis.calibration.recalibration.base import Cure
+from probpose.analysis.calibration.recalibration.choose import Candidate, Choice, Method, choose
+from probpose.analysis.calibration.sources import Source, gather
+from probpose.arrays import Array, Index, as_array
+from probpose.models.densities import Residual
+from probpose.models.predictive.location_scale import Located
+
+
+class QuickLook:
+    """Sums over a stream of labels.
+
+    Args:
+        replicates: of the bootstrap over images.
+        seed: of the bootstrap.
+    """
+
+    def __init__(self, *, replicates: int = REPLICATES, seed: int = 0) -> None:
+        self._sums = ImageBootstrap([*coverage_names(()), "nll", "labels"], replicates=replicates, seed=seed)
+
+    def add(self, levels: Levels) -> None:
+        """Add the labels of whole images."""
+        nll = {"nll": -levels.log_prob, "labels": np.ones(len(levels.log_prob))}
+        self._sums.add(levels.image, coverage_columns(levels.level, {}) | nll)
+
+    def record(self, *, has_density: bool) -> dict[str, Any]:
+        """Plain JSON; the NLL is None where the cure changes regions only."""
+        coverage = Coverage(self._sums)
+        nll = interval_record(self._sums.interval(self._sums.ratio("nll", "labels"))) if has_density else None
+        return {
+            "nll_nats": None if nll is None else nll["value"],
+            "nll_interval": nll,
+            **{f"coverage{100 * c:.0f}": interval_record(coverage.at(c)) for c in LEVELS},
+        }
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Test residuals z = L^-1 (label - location) of M labels beside the density that was predicted for them.
+
+    Attributes:
+        density: R, shared or one a joint.
+        z: (M, 2), in the units of R.
+        joint: (M,).
+    """
+
+    density: Residual
+    z: Array
+    joint: Index
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A calibration.
+
+    Attributes:
+        record: plain JSON, the content of calibration.json (docs/commands.md says what it holds).
+        before: residuals under the prediction as it was; None where it is not of the location-scale family.
+        after: the same under the recalibrated prediction; None without one that has a density.
+        test: the test persons under the recalibrated prediction, thinned to about 100,000 labels.
+        scores: log density (M,) of their labels under each cure that has one, nats, and the image (M,) of each.
+    """
+
+    record: dict[str, Any]
+    before: Residuals | None
+    after: Residuals | None
+    test: Cases
+    scores: dict[str, tuple[Array, Index]]
+
+
+def residuals_of(cases: Cases) -> Residuals | None:
+    """The residuals of labels under a location-scale prediction; None under another."""
+    predictive = cases.predictive
+    if not isinstance(predictive, Located):
+        return None
+    z = as_array(predictive.standardised(cases.filled))
+    joint = np.nonzero(cases.labelled)[1]
+    return Residuals(predictive.residual, z[cases.labelled], joint)
+
 
 MANY = 500_000
 """Labels from which on a learned density is read from a table."""

@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from probpose.analysis.calibration.axis_scores import axis_scores
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.estimates import Array, as_array
+from probpose.analysis.calibration.diagnostics.axes import axis_scores
+from probpose.arrays import Array, Index, as_array
 from probpose.errors import DataError
-
-Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

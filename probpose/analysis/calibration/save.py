@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from probpose.analysis.calibration.calibrate import Outcome
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.outcome import Outcome
 from probpose.analysis.calibration.report import write_report
 from probpose.analysis.posterior import elpd_table, save_posterior
 from probpose.errors import DataError
-from probpose.inference.files import write_atomically
-from probpose.inference.residual_posterior import ResidualPosterior, sample_residual_posterior
+from probpose.files import write_atomically
+from probpose.inference.fitting.residual_posterior import ResidualPosterior, sample_residual_posterior
 
 WARMUP = 300
 """Draws of each chain that adapt and are dropped."""

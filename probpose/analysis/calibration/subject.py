@@ -13,19 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from probpose.analysis.calibration.cures import Cure
-from probpose.analysis.calibration.handback import MOST_ROWS, recalibrated_rows, recalibrated_table
-from probpose.analysis.calibration.prediction_source import TableSource, prediction_source
-from probpose.analysis.calibration.run_cure import save_cure_of_run
-from probpose.analysis.calibration.source import Source, run_source
-from probpose.analysis.calibration.store import save_cure
-from probpose.analysis.ground_truth import GroundTruth
-from probpose.analysis.results import write_results
+from probpose.analysis.calibration.export import MOST_ROWS, recalibrated_rows, recalibrated_table
+from probpose.analysis.calibration.recalibration.base import Cure
+from probpose.analysis.calibration.recalibration.store import save_cure, save_cure_of_run
+from probpose.analysis.calibration.sources import Source, TableSource, prediction_source, run_source
+from probpose.analysis.evaluation.ranking import GroundTruth
+from probpose.analysis.prediction.results import write_results
 from probpose.data.persons import Persons
-from probpose.data.points_table import open_points
-from probpose.data.predictions import read_predictions
-from probpose.inference.files import write_atomically
-from probpose.inference.runs import LoadedRun
+from probpose.data.predictions.results import read_predictions
+from probpose.data.predictions.tables import open_points
+from probpose.files import write_atomically
+from probpose.inference.training.runs import LoadedRun
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["calibration_tables"]
 
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,8 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
-from probpose.analysis.calibration.coverage import LEVELS
-from probpose.analysis.tables import number
+from probpose.analysis.calibration.diagnostics.coverage import LEVELS
+from probpose.analysis.evaluation.tables import number
 
 Record = Mapping[str, Any]
 

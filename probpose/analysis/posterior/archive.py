@@ -11,13 +11,14 @@ import numpy as np
 from xarray import DataTree
 
 from probpose import __version__
-from probpose.analysis.calibration.cases import Cases, Index
+from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.posterior.groups import Groups, groups_of_cases, groups_of_posterior
 from probpose.analysis.posterior.library import az
+from probpose.arrays import Index
 from probpose.errors import DataError
-from probpose.inference.files import write_atomically
-from probpose.inference.residual_posterior import ResidualPosterior
+from probpose.files import write_atomically
+from probpose.inference.fitting.residual_posterior import ResidualPosterior
 
 _NEEDED = ("posterior_predictive", "log_likelihood", "observed_data", "constant_data")
 

@@ -8,16 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from probpose.analysis.estimates import Array
 from probpose.analysis.posterior.library import az
+from probpose.arrays import Array, Index
 from probpose.errors import DataError
-
-Index = npt.NDArray[np.int64]
 
 BAND = 0.95
 """Content of the simultaneous band."""

@@ -9,14 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from probpose.analysis.estimates import Array
-from probpose.analysis.paired import paired_difference
+from probpose.analysis.evaluation.statistics import paired_difference
 from probpose.analysis.posterior.library import az
+from probpose.arrays import Array, Index
 from probpose.errors import DataError
-
-Index = npt.NDArray[np.int64]
 
 
 def elpd_table(scores: Mapping[str, tuple[Array, Index]]) -> Any:
@@ -25,9 +22,10 @@ def elpd_table(scores: Mapping[str, tuple[Array, Index]]) -> Any:
     An image, and not a keypoint, is the unit: keypoints of one image are dependent. `elpd_loo` is the sum over the
     held-out images (nothing is left out, the data are held out already, so `p_loo` is NaN), `elpd_diff` and `dse` the
     difference from the best model and its standard error, `weight` that of stacking. The last three columns are per
-    keypoint: `nats_per_keypoint`, and `difference` and `difference_se` of `probpose.analysis.paired`. Those standard
-    errors are dse / keypoints, times sqrt(n / (n - 1)) of n images, when each image has equally many keypoints;
-    otherwise `dse` also holds the chance of an image with many keypoints, which a mean per keypoint does not have.
+    keypoint: `nats_per_keypoint`, and `difference` and `difference_se` of `probpose.analysis.evaluation.statistics`.
+    Those standard errors are dse / keypoints, times sqrt(n / (n - 1)) of n images, when each image has equally many
+    keypoints; otherwise `dse` also holds the chance of an image with many keypoints, which a mean per keypoint does not
+    have.
 
     Args:
         scores: at least two models: log density (M,) of each label in nats, and its image (M,); the same labels in

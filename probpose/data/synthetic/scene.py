@@ -1,8 +1,13 @@
-"""One synthetic picture: a textured background with one to three figures, some of them blurred or behind something."""
+"""Backgrounds: muted noise at several frequencies, a gradient and a few shapes.
+
+Things that stand in front of a figure: plates, discs and bars.
+
+One synthetic picture: a textured background with one to three figures, some of them blurred or behind something.
+"""
 
 from __future__ import annotations
 
-__all__ = ["MAX_BLUR", "SceneFigure", "render_scene"]
+__all__ = ["MAX_BLUR", "SceneFigure", "draw_background", "draw_occluder", "render_scene"]
 
 from dataclasses import dataclass, replace
 
@@ -10,10 +15,69 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from probpose.data.synthetic.background import draw_background
-from probpose.data.synthetic.body import Array, Body, draw_angles, make_body
-from probpose.data.synthetic.draw import Canvas, draw_body, draw_look
-from probpose.data.synthetic.occluder import draw_occluder
+from probpose.arrays import Array
+from probpose.data.synthetic.figure import Body, Canvas, draw_angles, draw_body, draw_look, make_body
+
+_CELLS = (2, 6, 24)
+_AMPLITUDE = (30.0, 16.0, 9.0)
+
+
+def draw_background(shape: tuple[int, int], blur: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """A picture (h, w, 3), 0 to 255, blurred by `blur` pixels (standard deviation)."""
+    picture = np.full((*shape, 3), rng.uniform(70, 190), dtype=np.float32)
+    for cells, amplitude in zip(_CELLS, _AMPLITUDE, strict=True):
+        grid = rng.normal(0, amplitude * rng.uniform(0.4, 1.2), (cells, cells, 1)) + rng.normal(0, 6, (cells, cells, 3))
+        picture += cv2.resize(grid.astype(np.float32), shape[::-1], interpolation=cv2.INTER_LINEAR)
+    for _ in range(int(rng.integers(0, 7))):
+        _draw_shape(picture, rng)
+    pixels = np.clip(picture, 0, 255).astype(np.uint8)
+    if blur > 0.3:
+        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), blur), dtype=np.uint8)
+    return pixels.astype(np.float32)
+
+
+def _draw_shape(picture: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
+    height, width = picture.shape[:2]
+    grey = rng.uniform(40, 215)
+    red, green, blue = (float(np.clip(grey + offset, 0, 255)) for offset in rng.normal(0, 14, 3))
+    colour = (red, green, blue)
+    (x0, x1), (y0, y1) = rng.integers(0, width, 2).tolist(), rng.integers(0, height, 2).tolist()
+    kind, thickness = int(rng.integers(3)), int(rng.integers(2, 9))
+    if kind == 0:
+        cv2.rectangle(picture, (x0, y0), (x1, y1), colour, -1)
+    elif kind == 1:
+        cv2.circle(picture, (x0, y0), int(rng.integers(6, 45)), colour, -1)
+    else:
+        cv2.line(picture, (x0, y0), (x1, y1), colour, thickness)
+
+
+_CHANCE = 0.45
+
+
+def draw_occluder(canvas: Canvas, body: Body, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Draw at most one thing over the figure, centred on one of its joints; returns the mask (h, w), 0 or 255."""
+    mask = np.zeros(canvas.pixels.shape[:2], dtype=np.uint8)
+    if rng.random() > _CHANCE:
+        return mask
+    centre = canvas.place(body.joints[rng.integers(len(body.joints))]) + rng.normal(0, 0.03, 2) * canvas.scale
+    outline = np.round(_outline(centre, canvas.scale, rng)).astype(np.int32)
+    cv2.fillPoly(mask, [outline], 255.0)
+    grey = float(rng.uniform(30, 225))
+    colour = np.clip(grey + rng.normal(0, 10, 3), 0, 255)
+    canvas.pixels[mask > 0] = (*colour.astype(np.uint8).tolist(), 255)
+    return mask
+
+
+def _outline(centre: Array, scale: float, rng: np.random.Generator) -> Array:
+    """Corners (M, 2) in canvas pixels of a rectangle, an ellipse or a bar, turned a little."""
+    kind = int(rng.integers(3))
+    half = rng.uniform(0.06, 0.15, 2) if kind < 2 else np.array([rng.uniform(0.02, 0.035), 0.9])
+    angles = np.deg2rad(np.arange(45, 405, 90) if kind != 1 else np.arange(0, 360, 15))
+    unit = np.stack([np.cos(angles), np.sin(angles)], -1) * (1.0 if kind == 1 else np.sqrt(2))
+    turn = np.deg2rad(rng.uniform(-25, 25) + (90 if kind == 2 and rng.random() < 0.4 else 0))
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return np.asarray((unit * half * scale) @ rotation.T + centre)
+
 
 Pixels = npt.NDArray[np.uint8]
 

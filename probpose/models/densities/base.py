@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from probpose.models.densities.gauge import Gauge
+from probpose.models.densities.nodes import uniform_nodes
 from probpose.models.densities.residual import Native, Residual
-from probpose.models.gauge import Gauge
-from probpose.models.nodes import uniform_nodes
 
 TRAINING_NODES = 256
 """Nodes of one training step. More would not be better: with few, a tail that hardly any node meets makes the gauge
@@ -32,7 +32,7 @@ class ResidualDensity(nn.Module, ABC):
 
     Args:
         batch: 1 for a density shared by all joints, K for one a joint.
-        gauge: what sigma means (`probpose.models.gauge`).
+        gauge: what sigma means (`probpose.models.densities.gauge`).
         full: the regressor's scale is a full triangle, so that R must be whitened in the moment gauge.
 
     Attributes:

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 from probpose.errors import ConfigError
 from probpose.models.densities.base import ResidualDensity, closed_form
+from probpose.models.densities.flows import LOG_2PI
+from probpose.models.densities.gauge import QUANTILE_LEVELS, Gauge
+from probpose.models.densities.nodes import normal_nodes
 from probpose.models.densities.residual import Native
-from probpose.models.flows import LOG_2PI
-from probpose.models.gauge import QUANTILE_LEVELS, Gauge
-from probpose.models.nodes import normal_nodes
 
 _UPPER = QUANTILE_LEVELS[2]
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from probpose.models.densities.base import ResidualDensity
+from probpose.models.densities.flows import LOG_2PI
 from probpose.models.densities.residual import Native, Residual
-from probpose.models.flows import LOG_2PI
 
 DF = 2.0
 """Degrees of freedom of T: errors of any size, and a mean that exists."""

@@ -14,7 +14,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Laplace, Normal, constraints
 
-from probpose.models.gauge import Gauge, moment_gauge, quantile_gauge, weighted_quantile
+from probpose.models.densities.gauge import Gauge, moment_gauge, quantile_gauge, weighted_quantile
 
 PLATEAU = 1e-9
 """Log densities that differ by less, in nats, are called equal."""

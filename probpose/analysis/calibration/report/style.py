@@ -1,18 +1,42 @@
-"""The look of the report's figures: one set of colours for paper, which the page swaps for those of light and dark."""
+"""The look of the report's figures: one set of colours for paper, which the page swaps for those of light and dark.
+
+A picture of the report: a figure that is saved as PNG and PDF, and set into the page as SVG.
+"""
 
 from __future__ import annotations
 
-__all__ = ["COLOURS", "INK", "LINE", "MUTED", "STATES", "WIDTH", "Look", "log_ticks", "panel", "short", "style"]
+__all__ = [
+    "COLOURS",
+    "INK",
+    "LINE",
+    "MUTED",
+    "STATES",
+    "WIDTH",
+    "Look",
+    "Picture",
+    "log_ticks",
+    "panel",
+    "short",
+    "style",
+]
 
+import io
 import math
-from contextlib import AbstractContextManager
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullLocator
+
+from probpose.files import write_atomically
 
 INK, MUTED, LINE = "#1b2733", "#5b6875", "#ccd3da"
 BEFORE, AFTER = "#c2571a", "#1f6fb2"
@@ -97,3 +121,73 @@ def _plain(axis: Axis, ticks: list[float]) -> None:
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter("{x:g}")
+
+
+_DPI = {"png": 160, "pdf": 160, "svg": 110}
+"""Of figures that are made of points, and of shades inside the others."""
+
+_DATES: dict[str, dict[str, None]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""Metadata that would make two reports of the same outcome differ."""
+
+_DROPPED = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
+_HEAD = re.compile(r"<svg[^>]*?viewBox=\"([^\"]*)\"[^>]*>", re.DOTALL)
+_PATH = re.compile(r'(?<= d=")[^"]*')
+_LONG_NUMBER = re.compile(r"(\d+\.\d\d)\d+")
+_OWN_NAME = re.compile(r'(\bid="|xlink:href="#|url\(#)')
+_COLOUR = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and the words around it.
+
+    Attributes:
+        name: of the files, and unique in a report.
+        title: a few words.
+        caption: a sentence that says how to read it.
+        alt: what is to be seen, for those who do not see it.
+        figure: to be saved inside the context `style()`.
+        wide: too wide for a phone: it scrolls there.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    figure: Figure
+    wide: bool = False
+
+    def save(self, folder: Path) -> None:
+        """Write NAME.png and NAME.pdf.
+
+        Raises:
+            OSError: the disk is full or the folder is not writable.
+        """
+        for kind in ("png", "pdf"):
+            write_atomically(folder / f"{self.name}.{kind}", self._drawn(kind))
+
+    def svg(self) -> str:
+        """The figure for the page: as wide as its place, coloured by the page's variables, names of its own."""
+        text = _DROPPED.sub("", self._drawn("svg").decode())
+        text = _HEAD.sub(r'<svg viewBox="\1" aria-hidden="true" focusable="false">', text, count=1)
+        text = _OWN_NAME.sub(rf"\g<1>{self.name}-", text).replace("xlink:href", "href")
+        for colour, variable in _COLOUR.items():
+            text = text.replace(colour, variable)
+        return _PATH.sub(lambda path: _LONG_NUMBER.sub(r"\1", path[0]), text).strip()
+
+    def _drawn(self, kind: str) -> bytes:
+        file = io.BytesIO()
+        with _without_missing_letters():
+            if isinstance(self.figure.get_layout_engine(), ConstrainedLayoutEngine):
+                self.figure.draw_without_rendering()
+                self.figure.set_layout_engine("none")  # laid out once, for all formats
+            self.figure.savefig(file, format=kind, dpi=_DPI[kind], metadata=_DATES[kind], transparent=kind == "svg")
+        return file.getvalue()
+
+
+@contextmanager
+def _without_missing_letters() -> Iterator[None]:
+    """Letters that the font has not are drawn as boxes, without a warning for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield

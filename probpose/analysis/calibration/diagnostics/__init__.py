@@ -1,0 +1,1 @@
+"""Diagnostics of predicted uncertainty, with intervals over images."""

@@ -1,0 +1,201 @@
+"""The diagnosis: everything that held-out labels say of predicted uncertainty, in one pass over chunks of images."""
+
+from __future__ import annotations
+
+__all__ = ["Diagnosis", "Questions"]
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from probpose.analysis.calibration.cases import Cases
+from probpose.analysis.calibration.diagnostics.axes import AxisCalibration
+from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap
+from probpose.analysis.calibration.diagnostics.coverage import (
+    CURVE,
+    LEVELS,
+    Coverage,
+    Groups,
+    coverage_columns,
+    coverage_names,
+)
+from probpose.analysis.calibration.diagnostics.dependence import (
+    Correlations,
+    dependence,
+    dependence_columns,
+    dependence_names,
+)
+from probpose.analysis.calibration.diagnostics.deviations import Deviation, Hypothesis, deviations, error_of_share
+from probpose.analysis.calibration.diagnostics.location import AXES, location, location_columns, location_names
+from probpose.analysis.calibration.diagnostics.proper_scores import energy_score, score_columns, score_names
+from probpose.analysis.calibration.diagnostics.reliability import Reliability
+from probpose.analysis.calibration.diagnostics.usefulness import (
+    ErrorRadii,
+    OksByScore,
+    RankHistogram,
+    WithinByConfidence,
+)
+from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.evaluation.coco import oks
+from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance
+from probpose.arrays import Array, as_array
+
+ENERGY_LABELS = 40_000
+"""Labels at most whose energy score is computed: it costs all pairs of points."""
+
+OKS_POINTS = 256
+"""Points a keypoint behind the expected OKS of a person."""
+
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked, fixed on data that are not judged with it.
+
+    Attributes:
+        joints: names.
+        groups: in which coverage is judged.
+        scale_edges: predicted scales in pixels that divide the bins of reliability.
+        confidence_edges: confidences that divide the bins of usefulness; None without confidences.
+        radius_px: r of P(error <= r).
+    """
+
+    joints: tuple[str, ...]
+    groups: Groups
+    scale_edges: Array
+    confidence_edges: Array | None
+    radius_px: float
+
+    @classmethod
+    def of(cls, judged: Judged, joints: tuple[str, ...], radius_px: float | None = None) -> Questions:
+        """Bins of equal counts; r is the median error unless it is given."""
+        known = judged.confidence[np.isfinite(judged.confidence)]
+        inner = np.linspace(0, 1, _BINS + 1)[1:-1]
+        return cls(
+            joints=joints,
+            groups=Groups.of(judged, joints),
+            scale_edges=np.unique(np.quantile(judged.scale_px, inner)),
+            confidence_edges=np.unique(np.quantile(known, inner)) if len(known) else None,
+            radius_px=float(np.median(judged.error_px)) if radius_px is None else radius_px,
+        )
+
+
+class Diagnosis:
+    """Accumulates labels; memory does not grow with them.
+
+    Args:
+        questions: what is asked.
+        labels: about how many will come, so that a share of them can be chosen for the energy score.
+        replicates: of the bootstrap over images.
+        energy_labels: about how many of them get an energy score.
+        seed: of the bootstrap, of the labels chosen for the energy score and of levels inside plateaus.
+
+    Attributes:
+        coverage, axes, ranks, reliability, by_joint, correlations, radii, within, oks: the parts.
+    """
+
+    def __init__(
+        self,
+        questions: Questions,
+        labels: int,
+        *,
+        replicates: int = REPLICATES,
+        energy_labels: int = ENERGY_LABELS,
+        seed: int = 0,
+    ) -> None:
+        self.questions = questions
+        names = [*coverage_names(questions.groups.present), *location_names(questions.joints)]
+        self.sums = ImageBootstrap([*names, *dependence_names(), *score_names()], replicates=replicates, seed=seed)
+        self.coverage = Coverage(self.sums)
+        self.axes = AxisCalibration()
+        self.ranks = RankHistogram()
+        self.reliability = Reliability(len(questions.scale_edges) + 1)
+        self.by_joint = Reliability(len(questions.joints))
+        self.correlations = Correlations(len(questions.joints))
+        self.radii = ErrorRadii(len(questions.joints))
+        edges = questions.confidence_edges
+        self.within = None if edges is None else WithinByConfidence(questions.radius_px, edges)
+        self.oks = OksByScore()
+        self.persons = 0
+        self._seed = seed
+        self._share = min(1.0, energy_labels / max(1, labels))
+        self._rng = np.random.default_rng(seed)
+
+    def add(self, cases: Cases, suspect: npt.NDArray[np.bool_] | None = None) -> Judged:
+        """Add all persons of some images.
+
+        Args:
+            cases: under the predictive distribution that is judged.
+            suspect: (N, K), labels suspected of a gross error; they are judged like all others.
+
+        Raises:
+            DataError: the log density of a label is not finite.
+        """
+        judged = Judged.of(cases, self._seed)
+        labelled = cases.labelled
+        doubted = np.zeros(len(judged), dtype=bool) if suspect is None else suspect[labelled]
+        columns = coverage_columns(judged.level, self.questions.groups.masks(judged))
+        columns |= location_columns(judged.pit, judged.joint, self.questions.joints)
+        columns |= dependence_columns(judged) | score_columns(judged, self._costly(cases)[labelled], doubted)
+        self.sums.add(judged.image, columns)
+        self.axes.add(judged.pit)
+        self.ranks.add(judged.scale_px, judged.error_px)
+        self.reliability.add(judged, np.searchsorted(self.questions.scale_edges, judged.scale_px))
+        self.by_joint.add(judged, judged.joint)
+        for part in (self.correlations, self.radii, self.within):
+            if part is not None:
+                part.add(judged)
+        self.persons += int(labelled.any(axis=1).sum())
+        return judged
+
+    def deviations(self, family_level: float = 0.05) -> list[Deviation]:
+        """What is off, overall and in groups, at a family-wise level (see `deviations`)."""
+        overall = [self._coverage_test(content, None) for content in CURVE]
+        groups = [self._coverage_test(c, group) for group in self.questions.groups.present for c in LEVELS]
+        sides = [self._side_test(axis, joint) for joint in (None, *self.questions.joints) for axis in AXES]
+        tests = [*overall, *groups, *sides, self._dependence_test()]
+        return deviations(tests, self.sums.images, family_level)
+
+    def _coverage_test(self, content: float, group: str | None) -> Hypothesis:
+        labels = self.coverage.keypoints(group)
+        ratio, what = self.coverage.ratio(content, group), f"coverage of {100 * content:.0f}% regions"
+        least = error_of_share(content, ratio, labels)
+        return Hypothesis(what, group, content, ratio, self.sums.interval(ratio), least, labels)
+
+    def _side_test(self, axis: str, joint: str | None) -> Hypothesis:
+        ratio, labels = location(self.sums, axis, joint)
+        group = None if joint is None else f"joint: {joint}"
+        least = float(1 / np.sqrt(12 * max(1, labels)))
+        return Hypothesis(f"mean PIT along {axis}", group, 0.5, ratio, self.sums.interval(ratio), least, labels)
+
+    def _dependence_test(self) -> Hypothesis:
+        ratio, labels = dependence(self.sums), int(self.sums.sum("scores"))
+        what = "correlation between the joints of a person"
+        return Hypothesis(what, None, 0.0, ratio, self.sums.interval(ratio), 0.0, labels)
+
+    def _costly(self, cases: Cases) -> Array:
+        """Energy scores (N, K) of a random share of the persons, NaN for the others; their OKS is counted too."""
+        score = np.full(cases.labelled.shape, np.nan)
+        chosen = np.flatnonzero(self._rng.uniform(size=len(cases)) < self._share)
+        if len(chosen):
+            part = cases.select(chosen)
+            score[chosen] = as_array(energy_score(part.predictive, part.filled))
+            if part.oks_sigmas is not None:
+                self._add_oks(part, part.oks_sigmas)
+        return score
+
+    def _add_oks(self, cases: Cases, sigmas: Array) -> None:
+        """Expected OKS of the mean, with the area that the box stands for, against the OKS that it reaches."""
+        known = np.isfinite(cases.box).all(axis=1) & np.isfinite(cases.area) & cases.labelled.any(axis=1)
+        cases = cases.select(np.flatnonzero(known))
+        if not len(cases):
+            return
+        mean = cases.predictive.mean
+        variance = torch.from_numpy(kernel_variance(cases.box, sigmas.tolist()))
+        expected = as_array(expected_oks(cases.predictive, mean, variance, OKS_POINTS))
+        presence = cases.labelled.astype(np.float64) if cases.presence is None else cases.presence
+        reached = oks(as_array(mean), cases.keypoints, cases.labelled, cases.area, sigmas.tolist())
+        self.oks.add(instance_score(expected, presence), reached)

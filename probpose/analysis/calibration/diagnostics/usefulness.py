@@ -1,0 +1,233 @@
+"""Does sigma rank the errors? Spearman correlation and sparsification, from one histogram of scale against error.
+
+Scales and errors are counted in cells of a logarithmic grid, so that memory does not grow with the data: ranks are
+exact up to the width of a cell, 6%. Sparsification: the mean error of what is left when the labels with the largest
+predicted scale are removed first, beside the oracle that removes the largest errors; the area between both curves, in
+units of the mean error, is AUSE (Ilg et al., "Uncertainty Estimates and Multi-Hypotheses Networks for Optical Flow",
+ECCV 2018).
+
+What an uncertainty is good for: which predictions to keep, how far errors reach, and whether scores mean OKS.
+
+Everything is counted in histograms, so that memory does not grow with the data; radii are exact to 6%.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CutOff", "ErrorRadii", "OksByScore", "RankHistogram", "Sparsification", "WithinByConfidence", "spearman"]
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from probpose.analysis.calibration.judged import Judged
+from probpose.arrays import Array
+
+BINS_PER_OCTAVE = 12
+OCTAVES = (-20, 20)
+
+_COUNT = BINS_PER_OCTAVE * (OCTAVES[1] - OCTAVES[0])
+
+
+@dataclass(frozen=True)
+class Sparsification:
+    """Curves over the share of labels that is removed.
+
+    Attributes:
+        removed: (S,) in [0, 1).
+        by_scale: (S,) mean error of the rest over that of all, the largest predicted scales removed.
+        oracle: (S,) the same, the largest errors removed.
+        ause: area between both.
+    """
+
+    removed: Array
+    by_scale: Array
+    oracle: Array
+    ause: float
+
+
+class RankHistogram:
+    """Counts and summed errors on a grid of (predicted scale, error), over a stream."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros((_COUNT, _COUNT))
+        self.errors = np.zeros((_COUNT, _COUNT))
+
+    def add(self, scale: Array, error: Array) -> None:
+        """Add labels with predicted scales (M,) and errors (M,), both in pixels."""
+        flat = _cell(scale) * _COUNT + _cell(error)
+        self.counts += np.bincount(flat, minlength=_COUNT**2).reshape(_COUNT, _COUNT)
+        self.errors += np.bincount(flat, error, minlength=_COUNT**2).reshape(_COUNT, _COUNT)
+
+    def spearman(self) -> float | None:
+        """Rank correlation of predicted scale and error; None where either is constant."""
+        return spearman(self.counts)
+
+    def sparsification(self, steps: int = 50) -> Sparsification | None:
+        """Sparsification curves; None without labels or without errors."""
+        total, error = self.counts.sum(), self.errors.sum()
+        if not total or not error:
+            return None
+        removed = np.arange(steps) / steps
+        by_scale = _remaining(self.counts.sum(axis=1), self.errors.sum(axis=1), removed)
+        oracle = _remaining(self.counts.sum(axis=0), self.errors.sum(axis=0), removed)
+        unit = error / total
+        curves = by_scale / unit, oracle / unit
+        return Sparsification(removed, *curves, float(np.trapezoid(curves[0] - curves[1], removed)))
+
+
+def spearman(counts: Array) -> float | None:
+    """Spearman's rank correlation with mean ranks in ties, from a table of counts; None where a margin is constant."""
+    ranks = [_mean_ranks(counts.sum(axis=axis)) for axis in (1, 0)]
+    margins = [counts.sum(axis=axis) for axis in (1, 0)]
+    if not counts.sum():
+        return None
+    centred = [rank - np.average(rank, weights=margin) for rank, margin in zip(ranks, margins, strict=True)]
+    spread = [float((margin * rank**2).sum()) for rank, margin in zip(centred, margins, strict=True)]
+    product = float(centred[0] @ counts @ centred[1])
+    return product / float(np.sqrt(spread[0] * spread[1])) if min(spread) > 0 else None
+
+
+def _mean_ranks(margin: Array) -> Array:
+    return np.asarray(margin.cumsum() - margin / 2)
+
+
+def _cell(value: Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Index (M,) of the cell of each value, the first and the last reaching out to 0 and infinity."""
+    with np.errstate(divide="ignore"):
+        octave = np.log2(np.maximum(value, 0.0))
+    return ((octave.clip(*OCTAVES) - OCTAVES[0]) * BINS_PER_OCTAVE).astype(np.int64).clip(0, _COUNT - 1)
+
+
+def _remaining(counts: Array, errors: Array, removed: Array) -> Array:
+    """Mean error (S,) of the share 1 - `removed` of the labels that come first; inside a cell labels are alike."""
+    content, error = np.concatenate([[0.0], counts.cumsum()]), np.concatenate([[0.0], errors.cumsum()])
+    keep = (1 - removed) * content[-1]
+    return np.asarray(np.interp(keep, content, error) / keep)
+
+
+_EDGES = np.concatenate([[0.0], 2.0 ** np.arange(-20, 20, 1 / 12)])
+_SCORE_CELLS = 200
+
+
+class ErrorRadii:
+    """Radii that hold a share of the errors, per joint.
+
+    Args:
+        joints: K.
+    """
+
+    def __init__(self, joints: int) -> None:
+        self._counts = np.zeros((joints, len(_EDGES)))
+
+    def add(self, judged: Judged) -> None:
+        """Add labels."""
+        cell = (np.searchsorted(_EDGES, judged.error_px, side="right") - 1).clip(0)
+        flat = np.bincount(judged.joint * len(_EDGES) + cell, minlength=self._counts.size)
+        self._counts += flat.reshape(self._counts.shape)
+
+    def labels(self) -> Array:
+        """(K,), labels so far."""
+        return np.asarray(self._counts.sum(axis=1))
+
+    def radius(self, share: float) -> Array:
+        """(K,), pixels; NaN for a joint without labels."""
+        return np.array([_quantile(row, share) for row in self._counts])
+
+    def overall(self, share: float) -> float:
+        """Radius over all joints in pixels; NaN without labels."""
+        return _quantile(self._counts.sum(axis=0), share)
+
+
+@dataclass(frozen=True)
+class CutOff:
+    """A suggested confidence below which predictions are left out.
+
+    Attributes:
+        confidence: keep what is at least this.
+        kept: share of the labelled keypoints that is kept.
+        within: share of the kept ones within the radius.
+    """
+
+    confidence: float
+    kept: float
+    within: float
+
+
+class WithinByConfidence:
+    """P(error <= r) by the model's own confidence.
+
+    Args:
+        radius_px: r.
+        edges: confidences that divide the bins, increasing.
+    """
+
+    def __init__(self, radius_px: float, edges: Array) -> None:
+        self.radius_px = radius_px
+        self.edges = edges
+        self.counts = np.zeros(len(edges) + 1)
+        self.within = np.zeros(len(edges) + 1)
+
+    def add(self, judged: Judged) -> None:
+        """Add labels; those without a confidence do not count."""
+        known = np.isfinite(judged.confidence)
+        bin_of = np.searchsorted(self.edges, judged.confidence[known], side="right")
+        inside = judged.error_px[known] <= self.radius_px
+        self.counts += np.bincount(bin_of, minlength=len(self.counts))
+        self.within += np.bincount(bin_of, inside, minlength=len(self.counts))
+
+    def shares(self) -> Array:
+        """Share within the radius per bin; NaN where a bin is empty."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.within / self.counts)
+
+    def cut_off(self, wanted: float = 0.9) -> CutOff | None:
+        """The lowest edge from which on at least `wanted` of what is kept is within the radius; None without one."""
+        kept, within = self.counts[::-1].cumsum()[::-1], self.within[::-1].cumsum()[::-1]
+        for edge, count, inside in zip([-np.inf, *self.edges], kept, within, strict=True):
+            if count and inside / count >= wanted:
+                return CutOff(float(edge), float(count / kept[0]), float(inside / count))
+        return None
+
+
+class OksByScore:
+    """Instance scores in [0, 1] against the OKS that the instance reaches."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros((_SCORE_CELLS, _SCORE_CELLS))
+
+    def add(self, score: Array, oks: Array) -> None:
+        """Add persons with scores (N,), clipped to [0, 1], and OKS (N,)."""
+        row, column = (
+            (value.clip(0, 1) * _SCORE_CELLS).astype(int).clip(0, _SCORE_CELLS - 1) for value in (score, oks)
+        )
+        self.counts += np.bincount(row * _SCORE_CELLS + column, minlength=_SCORE_CELLS**2).reshape(self.counts.shape)
+
+    def spearman(self) -> float | None:
+        """Rank correlation of score and OKS; None where either is constant."""
+        return spearman(self.counts)
+
+    def bins(self, count: int = 10) -> list[tuple[float, float, int]]:
+        """Mean score, mean OKS and number of persons in `count` equally wide bins of the score."""
+        middle = (np.arange(_SCORE_CELLS) + 0.5) / _SCORE_CELLS
+        found = []
+        for rows in np.array_split(np.arange(_SCORE_CELLS), count):
+            part = self.counts[rows]
+            persons = part.sum()
+            if persons:
+                found.append(
+                    (
+                        float(part.sum(axis=1) @ middle[rows] / persons),
+                        float(part.sum(axis=0) @ middle / persons),
+                        int(persons),
+                    )
+                )
+        return found
+
+
+def _quantile(counts: Array, share: float) -> float:
+    total = counts.sum()
+    if not total:
+        return float("nan")
+    content = counts.cumsum() / total
+    upper = np.append(_EDGES[1:], _EDGES[-1])
+    return float(np.interp(share, np.concatenate([[0.0], content]), np.concatenate([[0.0], upper])))

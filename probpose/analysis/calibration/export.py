@@ -1,0 +1,107 @@
+"""Radii about the mean that hold a share of the labels, for many keypoints that have one residual density in common.
+
+Predictions handed back with uncertainty that can be believed: a results file, or a table.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MOST_ROWS", "radii_of", "recalibrated_rows", "recalibrated_table"]
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from probpose.analysis.calibration.cases import Cases
+from probpose.analysis.calibration.recalibration.base import Cure
+from probpose.analysis.calibration.sources import Source
+from probpose.analysis.prediction.results import ResultRow
+from probpose.arrays import Array, as_array
+from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.location_scale import Located
+
+_ASPECTS = 33
+
+
+def radii_of(predictive: Predictive, shares: Sequence[float]) -> Array:
+    """Radii (S, N, K) about the mean that hold `shares`, pixels.
+
+    With L = diag(a, b) a radius is sqrt(a b) times a function of b / a alone, which is computed at `_ASPECTS` values
+    and interpolated; other predictions are computed keypoint by keypoint.
+
+    Args:
+        predictive: of N persons with K joints.
+        shares: S, in (0, 1).
+    """
+    if not isinstance(predictive, Located) or predictive.residual.batch_shape != () or not predictive.is_aligned:
+        return as_array(predictive.radius(shares))
+    width = as_array(predictive.scale.diagonal(dim1=-2, dim2=-1))
+    aspect, size = np.log(width[..., 1] / width[..., 0]), np.sqrt(width.prod(axis=-1))
+    if not aspect.size:
+        return np.zeros((len(shares), *aspect.shape))
+    known = np.linspace(aspect.min(), aspect.max(), _ASPECTS)
+    unit = torch.from_numpy(np.exp(np.stack([-known, known], axis=-1)[:, None] / 2))
+    radius = as_array(Located(torch.zeros_like(unit), torch.diag_embed(unit), predictive.residual).radius(shares))
+    return np.stack([size * np.exp(np.interp(aspect, known, np.log(row))) for row in radius[..., 0]])
+
+
+MOST_ROWS = 1_000_000
+"""Keypoints at most for which a table is handed back."""
+
+
+def recalibrated_rows(cases: Cases, cure: Cure, categories: Sequence[int]) -> list[ResultRow]:
+    """Rows of a COCO results file, one a person: the mean as point, the model's own confidence and score.
+
+    Beyond COCO's format `sigma_px` [sx, sy, ...], and the radii about the mean that hold 50% and 90%, `r50_px` and
+    `r90_px` [r, ...].
+
+    Args:
+        cases: as predicted.
+        cure: chosen.
+        categories: N category ids.
+    """
+    predictive = cure.apply(cases)
+    point, sigma, radii = _described(predictive)
+    confidence = np.ones(cases.labelled.shape) if cases.confidence is None else cases.confidence
+    score = confidence.mean(axis=1) if cases.score is None else cases.score
+    keypoints = np.concatenate([point, confidence[..., None]], axis=-1)
+    columns = {
+        "image_id": cases.image,
+        "category_id": np.asarray(categories),
+        "keypoints": keypoints.reshape(len(cases), -1).round(3),
+        "score": score.round(6),
+        "sigma_px": sigma.reshape(len(cases), -1).round(3),
+        "r50_px": radii[0].round(3),
+        "r90_px": radii[1].round(3),
+    }
+    lists = [column.tolist() for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def recalibrated_table(source: Source, cure: Cure) -> dict[str, np.ndarray[Any, Any]]:
+    """Columns of all keypoints: image, instance, joint, x, y, sigma_x, sigma_y, r50, r90."""
+    parts = [_columns(cases, cure) for cases in source.chunks()]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _columns(cases: Cases, cure: Cure) -> dict[str, np.ndarray[Any, Any]]:
+    point, sigma, radii = _described(cure.apply(cases))
+    row, joint = np.nonzero(np.ones(cases.labelled.shape, dtype=bool))
+    at = (row, joint)
+    return {
+        "image": cases.image[row],
+        "instance": cases.instance[row],
+        "joint": np.array(cases.joints)[joint],
+        "x": point[at][:, 0],
+        "y": point[at][:, 1],
+        "sigma_x": sigma[at][:, 0],
+        "sigma_y": sigma[at][:, 1],
+        "r50": radii[0][at],
+        "r90": radii[1][at],
+    }
+
+
+def _described(predictive: Predictive) -> tuple[Array, Array, Array]:
+    """Mean (N, K, 2), sigma (N, K, 2), and the radii that hold 50% and 90% (2, N, K)."""
+    return as_array(predictive.mean), as_array(predictive.sigma), radii_of(predictive, [0.5, 0.9])

@@ -1,0 +1,1 @@
+"""Recalibrations: what turns predictions into ones whose uncertainty can be believed."""

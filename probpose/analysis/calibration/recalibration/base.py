@@ -1,0 +1,179 @@
+"""Cures: what turns predictions as they are into predictions whose uncertainty can be believed."""
+
+from __future__ import annotations
+
+__all__ = ["Cure", "LevelCure", "NoCure", "ScaleCure", "fit_level", "fit_scale"]
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from probpose.analysis.calibration.cases import Cases
+from probpose.analysis.calibration.judged import Levels
+from probpose.analysis.calibration.recalibration.levels import LevelMap
+from probpose.arrays import Array, as_array
+from probpose.errors import ConfigError
+from probpose.models.densities import Residual
+from probpose.models.densities.derived import tilted
+from probpose.models.predictive.conformal import rescaled, with_residual
+from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.location_scale import Located
+
+REACH = 4.0
+"""Largest |log factor| of a scale."""
+
+
+class Cure(ABC):
+    """A recalibration. To add one, give `apply` and `record`, and name it in `store`, beside this module."""
+
+    method: ClassVar[str]
+
+    @abstractmethod
+    def apply(self, cases: Cases) -> Predictive:
+        """The recalibrated predictive distribution of cases as they were predicted."""
+
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """Plain JSON from which the cure is made again, tensors left out."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What does not go into JSON."""
+        return {}
+
+    def outlier_probability(self, cases: Cases) -> Array | None:
+        """(N, K), probability that a label is a gross error, anything where there is none; None: it cannot tell."""
+        return None
+
+    def for_many(self) -> Cure:
+        """The same for millions of labels: slower at first, then faster, and exact to about 1e-3 nats."""
+        return self
+
+
+@dataclass(frozen=True)
+class NoCure(Cure):
+    """The prediction as it is."""
+
+    method = "none"
+
+    def apply(self, cases: Cases) -> Predictive:
+        return cases.predictive
+
+    def record(self) -> dict[str, Any]:
+        return {"method": self.method}
+
+
+@dataclass(frozen=True)
+class ScaleCure(Cure):
+    """Factors on sigma.
+
+    Attributes:
+        factor: (K,) one a joint, or (1,) for all.
+    """
+
+    factor: Array
+    method = "scale"
+
+    def apply(self, cases: Cases) -> Predictive:
+        return rescaled(cases.predictive, torch.from_numpy(self.factor).unsqueeze(-1).expand(-1, 2))
+
+    def record(self) -> dict[str, Any]:
+        return {"method": self.method, "factor": self.factor.tolist()}
+
+
+@dataclass(frozen=True)
+class LevelCure(Cure):
+    """A map of the levels on top of another cure.
+
+    Attributes:
+        base: applied first.
+        level_map: of the levels under it.
+    """
+
+    base: Cure
+    level_map: LevelMap
+    _known: list[Residual] = field(default_factory=list, compare=False, repr=False)
+    method = "level"
+
+    def apply(self, cases: Cases) -> Predictive:
+        predictive = self.base.apply(cases)
+        return with_residual(predictive, self._mapped(residual_of(predictive)))
+
+    def record(self) -> dict[str, Any]:
+        knots = {"knots": self.level_map.knots.tolist(), "values": self.level_map.values.tolist()}
+        return {"method": self.method, "base": self.base.record(), **knots}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return self.base.tensors()
+
+    def _mapped(self, residual: Residual) -> Residual:
+        """`residual` with its levels mapped; that of the last call is kept, because chunks of a stream share it."""
+        if not self._known or self._known[0] is not residual:
+            self._known[:] = [residual, tilted(residual, self._log_g)]
+        return self._known[1]
+
+    def _log_g(self, level: Tensor) -> Tensor:
+        return torch.from_numpy(self.level_map.log_density(as_array(level))).to(level)
+
+
+def fit_scale(cases: Cases, *, per_joint: bool) -> ScaleCure:
+    """The factors on sigma of greatest likelihood.
+
+    Args:
+        cases: of the location-scale family.
+        per_joint: one factor a joint, 1 where a joint has no label; otherwise one for all.
+
+    Raises:
+        ConfigError: the prediction has no scale.
+    """
+    predictive = located_of(cases.predictive)
+    z, labelled = predictive.standardised(cases.filled), torch.from_numpy(cases.labelled)
+
+    def best(joints: Tensor) -> float:
+        counted = labelled & joints
+        if not counted.any():
+            return 1.0
+
+        def loss(log_factor: float) -> float:
+            log_prob = predictive.residual.log_prob(z * np.exp(-log_factor))
+            return float(2 * log_factor - log_prob[counted].mean())
+
+        return float(np.exp(minimize_scalar(loss, bounds=(-REACH, REACH), method="bounded").x))
+
+    eye = torch.eye(len(cases.joints), dtype=torch.bool)
+    return ScaleCure(np.array([best(row) for row in (eye if per_joint else eye.any(0, keepdim=True))]))
+
+
+def fit_level(base: Cure, cases: Cases, *, seed: int = 0) -> LevelCure:
+    """The map of the levels under `base` of greatest likelihood.
+
+    Args:
+        base: applied first.
+        cases: as predicted, held out from what fitted `base`.
+        seed: of levels inside plateaus.
+
+    Raises:
+        DataError: too few labels.
+    """
+    return LevelCure(base, LevelMap.fit(Levels.of(cases.under(base.apply(cases)), seed).level))
+
+
+def located_of(predictive: Predictive) -> Located:
+    """The distribution, if it is location-scale.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(predictive, Located):
+        raise ConfigError("only location-scale predictions can be rescaled: recalibrate with conformal regions.")
+    return predictive
+
+
+def residual_of(predictive: Predictive) -> Any:
+    """The residual density of a location-scale distribution, or of the first component of a mixture."""
+    components = getattr(predictive, "components", (predictive,))
+    return located_of(components[0]).residual

@@ -1,0 +1,116 @@
+"""A refitted noise model as a cure: scale by joint, size and confidence, a learned residual density, and outliers."""
+
+from __future__ import annotations
+
+__all__ = ["NoiseCure", "fit_noise_cure"]
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probpose.analysis.calibration.cases import Cases
+from probpose.analysis.calibration.recalibration.base import Cure, located_of
+from probpose.arrays import Array, as_array
+from probpose.inference.fitting.noise import NoiseData, fit_noise
+from probpose.models.densities import Residual
+from probpose.models.densities.contaminated import outlier_probability
+from probpose.models.densities.derived import tabulated
+from probpose.models.noise_model import NoiseModel
+from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.mixtures import EqualMixture
+from probpose.models.registry import build_residual
+
+DENSITIES = ("rle", "flow", "gaussian", "laplace", "student_t")
+"""Families of the refitted residual density."""
+
+
+@dataclass(frozen=True)
+class NoiseCure(Cure):
+    """A noise model fitted to the errors that predictions made.
+
+    Attributes:
+        family: of the residual density.
+        model: fitted.
+        many: whether R is read from a table, as millions of labels need it.
+    """
+
+    family: str
+    model: NoiseModel
+    many: bool = False
+    method = "density"
+
+    def apply(self, cases: Cases) -> Predictive:
+        return self._of(cases.predictive, self._basis(cases))
+
+    def outlier_probability(self, cases: Cases) -> Array | None:
+        located = located_of(self.apply(cases))
+        return as_array(outlier_probability(self.model.residual, self._residual, located.standardised(cases.filled)))
+
+    def for_many(self) -> Cure:
+        return self if self.model.residual.core.standardised else replace(self, many=True)
+
+    def record(self) -> dict[str, Any]:
+        shape = {"joints": self.model.joints, "knots": list(self.model.knots), "batch": self.model.residual.batch}
+        return {"method": self.method, "family": self.family, **shape}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.model.state_dict())
+
+    @classmethod
+    def restored(cls, record: dict[str, Any], tensors: dict[str, Tensor]) -> NoiseCure:
+        """The cure that `record` and `tensors` describe.
+
+        Raises:
+            KeyError, ValueError, RuntimeError: they do not belong together.
+        """
+        core = build_residual(record["family"], batch=int(record["batch"]))
+        model = NoiseModel(int(record["joints"]), core, record["knots"])
+        model.load_state_dict(dict(tensors))
+        return cls(record["family"], model.requires_grad_(False).eval())
+
+    @cached_property
+    def _residual(self) -> Residual:
+        residual = self.model.residual.frozen()
+        return tabulated(residual) if self.many else residual
+
+    def _of(self, predictive: Predictive, basis: Tensor | None) -> Predictive:
+        if isinstance(predictive, EqualMixture):
+            return EqualMixture([self._of(component, basis) for component in predictive.components])
+        with torch.no_grad():
+            return self.model.located(located_of(predictive), basis, self._residual)
+
+    def _basis(self, cases: Cases) -> Tensor | None:
+        if cases.confidence is None or not self.model.knots:
+            return None
+        return self.model.confidence_basis(torch.from_numpy(cases.confidence))
+
+
+def fit_noise_cure(cases: Cases, family: str = "rle", *, per_joint: bool = False, seed: int = 0) -> NoiseCure:
+    """Fit a noise model to cases.
+
+    Args:
+        cases: of the location-scale family.
+        family: of the residual density, one of `DENSITIES`.
+        per_joint: a residual density for each joint.
+        seed: of the fit.
+
+    Raises:
+        ConfigError: the prediction has no scale.
+        DataError: too few labels.
+    """
+    claimed = located_of(cases.predictive)
+    confidence = None if cases.confidence is None else torch.from_numpy(cases.confidence)
+    data = NoiseData(
+        Located(claimed.loc, claimed.scale, claimed.residual),
+        cases.filled,
+        torch.from_numpy(cases.labelled),
+        confidence,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        core = build_residual(family, batch=len(cases.joints) if per_joint else 1)
+    return NoiseCure(family, fit_noise(data, core, seed=seed))

@@ -1,0 +1,1 @@
+"""Judging a run: scores of labels, COCO's metrics, comparisons."""

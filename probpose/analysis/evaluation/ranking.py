@@ -1,0 +1,199 @@
+"""The table of persons as a COCO document, for pycocotools.
+
+COCO's metrics of a model's poses, ranked by one score or another.
+"""
+
+from __future__ import annotations
+
+__all__ = ["GroundTruth", "Judge", "Ranking"]
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probpose.analysis.evaluation.coco import CocoMetrics, coco_metrics, distinct_poses
+from probpose.analysis.prediction.estimates import Estimates
+from probpose.analysis.prediction.results import ResultRow, result_rows
+from probpose.data.datasets.coco import keypoint_categories, load_document, valid_box
+from probpose.data.persons import Persons
+from probpose.data.predictions.boxes import Boxes
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What the annotation file of `persons` says beyond the table: categories, and records that only excuse detections.
+
+    On a file whose records are sound, COCO's metrics of `document` are to the bit those that pycocotools gives for the
+    file itself. They may differ where pycocotools is misled: records that the reader leaves out as faulty are not in
+    the document (nor are images with no other labelled person), an area that is not positive is replaced, and ids are
+    counted from 1, for pycocotools takes a match with annotation 0 for none. Several keypoint categories count as one.
+
+    Attributes:
+        persons: the table.
+        categories: category by annotation id; empty without a file.
+        category: the one that detections get.
+        stated: number of labelled joints as the file states it, by annotation id; with 0 a person is ignored.
+        places: place in the file by annotation id.
+        ignored: by place, crowds and persons without a labelled joint; a detection on one is neither right nor wrong.
+        elsewhere: images with labelled persons of the file that are not in the table.
+    """
+
+    persons: Persons
+    categories: dict[int, int] = field(default_factory=dict)
+    category: int = 1
+    stated: dict[int, int] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)
+    ignored: dict[int, Record] = field(default_factory=dict)
+    elsewhere: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, persons: Persons) -> GroundTruth:
+        """Read the annotation file of a table, where it has one."""
+        if persons.annotations is None:
+            return cls(persons)
+        document = load_document(persons.annotations)
+        ids = keypoint_categories(document)
+        records = [r for r in document["annotations"] if isinstance(r, dict) and r.get("category_id") in list(ids)]
+        known = [(place, r) for place, r in enumerate(records) if isinstance(r.get("id"), int)]
+        here = set(persons.image_id.tolist())
+        return cls(
+            persons,
+            categories={r["id"]: r["category_id"] for _, r in known},
+            category=min(ids),
+            stated={r["id"]: r["num_keypoints"] for _, r in known if isinstance(r.get("num_keypoints"), int)},
+            places={r["id"]: place for place, r in known},
+            ignored={place: r for place, r in enumerate(records) if _is_ignored(r, len(persons.skeleton))},
+            elsewhere=frozenset(r["image_id"] for r in records if _counts(r)) - here,
+        )
+
+    def category_of(self, rows: npt.NDArray[np.int64]) -> list[int]:
+        """Category ids of persons of the table."""
+        return [self.categories.get(int(i), self.category) for i in self.persons.annotation_id[rows]]
+
+    def document(self, images: Iterable[int]) -> Record:
+        """A COCO document of some images: the persons of the table and the records that are ignored, as in the file."""
+        chosen = set(images)
+        ids, images_of = self.persons.annotation_id.tolist(), self.persons.image_id.tolist()
+        placed = [(self.places.get(ids[i], i), self._record(i)) for i, image in enumerate(images_of) if image in chosen]
+        placed += [(place, _excuse(r)) for place, r in self.ignored.items() if r["image_id"] in chosen]
+        placed.sort(key=lambda pair: pair[0])
+        annotations = [record | {"id": number} for number, (_, record) in enumerate(placed, 1)]
+        return {"images": [{"id": i} for i in sorted(chosen)], "annotations": annotations}
+
+    def _record(self, row: int) -> Record:
+        persons = self.persons
+        flags = persons.visibility[row]
+        return {
+            "image_id": int(persons.image_id[row]),
+            "category_id": self.category,
+            "bbox": persons.box[row].tolist(),
+            "area": float(persons.area[row]),
+            "iscrowd": 0,
+            "num_keypoints": self.stated.get(int(persons.annotation_id[row]), int((flags > 0).sum())),
+            "keypoints": np.column_stack([persons.keypoints[row], flags]).ravel().tolist(),
+        }
+
+
+def _flags(record: Record) -> list[Any]:
+    keypoints = record.get("keypoints")
+    if not isinstance(keypoints, list) or not all(isinstance(number, int | float) for number in keypoints):
+        return []
+    return keypoints[2::3]
+
+
+def _counts(record: Record) -> bool:
+    """Whether a record is a person with a label."""
+    return not record.get("iscrowd") and any(_flags(record)) and isinstance(record.get("image_id"), int)
+
+
+def _is_ignored(record: Record, joints: int) -> bool:
+    """Whether a record is a sound crowd, or a sound person without a labelled joint."""
+    sound = len(_flags(record)) == joints and valid_box(record.get("bbox")) is not None
+    return sound and isinstance(record.get("image_id"), int) and not _counts(record)
+
+
+def _excuse(record: Record) -> Record:
+    """An ignored record as pycocotools needs it."""
+    width, height = record["bbox"][2:]
+    area, labelled = record.get("area"), sum(flag > 0 for flag in _flags(record))
+    return {key: record[key] for key in ("image_id", "bbox", "keypoints")} | {
+        "category_id": 1,
+        "area": area if isinstance(area, int | float) and math.isfinite(area) else width * height,
+        "iscrowd": int(bool(record.get("iscrowd"))),
+        "num_keypoints": record["num_keypoints"] if isinstance(record.get("num_keypoints"), int) else labelled,
+    }
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Poses judged in the order of one score.
+
+    Attributes:
+        results: rows of a COCO results file, of the poses that stay.
+        coco: metrics of these rows, rounded as they are.
+        suppressed: number of poses that NMS by this score removed, or None without boxes.
+    """
+
+    results: list[ResultRow]
+    coco: CocoMetrics
+    suppressed: int | None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What the poses of a model are judged against, whichever score ranks them.
+
+    Attributes:
+        truth: the annotated persons.
+        targets: the table that the poses were predicted for: the annotated persons, or one person a box.
+        boxes: those boxes, or None.
+        input_size: height and width of the network's input.
+        nms: OKS above which one of two poses in detected boxes goes.
+    """
+
+    truth: GroundTruth
+    targets: Persons
+    boxes: Boxes | None
+    input_size: tuple[int, int]
+    nms: float
+
+    def images(self, estimates: Estimates) -> set[int]:
+        """Images that count: those of which no person, box or label is missing."""
+        lost = set(np.delete(self.targets.image_id, estimates.rows).tolist()) | self.truth.elsewhere
+        return {*self.truth.persons.image_id.tolist(), *self.targets.image_id.tolist()} - lost
+
+    def ranking(self, estimates: Estimates) -> Ranking:
+        """NMS, results and metrics of N poses in the order of their `pose_score`."""
+        truth, boxes, images = self.truth, self.boxes, self.images(estimates)
+        skeleton, score = truth.persons.skeleton, None if boxes is None else boxes.score
+        keep = None if boxes is None else distinct_poses(estimates, boxes, skeleton, self.input_size, self.nms)
+        categories = [truth.category] * len(estimates) if boxes is not None else truth.category_of(estimates.rows)
+        results = result_rows(estimates, self.targets, categories, box_score=score)
+        results = results if keep is None else list(compress(results, keep))
+        kept = [row for row in results if row["image_id"] in images]
+        coco = coco_metrics(truth.document(images), kept, skeleton)
+        return Ranking(results, coco, None if keep is None else int((~keep).sum()))
+
+    def precision_by_score(self, estimates: Estimates, by_expected_oks: Ranking) -> dict[str, float | None]:
+        """AP by the usual score, by the expected OKS and, of detected boxes, by the score of the box alone.
+
+        Each score has its own NMS, so that each number is that of an evaluation with this score.
+
+        Args:
+            estimates: of N persons.
+            by_expected_oks: their ranking by the expected OKS.
+        """
+        precision = {
+            "usual": self.ranking(estimates.ranked_by("usual")).coco.AP,
+            "expected-oks": by_expected_oks.coco.AP,
+        }
+        if self.boxes is not None and self.boxes.detected:
+            precision["box"] = self.ranking(replace(estimates, score=np.ones(len(estimates)))).coco.AP
+        return precision

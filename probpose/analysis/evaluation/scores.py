@@ -1,0 +1,211 @@
+"""What a run is worth on annotated persons, keypoint by keypoint: what comparisons are made of."""
+
+from __future__ import annotations
+
+__all__ = ["PCK_FRACTIONS", "Scores", "kept_scores", "score_run"]
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from probpose.analysis.evaluation.coco import pck_reference
+from probpose.analysis.evaluation.evaluate import evaluate
+from probpose.analysis.prediction.estimates import ESTIMATORS, point_of
+from probpose.analysis.prediction.forward import Forward
+from probpose.arrays import Array, as_array
+from probpose.data.persons import Persons
+from probpose.files import write_atomically
+from probpose.inference.training.report import read_log
+from probpose.inference.training.runs import LoadedRun, RunFolder
+from probpose.models.cost import cost_of
+
+PCK_FRACTIONS = (0.2, 0.5)
+_VERSION = 2
+
+_FILE = "scores.npz"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """M labelled keypoints under one run; E = 3 point estimates: mean, median, mode.
+
+    Attributes:
+        image: (M,) int64, image id.
+        person: (M,) int64, row in the table of persons.
+        joint: (M,) int64.
+        log_prob: (M,) nats, in pixels of the original image.
+        hdr_level: (M,), uniform when calibrated.
+        r90_px: (M,), radius about the mean that holds 90%.
+        error_px: (M, E), distance from each point estimate to the label.
+        relative_error: (M, E), the same in units of the PCK reference length.
+        facts: AP (of the mean; None where undefined), parameters, flops, images_per_s (training), epoch (kept), gauge.
+    """
+
+    image: npt.NDArray[np.int64]
+    person: npt.NDArray[np.int64]
+    joint: npt.NDArray[np.int64]
+    log_prob: Array
+    hdr_level: Array
+    r90_px: Array
+    error_px: Array
+    relative_error: Array
+    facts: dict[str, Any]
+
+    def pck(self, fraction: float) -> Array:
+        """(M, E), 1 where the error is at most `fraction` of the reference length."""
+        return (self.relative_error <= fraction).astype(np.float64)
+
+    def coverage(self, level: float) -> float:
+        """Share of labels in the highest-density region that should hold `level`."""
+        return float((self.hdr_level <= level).mean())
+
+
+def score_run(
+    run: LoadedRun,
+    persons: Persons,
+    *,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Scores:
+    """Score a run on annotated persons; kept in the run's scores.npz, and read from there while run and data last.
+
+    Args:
+        run: loaded.
+        persons: whom to judge on.
+        batch_size: persons at a time.
+        device: of the network.
+        progress: called with the number of persons done so far.
+
+    Raises:
+        DataError: see `evaluate`.
+    """
+    file, key = run.folder.path / _FILE, _Key.of(run.folder, persons)
+    kept = _read(file, key)
+    if kept is not None:
+        return kept
+    scores = _score(run, persons, batch_size, device, progress)
+    _write(file, key, scores)
+    return scores
+
+
+def kept_scores(folder: RunFolder, persons: Persons) -> Scores | None:
+    """The scores that were kept of a run whose checkpoint need not be there; None where there are none for `persons`.
+
+    The file of scores is small and a checkpoint is not: published scores are enough to compare other runs with.
+    """
+    return _read(folder.path / _FILE, _Key("", _digest(persons)))
+
+
+def _score(
+    run: LoadedRun,
+    persons: Persons,
+    batch_size: int,
+    device: torch.device | str,
+    progress: Callable[[int], None] | None,
+) -> Scores:
+    parts: list[Array] = []
+    evaluation = evaluate(
+        run.model, persons, run.input_size, batch_size=batch_size, device=device, progress=progress,
+        observe=lambda forward: parts.append(_errors(forward, persons)),
+    )  # fmt: skip
+    records, errors = evaluation.records, np.concatenate(parts)
+    assert records is not None, "annotated boxes give records"
+    reference = pck_reference(persons)[0][records.person]
+    speeds = [record["images_per_s"] for record in read_log(run.folder.log)]
+    facts = asdict(cost_of(run.model, run.input_size)) | {
+        "AP": evaluation.AP,
+        "images_per_s": float(np.median(speeds)) if speeds else None,
+        "epoch": run.epoch,
+        "gauge": run.model.residual.gauge,
+    }
+    return Scores(
+        image=persons.image_id[records.person],
+        person=records.person,
+        joint=records.joint,
+        log_prob=records.log_prob,
+        hdr_level=records.hdr_level,
+        r90_px=records.r90_px,
+        error_px=errors,
+        relative_error=errors / reference[:, None],
+        facts=facts,
+    )
+
+
+def _errors(forward: Forward, persons: Persons) -> Array:
+    """(m, E) errors of the labelled keypoints of a batch, in the order of `Records`."""
+    labels, labelled = persons.keypoints[forward.rows], persons.labelled[forward.rows]
+    points = [as_array(point_of(forward.keypoints, estimator)) for estimator in ESTIMATORS]
+    return np.stack([np.linalg.norm(point - labels, axis=-1)[labelled] for point in points], axis=-1)
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What scores are of.
+
+    Attributes:
+        checkpoint: digest of the model; empty: any.
+        data: digest of the persons.
+        version: of the file.
+    """
+
+    checkpoint: str
+    data: str
+    version: int = _VERSION
+
+    @classmethod
+    def of(cls, folder: RunFolder, persons: Persons) -> _Key:
+        return cls(hashlib.sha256(folder.best.read_bytes()).hexdigest(), _digest(persons))
+
+    def fits(self, found: dict[str, Any]) -> bool:
+        """Whether a key that was read is this one."""
+        wanted = {name: value for name, value in asdict(self).items() if value != ""}
+        return all(found.get(name) == value for name, value in wanted.items())
+
+
+def _digest(persons: Persons) -> str:
+    """Identifies annotated persons."""
+    digest = hashlib.sha256()
+    for column in (persons.image_id, persons.box, persons.keypoints, persons.visibility):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
+
+
+def _read(file: Path, key: _Key) -> Scores | None:
+    """Scores kept under `key`; None when there are none, or the file is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            record = json.loads(str(arrays["record"]))
+            if not key.fits(record["key"]):
+                return None
+            columns = {f.name: _wide(arrays[f.name]) for f in fields(Scores) if f.name != "facts"}
+            return Scores(**columns, facts=record["facts"])
+    except (OSError, ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write(file: Path, key: _Key, scores: Scores) -> None:
+    columns: dict[str, Any] = {f.name: _narrow(getattr(scores, f.name)) for f in fields(Scores) if f.name != "facts"}
+    buffer = BytesIO()
+    np.savez_compressed(buffer, record=json.dumps({"key": asdict(key), "facts": scores.facts}), **columns)
+    write_atomically(file, buffer.getvalue())
+
+
+def _narrow(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Half as wide, for the disk: seven digits, and numbers below 2^31 where they are whole."""
+    if column.dtype == np.float64:
+        return column.astype(np.float32)
+    return column.astype(np.int32) if column.size and column.max() < 2**31 else column
+
+
+def _wide(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return column.astype(np.float64 if column.dtype.kind == "f" else np.int64)

@@ -1,0 +1,1 @@
+"""Drawing: regions, overlays, learning curves, residual densities."""

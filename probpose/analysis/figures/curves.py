@@ -1,0 +1,85 @@
+"""Learning curves of a run, drawn from its log."""
+
+from __future__ import annotations
+
+__all__ = ["draw_curves"]
+
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from probpose.inference.training.report import read_log
+
+_TRAIN, _HELD_OUT, _THIRD = "#9aa5b1", "#1f6fb2", "#c2571a"
+
+
+def draw_curves(log: Path, out: Path) -> None:
+    """Draw NLL, error and sigma, the range of the scale, and gradient norms over the epochs.
+
+    Args:
+        log: a run's `log.jsonl`; nothing is drawn while it is empty.
+        out: the PNG to write.
+    """
+    records = read_log(log)
+    if not records:
+        return
+    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True)
+    epochs = [record["epoch"] for record in records]
+    _likelihood(axes[0, 0], epochs, records)
+    _pixels(axes[0, 1], epochs, records)
+    _scale(axes[1, 0], epochs, records)
+    _gradients(axes[1, 1], epochs, records)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8)
+    for axis in axes[1]:
+        axis.set_xlabel("epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    figure.savefig(out, dpi=120)
+
+
+def _column(records: Sequence[dict[str, Any]], name: str) -> list[float]:
+    return [float("nan") if record[name] is None else float(record[name]) for record in records]
+
+
+def _likelihood(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> None:
+    axis.plot(epochs, _column(records, "train_nll_nats"), color=_TRAIN, label="training (augmented)")
+    held_out = _column(records, "selection_nll_nats")
+    axis.plot(epochs, held_out, color=_HELD_OUT, label="selection split")
+    best = min(range(len(held_out)), key=held_out.__getitem__)
+    axis.plot(
+        epochs[best], held_out[best], "o", color=_HELD_OUT, label=f"best: {held_out[best]:.3f}, epoch {epochs[best]}"
+    )
+    axis.set_ylabel("nats per keypoint")
+
+
+def _pixels(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> None:
+    axis.plot(epochs, _column(records, "train_epe_px"), color=_TRAIN, label="error, training")
+    axis.plot(epochs, _column(records, "selection_epe_px"), color=_HELD_OUT, label="error, selection")
+    axis.plot(epochs, _column(records, "selection_sigma_px"), color=_THIRD, label="median sigma, selection")
+    axis.set_ylabel("pixels of the original image")
+    axis.set_ylim(bottom=0)
+
+
+def _scale(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> None:
+    low, high = _column(records, "scale_min"), _column(records, "scale_max")
+    axis.fill_between(epochs, low, high, color=_THIRD, alpha=0.2, label="range of the scale")
+    axis.set_yscale("log")
+    axis.set_ylabel("crop units")
+    other = axis.twinx()
+    other.plot(epochs, _column(records, "ess"), color=_HELD_OUT, linewidth=1)
+    other.set_ylim(0, 1.05)
+    other.set_ylabel("ESS / N of log Z", color=_HELD_OUT)
+    other.spines["top"].set_visible(False)
+
+
+def _gradients(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> None:
+    for stage in records[0]["gradient_norms"]:
+        axis.plot(epochs, [record["gradient_norms"].get(stage, float("nan")) for record in records], label=stage)
+    axis.set_yscale("log")
+    axis.set_ylabel("mean norm of the gradient")

@@ -1,0 +1,242 @@
+"""Overlays: the image, the skeleton, and the regions where an annotator would click.
+
+Overlays of predictions, one PNG file an image.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Drawn", "draw_overlay", "save_overlay", "save_overlays"]
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path as Curve
+
+from probpose.analysis.figures.regions import Outline, regions
+from probpose.analysis.prediction.estimates import Estimator, oks_kernel, point_of
+from probpose.analysis.prediction.forward import Forward
+from probpose.analysis.prediction.predict import Predictions
+from probpose.arrays import Array, as_array
+from probpose.data.images import Image, read_image
+from probpose.errors import DataError
+from probpose.skeleton import Skeleton
+
+LEVELS = (0.5, 0.9)
+"""Content of the regions that are drawn."""
+
+_FILL = (0.32, 0.14)
+_LINE = (1.1, 0.7)
+_COLOURS = {"left": "#35c2ff", "right": "#ff9a3c", "centre": "#7dff8a"}
+_BACKGROUND, _TEXT = "#15171a", "#d0d4da"
+_DPI = 100
+_SIDE = (900.0, 1600.0)
+"""Least and most pixels of the longer side of the drawing."""
+_LEAST_WIDTH = 640.0
+_STRIP = 30.0
+_LEGEND = 480.0
+_MARGIN = 0.4
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One person as it is drawn, in pixels of the image.
+
+    Attributes:
+        point: (K, 2).
+        presence: (K,); joints below 0.5 are drawn hollow and faint.
+        outlines: the regions of each joint, `LEVELS` ascending.
+    """
+
+    point: Array
+    presence: Array
+    outlines: Sequence[Sequence[Outline]]
+
+
+def draw_overlay(image: Image, persons: Sequence[Drawn], skeleton: Skeleton, *, title: str | None = None) -> Figure:
+    """Draw persons over an image (h, w, 3), enlarged where they are small; a strip below holds the legend.
+
+    Args:
+        image: RGB.
+        persons: who is drawn.
+        skeleton: joints and edges; the person's left is blue, the right orange.
+        title: printed in the strip.
+    """
+    left, top, right, bottom = _view(image, persons)
+    width, height = right - left, bottom - top
+    side = float(np.clip(max(width, height), *_SIDE))
+    zoom = side / max(width, height)
+    size = (max(width * zoom, _LEAST_WIDTH), height * zoom + _STRIP)
+    figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.0, _STRIP / size[1], 1.0, 1 - _STRIP / size[1]))
+    axes.imshow(_dimmed(image), interpolation="bilinear" if zoom > 1 else "antialiased")
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+    axes.set_axis_off()
+    for person in persons:
+        _draw_person(axes, person, skeleton)
+    _draw_legend(figure, size, title)
+    return figure
+
+
+def save_overlay(
+    file: Path, image: Image, persons: Sequence[Drawn], skeleton: Skeleton, *, title: str | None = None
+) -> None:
+    """Write `draw_overlay` as a PNG file.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draw_overlay(image, persons, skeleton, title=title).savefig(file, format="png")
+    except OSError as error:
+        raise DataError(f"{file} cannot be written: {error.strerror or error}.") from error
+
+
+def _view(image: Image, persons: Sequence[Drawn]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what is shown: the persons' surroundings where they fill little of the image."""
+    size = np.array(image.shape[1::-1], dtype=np.float64)
+    if not persons:
+        return -0.5, -0.5, size[0] - 0.5, size[1] - 0.5
+    points = np.concatenate([person.point for person in persons])
+    low, high = points.min(0), points.max(0)
+    reach = (high - low) / 2 + _MARGIN * (high - low).max()
+    low, high = (low + high) / 2 - reach, (low + high) / 2 + reach
+    low, high = np.clip(low, -0.5, size - 1.5), np.clip(high, 0.5, size - 0.5)
+    if not 64 <= (high - low).prod() <= 0.5 * size.prod():
+        low, high = np.array([-0.5, -0.5]), size - 0.5
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def _dimmed(image: Image) -> npt.NDArray[np.uint8]:
+    """The image, a little darker, so that the drawing stands out."""
+    return np.asarray(image * 0.78, dtype=np.uint8)
+
+
+def _draw_person(axes: Axes, person: Drawn, skeleton: Skeleton) -> None:
+    sides = _sides(skeleton)
+    seen = person.presence >= 0.5
+    for a, b in skeleton.edges:
+        colour = _COLOURS[sides[a] if sides[a] == sides[b] else "centre"]
+        x, y = person.point[[a, b]].T
+        axes.plot(x, y, color=colour, lw=1.6, alpha=0.85 if seen[a] and seen[b] else 0.2, solid_capstyle="round")
+    for joint, side in enumerate(sides):
+        strength = 1.0 if seen[joint] else 0.35
+        for outline, fill, line in zip(person.outlines[joint], _FILL, _LINE, strict=True):
+            _draw_region(axes, outline, _COLOURS[side], fill * strength, line, strength)
+        _draw_point(axes, person.point[joint], _COLOURS[side], bool(seen[joint]))
+
+
+def _draw_region(axes: Axes, outline: Outline, colour: str, fill: float, line: float, strength: float) -> None:
+    if outline:
+        curve = Curve.make_compound_path(*(Curve(part, closed=True) for part in outline))
+        axes.add_patch(PathPatch(curve, facecolor=colour, alpha=fill, lw=0))
+        axes.add_patch(PathPatch(curve, fill=False, edgecolor=colour, lw=line, alpha=0.9 * strength))
+
+
+def _draw_point(axes: Axes, point: Array, colour: str, seen: bool) -> None:
+    face, alpha = (colour, 1.0) if seen else ("none", 0.5)
+    edge = "black" if seen else colour
+    axes.plot(*point, "o", ms=4.5, mfc=face, mec=edge, mew=0.7, alpha=alpha, zorder=3)
+
+
+def _sides(skeleton: Skeleton) -> list[str]:
+    """left, right or centre for each joint, from the flip pairs and the names."""
+    sides = ["centre"] * len(skeleton)
+    for first, second in skeleton.flip_pairs:
+        swapped = skeleton.joints[first].lower().startswith("r")
+        sides[first], sides[second] = ("right", "left") if swapped else ("left", "right")
+    return sides
+
+
+def _draw_legend(figure: Figure, size: tuple[float, float], title: str | None) -> None:
+    handles = [
+        Patch(facecolor=_TEXT, alpha=0.65, label=f"{LEVELS[0]:.0%} region"),
+        Patch(facecolor=_TEXT, alpha=0.3, label=f"{LEVELS[1]:.0%} region"),
+        *(Line2D([], [], color=colour, lw=2, label=side) for side, colour in _COLOURS.items()),
+        Line2D([], [], color=_TEXT, marker="o", mfc="none", ls="none", ms=4.5, label="probably unlabelled"),
+    ]
+    middle = 0.5 * _STRIP / size[1]
+    figure.legend(
+        handles=handles, loc="center right", bbox_to_anchor=(1.0, middle), ncols=len(handles), fontsize=7,
+        frameon=False, handlelength=1.2, columnspacing=1.0, borderaxespad=0.3, labelcolor=_TEXT,
+    )  # fmt: skip
+    if title:
+        room = int((size[0] - _LEGEND) / 6)
+        short = title if len(title) <= room else f"…{title[1 - room :]}"
+        figure.text(8 / size[0], middle, short, color=_TEXT, fontsize=8, va="center", parse_math=False)
+
+
+def save_overlays(
+    predictions: Predictions,
+    folder: Path,
+    *,
+    estimator: Estimator = "mean",
+    least_score: float = 0.0,
+    progress: Callable[[int], None] | None = None,
+) -> list[Path]:
+    """Draw all persons of each image into one overlay.
+
+    Args:
+        predictions: what to draw.
+        folder: where `NAME.png` goes, NAME the image file's stem; the image's id is added where stems repeat.
+        estimator: the point that is drawn.
+        least_score: persons with a lower score are not drawn.
+        progress: called after each image with the number of images done so far.
+
+    Returns:
+        The files written, in the order of the images.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    persons = predictions.persons
+    kernel = oks_kernel(persons, estimator, "usual")
+    chosen = _by_image(predictions, least_score)
+    files = []
+    for number, (name, target) in enumerate(_targets(predictions, folder).items(), 1):
+        image = read_image(persons.image_dir / name)
+        if not isinstance(image, str):
+            drawn = [_drawn(forward, index, estimator, kernel) for forward, index in chosen[name]]
+            save_overlay(target, image, drawn, persons.skeleton, title=Path(name).name)
+            files.append(target)
+        if progress is not None:
+            progress(number)
+    return files
+
+
+def _by_image(predictions: Predictions, least_score: float) -> dict[str, list[tuple[Forward, int]]]:
+    """The persons to draw by image file: a batch and the place in it."""
+    places = [(forward, index) for forward in predictions.forwards for index in range(len(forward.rows))]
+    chosen: dict[str, list[tuple[Forward, int]]] = {row["file_name"]: [] for row in predictions.rows}
+    for place, row in zip(places, predictions.rows, strict=True):
+        if row["score"] >= least_score:
+            chosen[row["file_name"]].append(place)
+    return chosen
+
+
+def _drawn(forward: Forward, index: int, estimator: Estimator, kernel: Array | None) -> Drawn:
+    predictive = forward.keypoints.rows(slice(index, index + 1))
+    variance = None if kernel is None else torch.from_numpy(kernel[forward.rows[[index]]]).to(predictive.mean)
+    point = as_array(point_of(predictive, estimator, variance))[0]
+    return Drawn(point, as_array(forward.presence[index]), regions(predictive, LEVELS)[0])
+
+
+def _targets(predictions: Predictions, folder: Path) -> dict[str, Path]:
+    """Overlay file by image file, for the images with predictions."""
+    images = {row["file_name"]: row["image_id"] for row in predictions.rows}
+    stems = [Path(name).stem for name in images]
+    return {
+        name: folder / (f"{stem}.png" if stems.count(stem) == 1 else f"{stem}_{image}.png")
+        for (name, image), stem in zip(images.items(), stems, strict=True)
+    }

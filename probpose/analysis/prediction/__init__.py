@@ -1,0 +1,1 @@
+"""Predictions of a run: distributions, point estimates, COCO results."""

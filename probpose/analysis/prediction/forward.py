@@ -1,0 +1,155 @@
+"""A model run over persons: their predictive distributions in pixels of the original images."""
+
+from __future__ import annotations
+
+__all__ = ["Forward", "Recalibrate", "freeze", "predict_persons"]
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from probpose.data.loading import Batch, CropDataset, loader
+from probpose.data.persons import Persons
+from probpose.errors import CheckpointError, DataError
+from probpose.models.densities import Residual
+from probpose.models.keypoint_model import KeypointModel
+from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.mixtures import EqualMixture
+
+Recalibrate = Callable[[Predictive, Persons], Predictive]
+"""The recalibrated distribution of persons, from that of the model and the persons' rows."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a model predicts for N persons with K joints.
+
+    Attributes:
+        rows: (N,) int64, rows in the table of persons.
+        keypoints: predictive distribution in pixels of the original images, float64.
+        presence: (N, K) float64, probability that an annotator labels the joint.
+        views: the distributions in network units, of the crop and, with the flip test, of the mirrored crop.
+        unit_sigma: (N, K, 2), scale per axis as the network says it, in units of the crop's width and height.
+        unreadable: one "file: reason" for each person of the batch whose image could not be read.
+    """
+
+    rows: npt.NDArray[np.int64]
+    keypoints: Predictive
+    presence: Tensor
+    views: Sequence[Predictive]
+    unit_sigma: Tensor
+    unreadable: list[str]
+
+    @property
+    def inside(self) -> Tensor:
+        """(N, K) float64, probability that a labelled joint is labelled inside the crop, before any recalibration."""
+        return _mean([_inside(view) for view in self.views])
+
+
+def freeze(model: KeypointModel, device: torch.device | str = "cpu") -> Residual:
+    """Move a model to a device, and its residual density in float64 from 2^16 nodes, for reported numbers."""
+    model.to(device)
+    residual: Residual = model.residual.frozen()
+    return residual
+
+
+def predict_persons(
+    model: KeypointModel,
+    persons: Persons,
+    input_size: tuple[int, int],
+    *,
+    batch_size: int = 64,
+    flip_test: bool = False,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    residual: Residual | None = None,
+    recalibrate: Recalibrate | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Forward]:
+    """Predict batch by batch, in the order of the table, on crops without augmentation.
+
+    Args:
+        model: in eval mode; it is moved to `device`.
+        persons: where to look; labels are not used.
+        input_size: height and width of the crops.
+        batch_size: persons at a time.
+        flip_test: also run the mirrored crops; the prediction is the equal mixture of both densities.
+        device: of the network.
+        workers: processes that read images.
+        residual: R to use, `freeze(model, device)` by default.
+        recalibrate: applied to each batch's distribution, such as a run's recalibration.
+        progress: called after each batch with the number of persons done so far.
+
+    Raises:
+        ValueError: the model is in training mode.
+        DataError: the table is empty.
+        CheckpointError: the network's output is not finite.
+    """
+    if model.training:
+        raise ValueError("The model is in training mode: call model.eval() first.")
+    if not len(persons):
+        raise DataError(f"{persons.name}: there are no persons to predict for. Check what was selected.")
+    model.to(device)
+    residual = freeze(model, device) if residual is None else residual
+    dataset = CropDataset(persons, input_size, cache=workers == 0)
+    done = 0
+    for batch in loader(dataset, batch_size, workers=workers, pin_memory=torch.device(device).type == "cuda"):
+        forward = _forward(model, batch.to(device), residual, flip_test)
+        _check_finite(forward, persons)
+        yield forward if recalibrate is None else _recalibrated(forward, recalibrate, persons)
+        done += len(batch) + len(batch.unreadable)
+        if progress is not None:
+            progress(done)
+
+
+def _recalibrated(forward: Forward, recalibrate: Recalibrate, persons: Persons) -> Forward:
+    return replace(forward, keypoints=recalibrate(forward.keypoints, persons.select(forward.rows)))
+
+
+@torch.no_grad()
+def _forward(model: KeypointModel, batch: Batch, residual: Residual, flip_test: bool) -> Forward:
+    """Predict for one batch, whose crops are not flipped."""
+    views = [model.heads(batch.image)]
+    if flip_test:
+        views.append(model.heads(batch.image.flip(-1), torch.ones_like(batch.flipped)))
+    matrix, offset = batch.to_image[..., :2], batch.to_image[..., 2]
+    inside = [model.predictive(heads, residual) for heads in views]
+    in_image = [predictive.affine(matrix, offset) for predictive in inside]
+    sigma = [heads.unit_sigma(predictive) for heads, predictive in zip(views, inside, strict=True)]
+    return Forward(
+        rows=batch.person.cpu().numpy(),
+        keypoints=EqualMixture(in_image) if flip_test else in_image[0],
+        presence=_mean([heads.presence.double().sigmoid() for heads in views]),
+        views=inside,
+        unit_sigma=_mean(sigma),
+        unreadable=batch.unreadable,
+    )
+
+
+def _inside(predictive: Predictive) -> Tensor:
+    """Probability (N, K) of the crop, the square of side 1 in network units."""
+
+    def of(part: Predictive) -> Tensor:
+        points, weights = part.points()
+        within = (points.abs() < 0.5).all(-1)
+        return (within * weights).sum(-1).double()
+
+    return predictive.chunked(of)
+
+
+def _mean(views: list[Tensor]) -> Tensor:
+    return torch.stack(views).mean(0)
+
+
+def _check_finite(forward: Forward, persons: Persons) -> None:
+    sound = (forward.keypoints.mean.sum(-1) + forward.unit_sigma.sum(-1) + forward.presence).isfinite().all(-1)
+    if not bool(sound.all()):
+        row = int(forward.rows[int((~sound).nonzero()[0])])
+        raise CheckpointError(
+            f"{persons.path(row)}, annotation {persons.annotation_id[row]}: the network's output is not finite. "
+            "Its weights are damaged or its training has diverged: use another checkpoint."
+        )

@@ -1,0 +1,200 @@
+"""Prediction on image files or detected boxes, with uncertainty."""
+
+from __future__ import annotations
+
+__all__ = ["Predictions", "predict_images", "predict_table", "readable_images"]
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from pathlib import Path
+
+import torch
+
+from probpose.analysis.evaluation.coco import OKS_NMS, distinct_poses
+from probpose.analysis.evaluation.ranking import GroundTruth
+from probpose.analysis.prediction.estimates import Estimates, Estimator, Score, oks_kernel
+from probpose.analysis.prediction.forward import Forward, Recalibrate, predict_persons
+from probpose.analysis.prediction.results import ResultRow, result_rows
+from probpose.data.datasets.image_lists import listed_images
+from probpose.data.images import read_image
+from probpose.data.persons import Persons
+from probpose.data.predictions.boxes import Boxes, unlabelled_persons, whole_images
+from probpose.errors import DataError
+from probpose.models.keypoint_model import KeypointModel
+from probpose.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What is predicted for a table of persons.
+
+    Attributes:
+        persons: the table.
+        forwards: the predictive distributions, in the order of the rows; empty where they were not to be kept.
+        rows: rows of a COCO results file, each with the image's `file_name`.
+        unreadable: images left out, one "file: reason" each.
+        suppressed: number of poses that NMS removed.
+    """
+
+    persons: Persons
+    forwards: list[Forward]
+    rows: list[ResultRow]
+    unreadable: list[str]
+    suppressed: int = 0
+
+
+def predict_images(
+    model: KeypointModel,
+    skeleton: Skeleton,
+    paths: Sequence[Path],
+    input_size: tuple[int, int],
+    *,
+    keep_distributions: bool = True,
+    estimator: Estimator = "mean",
+    score: Score = "usual",
+    batch_size: int = 64,
+    flip_test: bool = False,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    recalibrate: Recalibrate | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Predictions:
+    """Predict for image files, each of which shows one person from border to border.
+
+    A single image must be readable; of several, those that cannot be read are left out and listed.
+
+    Args:
+        model: in eval mode; it is moved to `device`.
+        skeleton: the model's.
+        paths: image files.
+        input_size: height and width of the network's input.
+        keep_distributions: keep `Predictions.forwards`.
+        estimator: the point estimate.
+        score: what poses are ranked by.
+        batch_size: persons at a time.
+        flip_test: predict with the equal mixture of the crop's and the mirrored crop's densities.
+        device: of the network.
+        workers: processes that read images.
+        recalibrate: the run's recalibration, or None.
+        progress: called after each batch with the number of persons done so far.
+
+    Raises:
+        DataError: no image is given or can be read.
+    """
+    persons, unreadable = readable_images(paths, skeleton)
+    predictions = predict_table(
+        model, persons, input_size, keep_distributions=keep_distributions, estimator=estimator, score=score,
+        batch_size=batch_size, flip_test=flip_test, device=device, workers=workers, recalibrate=recalibrate,
+        progress=progress,
+    )  # fmt: skip
+    return replace(predictions, unreadable=unreadable + predictions.unreadable)
+
+
+def predict_table(
+    model: KeypointModel,
+    persons: Persons,
+    input_size: tuple[int, int],
+    *,
+    boxes: Boxes | None = None,
+    nms: float = OKS_NMS,
+    keep_distributions: bool = True,
+    estimator: Estimator = "mean",
+    score: Score = "usual",
+    batch_size: int = 64,
+    flip_test: bool = False,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    recalibrate: Recalibrate | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Predictions:
+    """Predict for the persons of a table, or for boxes in their images; for the arguments see `predict_images`.
+
+    Args:
+        model: in eval mode.
+        persons: the table.
+        input_size: height and width of the network's input.
+        boxes: detected boxes, from `read_boxes(file, persons)`.
+        nms: OKS above which one of two poses in detected boxes goes (`probpose.analysis.evaluation.coco`); 1 keeps all.
+        keep_distributions: keep `Predictions.forwards`; of a large data set they do not fit into memory.
+        estimator: the point estimate.
+        score: what poses are ranked by, in NMS too.
+        batch_size: persons at a time.
+        flip_test: predict with the mirrored crops too.
+        device: of the network.
+        workers: processes that read images.
+        recalibrate: the run's recalibration, or None.
+        progress: called with the number of persons done so far.
+
+    Raises:
+        DataError: no image can be read.
+    """
+    targets = persons if boxes is None else unlabelled_persons(boxes, persons)
+    kernel = oks_kernel(targets, estimator, score)
+    forwards, parts, faults = [], [], []
+    for forward in predict_persons(
+        model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
+        recalibrate=recalibrate, progress=progress,
+    ):  # fmt: skip
+        parts.append(Estimates.of(forward, estimator, kernel))
+        faults += forward.unreadable
+        if keep_distributions:
+            forwards.append(forward)
+    estimates, unreadable = Estimates.join(parts).ranked_by(score), list(dict.fromkeys(faults))
+    if not len(estimates):
+        raise DataError(f"No image can be read: {unreadable[0]}. Give readable JPEG or PNG files.")
+    rows = _rows(estimates, targets, persons, boxes)
+    if boxes is None:
+        return Predictions(targets, forwards, rows, unreadable)
+    stays = distinct_poses(estimates, boxes, persons.skeleton, input_size, nms)
+    suppressed = int((~stays).sum())
+    if suppressed:
+        rows = list(compress(rows, stays))
+        forwards = list(compress(_one_by_one(forwards), stays))
+    return Predictions(targets, forwards, rows, unreadable, suppressed)
+
+
+def _rows(estimates: Estimates, targets: Persons, persons: Persons, boxes: Boxes | None) -> list[ResultRow]:
+    rows = result_rows(
+        estimates,
+        targets,
+        _categories(estimates, persons, boxes),
+        box_score=None if boxes is None else boxes.score,
+    )
+    return [row | {"file_name": targets.file_name[i]} for row, i in zip(rows, estimates.rows, strict=True)]
+
+
+def _categories(estimates: Estimates, persons: Persons, boxes: Boxes | None) -> list[int]:
+    """Of annotated persons their own; of boxes the first category of the file that lists the images, 1 without one."""
+    if boxes is None:
+        return GroundTruth.of(persons).category_of(estimates.rows)
+    listing = persons.annotations
+    return [1 if listing is None else min(listed_images(listing, len(persons.skeleton))[1])] * len(estimates)
+
+
+def _one_by_one(forwards: Iterable[Forward]) -> Iterator[Forward]:
+    """The predictive distributions person by person."""
+    for forward in forwards:
+        for i in range(len(forward.rows)):
+            one = slice(i, i + 1)
+            keypoints = forward.keypoints.rows(one)
+            yield replace(
+                forward, rows=forward.rows[one], keypoints=keypoints, presence=forward.presence[one],
+                views=[view.rows(one) for view in forward.views], unit_sigma=forward.unit_sigma[one], unreadable=[],
+            )  # fmt: skip
+
+
+def readable_images(paths: Sequence[Path], skeleton: Skeleton) -> tuple[Persons, list[str]]:
+    """One person for each image that can be read, and "file: reason" of the others.
+
+    Raises:
+        DataError: no image is given or can be read.
+    """
+    try:
+        return whole_images(paths, skeleton), []
+    except DataError:
+        faults = {path: fault for path in paths if isinstance(fault := read_image(path), str)}
+        readable = [path for path in paths if path not in faults]
+        if not readable:
+            raise
+        return whole_images(readable, skeleton), [f"{path}: {fault}" for path, fault in faults.items()]

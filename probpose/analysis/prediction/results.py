@@ -1,0 +1,99 @@
+"""COCO keypoint results, with the uncertainty of each keypoint."""
+
+from __future__ import annotations
+
+__all__ = ["ResultRow", "pose_score", "result_rows", "server_file_name", "server_rows", "write_results"]
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probpose.analysis.prediction.estimates import Estimates
+from probpose.arrays import Array
+from probpose.data.persons import Persons
+from probpose.errors import DataError
+
+ResultRow = dict[str, Any]
+
+_SERVER = ("image_id", "category_id", "keypoints", "score")
+
+
+def pose_score(estimates: Estimates, box_score: Array | None = None) -> Array:
+    """Score of N poses, (N,): `Estimates.score` times the score of the box.
+
+    The usual score is the mean of `Estimates.confidence` over all joints, the other one the expected OKS. Either holds
+    if there is a person in the box: the score of the box is the detector's probability of that.
+
+    The literature averages a heatmap's peaks, only those above 0.2; the confidence of a regressor has no such floor.
+
+    Args:
+        estimates: of N persons.
+        box_score: (P,) the detector's confidence, one a row of the table; 1 by default.
+    """
+    score: Array = estimates.confidence.mean(-1) if estimates.score is None else estimates.score
+    return score if box_score is None else score * box_score[estimates.rows]
+
+
+def result_rows(
+    estimates: Estimates, persons: Persons, categories: Sequence[int], *, box_score: Array | None = None
+) -> list[ResultRow]:
+    """Rows of a COCO results file, one a person.
+
+    `image_id`, `category_id`, `keypoints` [x, y, s, ...] (pixels; s is `Estimates.confidence`), `score`, and beyond
+    COCO's format `sigma_px` [sx, sy, ...] (scale per axis in pixels), `labelled` [p, ...] (probability that an
+    annotator labels the joint). The score is `pose_score`.
+
+    Args:
+        estimates: of N persons.
+        persons: the table that `estimates.rows` refers to.
+        categories: N category ids.
+        box_score: (P,) the detector's confidence, one a row of the table; 1 by default.
+    """
+    keypoints = np.concatenate([estimates.point.round(3), estimates.confidence.round(6)[..., None]], axis=-1)
+    columns = zip(
+        persons.image_id[estimates.rows].tolist(),
+        categories,
+        keypoints.reshape(len(estimates), -1).tolist(),
+        pose_score(estimates, box_score).round(6).tolist(),
+        estimates.sigma_px.round(3).reshape(len(estimates), -1).tolist(),
+        estimates.presence.round(6).tolist(),
+        strict=True,
+    )
+    names = ("image_id", "category_id", "keypoints", "score", "sigma_px", "labelled")
+    return [dict(zip(names, row, strict=True)) for row in columns]
+
+
+def server_rows(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """The rows with the four keys that COCO's evaluation server takes (https://cocodataset.org/#format-results)."""
+    return [{key: row[key] for key in _SERVER} for row in rows]
+
+
+def server_file_name(listing: Path, name: str) -> str:
+    """What COCO's upload instructions call a results file: person_keypoints_SET_NAME_results.json.
+
+    Args:
+        listing: the file that lists the images, such as image_info_test-dev2017.json.
+        name: of the method.
+    """
+    images = listing.stem.removeprefix("image_info_").removeprefix("person_keypoints_")
+    return f"person_keypoints_{images}_{name}_results.json"
+
+
+def write_results(file: Path, rows: Sequence[ResultRow]) -> None:
+    """Write a COCO results file, one row a line; the file appears only when it is complete.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    text = "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in rows) + "\n]\n"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as scratch:
+            (Path(scratch) / "rows").write_text(text, encoding="utf-8")
+            (Path(scratch) / "rows").replace(file)
+    except OSError as error:
+        raise DataError(f"{file} cannot be written: {error.strerror or error}.") from error

@@ -1,0 +1,252 @@
+"""Which labels are gross errors: rates by EM with the network fixed, and the posterior probability of each event.
+
+For a trained model of any family, with theta_k what it says of joint k, a pair of labels was exchanged with probability
+d, and a label is about something else with probability e (`probpose.models.heads.gross`). Both are fitted to the labels
+of a data set (`probpose.inference.fitting.gross_em`); with them every label has posterior probabilities of having
+been exchanged with its other side and of being a gross error, its responsibilities. They compare labels with the
+model: where the network itself takes left for right, d is the rate of its own confusions.
+
+The most suspicious labels on their crops: what was clicked, what was predicted, and the other side's place.
+"""
+
+from __future__ import annotations
+
+__all__ = ["GrossLabels", "draw_suspects", "find_gross_labels"]
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from probpose.analysis.prediction.forward import Forward, predict_persons
+from probpose.arrays import Array, as_array
+from probpose.data.crops import apply_affine, crop_from_box, cut, invert_affine
+from probpose.data.images import read_image
+from probpose.data.persons import Persons
+from probpose.errors import DataError
+from probpose.inference.fitting.gross_em import Rates, fit_rates, responsibilities
+from probpose.models.heads.gross import GrossMixture, Terms, anywhere, sides
+from probpose.models.keypoint_model import KeypointModel
+
+LIKELY = 0.5
+"""Posterior probability above which a label is a suspect."""
+
+COLUMNS = ("file_name", "annotation_id", "joint", "x", "y", "predicted_x", "predicted_y", "exchanged", "outlier")
+
+
+@dataclass(frozen=True)
+class GrossLabels:
+    """M labelled keypoints with their responsibilities.
+
+    Attributes:
+        persons: the table.
+        rates: d and e, and the log likelihood at every iteration.
+        pairs: pairs of sides of which at least one is labelled.
+        row: (M,) int64, row in the table of persons.
+        joint: (M,) int64.
+        mean: (M, 2), predictive mean, pixels.
+        exchanged: (M,), probability that the label belongs to the other side.
+        outlier: (M,), probability that it is a gross error.
+        unreadable: one "file: reason" for each person whose image could not be read.
+    """
+
+    persons: Persons
+    rates: Rates
+    pairs: int
+    row: npt.NDArray[np.int64]
+    joint: npt.NDArray[np.int64]
+    mean: Array
+    exchanged: Array
+    outlier: Array
+    unreadable: list[str]
+
+    @property
+    def suspicion(self) -> Array:
+        """(M,), probability of either."""
+        return 1 - (1 - self.exchanged) * (1 - self.outlier)
+
+    @property
+    def suspects(self) -> npt.NDArray[np.int64]:
+        """Indices of the labels with a suspicion over `LIKELY`, the greatest first."""
+        order = np.argsort(-self.suspicion, kind="stable")
+        return order[self.suspicion[order] > LIKELY]
+
+    def entry(self, index: int) -> dict[str, Any]:
+        """One label, by the names of `COLUMNS`."""
+        row, joint = int(self.row[index]), int(self.joint[index])
+        x, y = self.persons.keypoints[row, joint]
+        values = (
+            self.persons.file_name[row], int(self.persons.annotation_id[row]), self.persons.skeleton.joints[joint],
+            float(x), float(y), *map(float, self.mean[index]), float(self.exchanged[index]), float(self.outlier[index]),
+        )  # fmt: skip
+        return dict(zip(COLUMNS, values, strict=True))
+
+    def summary(self) -> dict[str, Any]:
+        """Rates, counts and the suspects, as one JSON object."""
+        chosen = self.suspects
+        return {
+            "dataset": self.persons.name,
+            "labels": len(self.row),
+            "pairs": self.pairs,
+            "exchanged": self.rates.exchanged,
+            "outlier": self.rates.outlier,
+            "log_likelihoods": list(self.rates.log_likelihoods),
+            "suspects_exchanged": int((self.exchanged > LIKELY).sum()),
+            "suspects_outlier": int((self.outlier > LIKELY).sum()),
+            "suspects": [self.entry(index) for index in chosen],
+            "unreadable": self.unreadable,
+        }
+
+    def csv(self) -> str:
+        """Every label with its responsibilities, in the order of the table."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for index in range(len(self.row)):
+            entry = self.entry(index)
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in entry.items()})
+        return text.getvalue()
+
+
+def find_gross_labels(
+    model: KeypointModel,
+    persons: Persons,
+    input_size: tuple[int, int],
+    *,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> GrossLabels:
+    """Fit the rates of gross errors to the labels of `persons`, the network fixed.
+
+    Args:
+        model: of any family, in eval mode.
+        persons: annotated.
+        input_size: height and width of the crops.
+        batch_size: persons at a time.
+        device: of the network.
+        workers: processes that read images.
+        progress: called with the number of persons done so far.
+
+    Raises:
+        DataError: no image can be read.
+        CheckpointError: the network's output is not finite.
+    """
+    partner = model.flip_permutation.cpu()
+    parts, rows, means, unreadable = [], [], [], []
+    for forward in predict_persons(
+        model, persons, input_size, batch_size=batch_size, device=device, workers=workers,
+        progress=progress,
+    ):  # fmt: skip
+        unreadable += forward.unreadable
+        if len(forward.rows):
+            parts.append(_terms(forward, persons, input_size, partner))
+            rows.append(forward.rows)
+            means.append(as_array(forward.keypoints.mean))
+    if not parts:
+        raise DataError(f"None of the {len(persons)} persons' images could be read, such as {unreadable[0]}.")
+    terms, read = Terms(*(torch.cat(column) for column in zip(*parts, strict=True))), np.concatenate(rows)
+    labelled = persons.labelled[read]
+    flags = torch.from_numpy(labelled)
+    rates = fit_rates(terms, flags, partner)
+    events = responsibilities(terms, flags, partner, rates.exchanged, rates.outlier)
+    left, right, _ = sides(partner)
+    person, joint = np.nonzero(labelled)
+    return GrossLabels(
+        persons=persons,
+        rates=rates,
+        pairs=int((labelled[:, left] | labelled[:, right]).sum()),
+        row=read[person],
+        joint=joint,
+        mean=np.concatenate(means)[labelled],
+        exchanged=as_array(events.exchanged)[labelled],
+        outlier=as_array(events.outlier)[labelled],
+        unreadable=unreadable,
+    )
+
+
+@torch.no_grad()
+def _terms(forward: Forward, persons: Persons, input_size: tuple[int, int], partner: Tensor) -> Terms:
+    """Log densities (N, K) of a batch's labels under their joint, its mirror image, and anywhere, in pixels."""
+    predictive = forward.keypoints
+    own = predictive.components[0] if isinstance(predictive, GrossMixture) else predictive
+    mean = predictive.mean
+    labelled = torch.from_numpy(persons.labelled[forward.rows]).to(mean.device)
+    labels = torch.from_numpy(persons.keypoints[forward.rows]).to(mean)
+    label = torch.where(labelled.unsqueeze(-1), labels, mean)
+    to_image = torch.from_numpy(crop_from_box(persons.box[forward.rows], input_size).to_image).to(mean)
+    broad = anywhere(torch.zeros_like(mean)).affine(to_image[..., :2], to_image[..., 2])
+    straight, other = own.log_prob(label), own.log_prob(label[:, partner])[:, partner]
+    values = (straight, other, broad.log_prob(label))
+    return Terms(*(torch.where(labelled, value, 0.0).cpu() for value in values))
+
+
+SHOWN = 16
+_COLUMNS = 4
+_SIDE = 224
+_LABEL, _PREDICTED, _OTHER = "#ff5247", "#35c2ff", "#ffd23c"
+
+
+def draw_suspects(labels: GrossLabels) -> Figure:
+    """A sheet of the crops of the `SHOWN` most suspicious labels, one a person; empty panels where there are fewer."""
+    persons = labels.persons
+    first: dict[int, int] = {}
+    for index in labels.suspects:
+        first.setdefault(int(labels.row[index]), int(index))
+    chosen = list(first.values())[:SHOWN]
+    rows = max(1, -(-len(chosen) // _COLUMNS))
+    figure = Figure(figsize=(2.5 * _COLUMNS, 2.85 * rows + 0.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, index in zip(panels, chosen, strict=False):
+        _draw(axes, labels, index)
+    title = f"{persons.name}: labels that the model would exchange or discard"
+    figure.suptitle(title if chosen else f"{persons.name}: no suspects", fontsize=11)
+    figure.legend(handles=_legend(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _draw(axes: Axes, labels: GrossLabels, index: int) -> None:
+    """One label on the crop of its person."""
+    persons, row = labels.persons, int(labels.row[index])
+    to_image = crop_from_box(persons.box[[row]], (_SIDE, _SIDE)).to_image
+    image = read_image(persons.image_dir / persons.file_name[row])
+    if not isinstance(image, str):
+        axes.imshow(cut(image, to_image[0], (_SIDE, _SIDE)))
+    joint = int(labels.joint[index])
+    partner = persons.skeleton.flip_permutation[joint]
+    places = [persons.keypoints[row, joint], labels.mean[index]]
+    other = np.flatnonzero((labels.row == row) & (labels.joint == partner))
+    if partner != joint and len(other):
+        places.append(labels.mean[int(other[0])])
+    points = (apply_affine(invert_affine(to_image), np.array(places)[None])[0] + 0.5) * _SIDE - 0.5
+    axes.plot(*points[:2].T, color="white", lw=0.8, alpha=0.8)
+    for point, marker, colour in zip(points, "xos", (_LABEL, _PREDICTED, _OTHER), strict=False):
+        filled = colour if marker == "x" else "none"
+        axes.plot(*point, marker=marker, ms=8, mew=2, color=colour, mfc=filled, clip_on=False)
+    exchanged = labels.exchanged[index] > LIKELY
+    event = f"exchanged {labels.exchanged[index]:.2f}" if exchanged else f"gross {labels.outlier[index]:.2f}"
+    axes.set_title(f"{persons.skeleton.joints[joint].replace('_', ' ')}\n{event}", fontsize=8)
+    axes.set_xlim(-12, _SIDE + 12)
+    axes.set_ylim(_SIDE + 12, -12)
+
+
+def _legend() -> Sequence[Line2D]:
+    kinds = (("x", _LABEL, "label"), ("o", _PREDICTED, "predicted mean"), ("s", _OTHER, "predicted other side"))
+    return [
+        Line2D([], [], ls="", marker=marker, color=colour, mfc="none", ms=7, mew=2, label=text)
+        for marker, colour, text in kinds
+    ]

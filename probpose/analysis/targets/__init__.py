@@ -1,0 +1,1 @@
+"""How the targets of a data set are distributed."""

@@ -1,0 +1,174 @@
+"""Datasets by name.
+
+To add one, write a function (split, root) -> Reading and enter it in `DATASETS`; anything in COCO's format needs none,
+see `annotations` of `open_dataset`.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DATASETS", "Split", "dataset_root", "examine_dataset", "examine_splits", "open_dataset"]
+
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from probpose.data.datasets.coco import examine_coco
+from probpose.data.datasets.lsp import LSP, LSPET, Leeds, examine_leeds
+from probpose.data.datasets.reading import Reading
+from probpose.data.persons import Persons
+from probpose.data.synthetic import MARKER, SyntheticSpec, read_spec, truth_file, write_synthetic
+from probpose.errors import ConfigError, DataError
+
+Split = Literal["train", "val"]
+_SPLITS: tuple[Split, ...] = ("train", "val")
+
+_COCO_HELP = """COCO is not in {root}: {missing} is missing. Download from https://cocodataset.org/#download
+  "2017 Train images", "2017 Val images" and "2017 Train/Val annotations", and unpack them to
+  {root}/annotations/person_keypoints_train2017.json and person_keypoints_val2017.json
+  {root}/train2017/*.jpg
+  {root}/val2017/*.jpg
+Name another folder with --data-root or the environment variable PROBPOSE_DATA."""
+
+
+def open_dataset(
+    name: str,
+    split: Split,
+    *,
+    root: Path | None = None,
+    annotations: Path | None = None,
+    image_dir: Path | None = None,
+    flip_pairs: Sequence[tuple[int, int]] | None = None,
+) -> Persons:
+    """Persons of a dataset, or of any COCO-format keypoint file.
+
+    Args:
+        name: a key of `DATASETS`; not looked at when `annotations` is given.
+        split: "train" or "val".
+        root: the dataset's folder; by default `$PROBPOSE_DATA` or `./data/NAME`, and `./data/synthetic`, which is made
+            when it does not exist, for the synthetic figures.
+        annotations: a COCO-format keypoint file to read in place of a named dataset.
+        image_dir: where its images are; by default the folder of `annotations`.
+        flip_pairs: 0-based pairs of its left and right joints; by default read off the joints' names.
+
+    Raises:
+        ConfigError: no such dataset or split, or options that do not go together.
+        DataError: the data are missing or cannot be read, or no person can be used.
+    """
+    reading = examine_dataset(
+        name, split, root=root, annotations=annotations, image_dir=image_dir, flip_pairs=flip_pairs
+    )
+    return reading.usable()
+
+
+def examine_dataset(
+    name: str,
+    split: Split,
+    *,
+    root: Path | None = None,
+    annotations: Path | None = None,
+    image_dir: Path | None = None,
+    flip_pairs: Sequence[tuple[int, int]] | None = None,
+) -> Reading:
+    """What `open_dataset` opens, with every record that it leaves out; no person need be usable.
+
+    Raises:
+        ConfigError: as `open_dataset`.
+        DataError: the data are missing or cannot be read.
+    """
+    if split not in ("train", "val"):
+        raise ConfigError(f"split is {split!r}: expected 'train' or 'val'.")
+    if annotations is not None:
+        folder = annotations.parent if image_dir is None else image_dir
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder: name the folder of the images with --image-dir.")
+        return examine_coco(annotations, folder, flip_pairs=flip_pairs)
+    if image_dir is not None or flip_pairs is not None:
+        raise ConfigError("image_dir and flip_pairs go with an annotation file: name one, or leave them out.")
+    if name not in DATASETS:
+        raise ConfigError(f"no dataset is called {name!r}: choose from {', '.join(DATASETS)}, or name annotations.")
+    return DATASETS[name](split, root)
+
+
+def examine_splits(name: str, *, root: Path | None = None) -> list[Reading]:
+    """Both splits of a dataset, training first.
+
+    Raises:
+        ConfigError: no such dataset.
+        DataError: a split cannot be read; where the other one can, the message says so.
+    """
+    readings: list[Reading] = []
+    errors: dict[Split, DataError] = {}
+    for split in _SPLITS:
+        try:
+            readings.append(examine_dataset(name, split, root=root))
+        except DataError as error:
+            errors[split] = error
+    if len(errors) == 1:
+        ((split, fault),) = errors.items()
+        other = "val" if split == "train" else "train"
+        raise DataError(f"{fault}\nThe other split can be read: choose it alone with --split {other}.") from fault
+    if errors:
+        raise errors["train"]
+    return readings
+
+
+def _coco(split: Split, root: Path | None) -> Reading:
+    root = dataset_root("coco", root)
+    for part in (f"annotations/person_keypoints_{split}2017.json", f"{split}2017"):
+        if not (root / part).exists():
+            raise DataError(_COCO_HELP.format(root=root, missing=part))
+    return _read_layout("coco", split, root)
+
+
+def _leeds(spec: Leeds) -> Callable[[Split, Path | None], Reading]:
+    return lambda split, root: examine_leeds(spec, split, dataset_root(spec.name, root))
+
+
+def dataset_root(name: str, root: Path | None) -> Path:
+    """The folder of a dataset: `root`, or by default `$PROBPOSE_DATA` or `./data/NAME`."""
+    return root or Path(os.environ.get("PROBPOSE_DATA") or f"data/{name}")
+
+
+def _synthetic(split: Split, root: Path | None) -> Reading:
+    root = root or Path("data/synthetic")
+    if not (root / MARKER).exists():
+        spec = SyntheticSpec()
+        write_synthetic(root, spec.images, spec.seed)
+    read_spec(root)
+    reading = _read_layout("synthetic", split, root)
+    truth = _truth(truth_file(root, split), reading.persons)
+    return replace(reading, persons=replace(reading.persons, truth=truth))
+
+
+def _read_layout(name: str, split: Split, root: Path) -> Reading:
+    annotations = root / "annotations" / f"person_keypoints_{split}2017.json"
+    return examine_coco(annotations, root / f"{split}2017", name=f"{name} {split}2017")
+
+
+def _truth(file: Path, persons: Persons) -> npt.NDArray[np.float64]:
+    """(P, 17, 4) true x, y and scale of the persons, matched by annotation id."""
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            ids, rows = arrays["annotation_id"], np.concatenate([arrays["position"], arrays["scale"]], axis=-1)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file} cannot be read ({error}): remove the data set's folder to make it again.") from error
+    places = {int(number): i for i, number in enumerate(ids)}
+    missing = [int(number) for number in persons.annotation_id if int(number) not in places]
+    if missing:
+        raise DataError(f"{file} lacks annotation {missing[0]}: remove the data set's folder to make it again.")
+    return np.asarray(rows[[places[int(number)] for number in persons.annotation_id]], dtype=np.float64)
+
+
+DATASETS: dict[str, Callable[[Split, Path | None], Reading]] = {
+    "coco": _coco,
+    "lsp": _leeds(LSP),
+    "lspet": _leeds(LSPET),
+    "synthetic": _synthetic,
+}
+"""Readers by dataset name."""

@@ -1,0 +1,1 @@
+"""Predictions of any model, read and checked: results files, tables of points, boxes."""

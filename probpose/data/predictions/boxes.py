@@ -1,0 +1,192 @@
+"""Persons to predict for: detected boxes, or whole images when there are none."""
+
+from __future__ import annotations
+
+__all__ = ["Boxes", "read_boxes", "unlabelled_persons", "whole_images"]
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probpose.data.datasets.coco import AREA_OF_BOX, image_names, load_json, valid_box
+from probpose.data.datasets.image_lists import listed_images
+from probpose.data.images import read_image
+from probpose.data.persons import Persons
+from probpose.errors import DataError
+from probpose.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """B detected boxes.
+
+    Attributes:
+        image_id: (B,) int64.
+        file_name: B image files, as the dataset names them.
+        box: (B, 4) float64, x, y, width, height in edge coordinates of the image's pixels.
+        score: (B,) float64, the detector's confidence.
+        skipped: number of records left out, by reason.
+        detected: whether a detector found them; False for those of an annotation file.
+    """
+
+    image_id: npt.NDArray[np.int64]
+    file_name: tuple[str, ...]
+    box: npt.NDArray[np.float64]
+    score: npt.NDArray[np.float64]
+    skipped: dict[str, int]
+    detected: bool = True
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+
+def read_boxes(file: Path, persons: Persons, least_score: float | None = None) -> Boxes:
+    """Read a COCO detection results file: a list of {image_id, category_id, bbox, score}.
+
+    Images are looked up in the annotation or image-info file of `persons` (so that images without persons count too),
+    or in the table itself where it has none. Boxes of other images, of other categories than persons, with a low score
+    and faulty records are left out and counted. A record may name the image by `file_name` in place of `image_id`; a
+    missing score is 1. An annotation file serves too: its boxes are taken, its images by their file names.
+
+    Args:
+        file: the detections.
+        persons: the table of the images.
+        least_score: boxes with a lower score are left out; None keeps all.
+
+    Raises:
+        DataError: the file is missing or of another kind, or holds no usable box.
+    """
+    content = load_json(file)
+    records = _records(content)
+    if records is None:
+        raise DataError(
+            f"{file} holds no boxes: expected a JSON list of {{image_id, category_id, bbox, score}}, or annotations."
+        )
+    images, categories = _images_of(persons)
+    ids = {Path(name).name: image for image, name in images.items()}
+    skipped: Counter[str] = Counter()
+    kept: list[tuple[int, list[float], float]] = []
+    for record in records:
+        row = _parse(record, images, ids, categories)
+        if not isinstance(row, str) and least_score is not None and row[2] < least_score:
+            row = f"score below {least_score:g}"
+        if isinstance(row, str):
+            skipped[row] += 1
+        else:
+            kept.append(row)
+    if not kept:
+        raise DataError(f"{file}: no usable box in {len(records)} records ({dict(skipped)}); is it of {persons.name}?")
+    return Boxes(
+        image_id=np.array([row[0] for row in kept], dtype=np.int64),
+        file_name=tuple(images[row[0]] for row in kept),
+        box=np.array([row[1] for row in kept]),
+        score=np.array([row[2] for row in kept]),
+        skipped=dict(skipped),
+        detected=isinstance(content, list),
+    )
+
+
+def unlabelled_persons(boxes: Boxes, persons: Persons) -> Persons:
+    """One person per box, in that order, with every joint unlabelled; the rest is as in `persons`.
+
+    `annotation_id` counts the boxes from 1.
+    """
+    count, joints = len(boxes), len(persons.skeleton)
+    return Persons(
+        name=persons.name,
+        skeleton=persons.skeleton,
+        image_dir=persons.image_dir,
+        annotations=persons.annotations,
+        image_id=boxes.image_id,
+        file_name=boxes.file_name,
+        annotation_id=np.arange(1, count + 1, dtype=np.int64),
+        box=boxes.box,
+        area=AREA_OF_BOX * boxes.box[:, 2] * boxes.box[:, 3],
+        keypoints=np.zeros((count, joints, 2)),
+        visibility=np.zeros((count, joints), dtype=np.int64),
+        skipped=boxes.skipped,
+    )
+
+
+def whole_images(paths: Sequence[Path], skeleton: Skeleton) -> Persons:
+    """One unlabelled person per image file, whose box is the whole image.
+
+    The image id is the file's stem where all stems are distinct numbers, as in COCO, and counts from 1 otherwise.
+
+    Raises:
+        DataError: no path is given, or an image cannot be read.
+    """
+    if not paths:
+        raise DataError("No image is given: name at least one image file.")
+    sizes = [_image_size(path) for path in paths]
+    stems = {path.stem for path in paths}
+    numbered = len({int(stem) for stem in stems if stem.isascii() and stem.isdigit()}) == len(paths)
+    box = np.array([[0.0, 0.0, width, height] for width, height in sizes])
+    shape = (len(paths), len(skeleton))
+    return Persons(
+        name="images",
+        skeleton=skeleton,
+        image_dir=Path(),
+        annotations=None,
+        image_id=np.array([int(path.stem) if numbered else i for i, path in enumerate(paths, 1)], dtype=np.int64),
+        file_name=tuple(str(path) for path in paths),
+        annotation_id=np.arange(1, len(paths) + 1, dtype=np.int64),
+        box=box,
+        area=AREA_OF_BOX * box[:, 2] * box[:, 3],
+        keypoints=np.zeros((*shape, 2)),
+        visibility=np.zeros(shape, dtype=np.int64),
+    )
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    image = read_image(path)
+    if isinstance(image, str):
+        raise DataError(f"{path}: {image}. Give a readable JPEG or PNG file.")
+    return image.shape[1], image.shape[0]
+
+
+def _images_of(persons: Persons) -> tuple[dict[int, str], set[int] | None]:
+    """File name by image id, and the categories whose boxes count (None: all)."""
+    if persons.annotations is None:
+        return dict(zip(persons.image_id.tolist(), persons.file_name, strict=True)), None
+    return listed_images(persons.annotations, len(persons.skeleton))
+
+
+def _records(content: Any) -> list[Any] | None:
+    """The records of a results file, or those of an annotation file with their image's file name."""
+    if not isinstance(content, dict):
+        return content if isinstance(content, list) else None
+    if not all(isinstance(content.get(key), list) for key in ("images", "annotations")):
+        return None
+    names = image_names(content)
+    records = [record for record in content["annotations"] if isinstance(record, dict)]
+    kept = ("bbox", "category_id")
+    return [
+        {"file_name": names.get(record.get("image_id", -1)), **{key: record[key] for key in kept if key in record}}
+        for record in records
+    ]
+
+
+def _parse(
+    record: Any, images: dict[int, str], ids: dict[str, int], categories: set[int] | None
+) -> tuple[int, list[float], float] | str:
+    """Image id, box and score of a record, or why it cannot be used."""
+    if not isinstance(record, dict) or "bbox" not in record:
+        return "incomplete record"
+    image = record["image_id"] if "image_id" in record else ids.get(Path(str(record.get("file_name"))).name)
+    if not isinstance(image, int) or image not in images:
+        return "image not in the dataset"
+    if categories is not None and record.get("category_id") not in categories:
+        return "other category"
+    box, score = valid_box(record["bbox"]), record.get("score", 1.0)
+    if box is None:
+        return "box without area or not finite"
+    if not isinstance(score, int | float) or not math.isfinite(score):
+        return "score is not finite"
+    return image, box, float(score)

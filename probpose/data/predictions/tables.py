@@ -1,0 +1,322 @@
+"""Columns of table files: .csv and .parquet in memory, the arrays of an .npz archive as streams.
+
+Predicted points with labels, one a row, of any field: .csv, .parquet, and .npz files that are larger than memory.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BLOCK", "Column", "PointsTable", "StreamedColumn", "blocks", "open_points", "read_columns"]
+
+import csv
+import importlib
+import itertools
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from probpose.data.predictions.points import COLUMNS, Points, check_columns, points_of
+from probpose.errors import DataError
+
+Values = npt.NDArray[Any]
+
+_CSV_ROWS = 50_000
+_WORDS = frozenset(("joint", "image"))
+
+
+@dataclass(frozen=True)
+class StreamedColumn:
+    """An array in C order inside an .npz archive, compressed or not, that is read from front to back.
+
+    Attributes:
+        file: the archive.
+        member: file name in it, such as "prediction.npy".
+        shape: of the array.
+        dtype: of the array.
+    """
+
+    file: Path
+    member: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def blocks(self, rows: int) -> Iterator[Values]:
+        """The array, at most `rows` rows at a time."""
+        each = math.prod(self.shape[1:]) * self.dtype.itemsize
+        with zipfile.ZipFile(self.file) as archive, archive.open(self.member) as stream:
+            _header(stream)
+            for start in range(0, self.shape[0], rows):
+                count = min(rows, self.shape[0] - start)
+                content = stream.read(count * each)
+                if len(content) != count * each:
+                    raise DataError(f"{self.file}: {self.member} is truncated. Write the file again.")
+                yield np.frombuffer(content, dtype=self.dtype).reshape(count, *self.shape[1:])
+
+
+Column = Values | StreamedColumn
+
+
+def blocks(column: Column, rows: int) -> Iterator[Values]:
+    """A column, `rows` rows at a time.
+
+    Raises:
+        DataError: the archive is damaged.
+    """
+    if isinstance(column, StreamedColumn):
+        try:
+            yield from column.blocks(rows)
+        except (OSError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+            raise DataError(f"{column.file}: {column.member} cannot be read: {error}. Write the file again.") from error
+    else:
+        yield from (column[start : start + rows] for start in range(0, len(column), rows))
+
+
+def read_columns(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+    """The known columns of a .csv, .parquet or .npz file, and the names of the others.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind.
+    """
+    readers: dict[str, Callable[[Path, Collection[str]], tuple[dict[str, Column], list[str]]]] = {
+        ".csv": _read_csv,
+        ".parquet": _read_parquet,
+        ".npz": _open_npz,
+    }
+    if file.suffix.lower() not in readers:
+        raise DataError(f"{file}: tables of points end in {', '.join(readers)}; for a COCO results file (.json) give "
+                        "--predictions and --annotations.")  # fmt: skip
+    try:
+        return readers[file.suffix.lower()](file, known)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}. Check the path.") from error
+
+
+def _read_csv(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            lines = csv.reader(stream)
+            header = [name.strip() for name in next(lines, [])]
+            if len(set(header)) < len(header):
+                raise DataError(f"{file}: the header names a column twice: {', '.join(header)}.")
+            parts: dict[str, list[Values]] = {name: [] for name in header if name in known}
+            first = 0
+            while rows := [line for line in itertools.islice(lines, _CSV_ROWS) if line]:
+                _add_rows(parts, header, rows, first, file)
+                first += len(rows)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not a CSV file in UTF-8 ({error}). Write it again.") from error
+    columns: dict[str, Column] = {name: np.concatenate(part or [np.empty(0)]) for name, part in parts.items()}
+    if "image" in columns:
+        columns["image"] = _ids(np.concatenate(parts["image"] or [np.empty(0)]))
+    return columns, [name for name in header if name not in known]
+
+
+def _ids(cells: Values) -> Values:
+    """Whole numbers where all cells are, otherwise the text."""
+    try:
+        return cells.astype(np.int64)
+    except (ValueError, OverflowError):
+        return cells
+
+
+def _add_rows(parts: dict[str, list[Values]], header: list[str], rows: list[list[str]], first: int, file: Path) -> None:
+    for i, row in enumerate(rows, first):
+        if len(row) != len(header):
+            raise DataError(f"{file}, row {i} (the first is 0): {len(row)} cells, the header has {len(header)}.")
+    for name, cells in zip(header, zip(*rows, strict=True), strict=True):
+        if name in parts:
+            parts[name].append(np.array(cells) if name in _WORDS else _as_numbers(cells, name, first, file))
+
+
+def _as_numbers(cells: tuple[str, ...], name: str, first: int, file: Path) -> Values:
+    """Numbers, NaN where a cell is blank."""
+    try:
+        return np.array([cell or "nan" for cell in cells], dtype=np.float64)
+    except ValueError:
+        numbers = []
+        for i, cell in enumerate(cells, first):
+            try:
+                numbers.append(float(cell) if cell.strip() else math.nan)
+            except ValueError as error:
+                text = f"{file}, row {i} (the first is 0): {name} is {cell!r}, which is not a number."
+                raise DataError(f"{text} Leave unknown cells blank.") from error
+        return np.array(numbers)
+
+
+def _read_parquet(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise DataError(
+            f"{file}: reading Parquet needs the package pyarrow: `pip install pyarrow`, or write .csv or .npz."
+        ) from error
+    try:
+        names = parquet.read_schema(file).names
+        table = parquet.read_table(file, columns=[name for name in names if name in known])
+    except ValueError as error:  # pyarrow's own errors are ValueErrors too
+        raise DataError(f"{file} is not a Parquet file ({error}). Write it again.") from error
+    columns: dict[str, Column] = {}
+    for name in table.column_names:
+        values = table.column(name).to_numpy()
+        is_text = values.dtype == object and name in _WORDS
+        columns[name] = np.array(["" if v is None else v for v in values], dtype=str) if is_text else values
+    return columns, [name for name in names if name not in known]
+
+
+def _open_npz(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = {Path(member).stem: member for member in archive.namelist() if member.endswith(".npy")}
+            columns = {name: _open_member(archive, member, file) for name, member in names.items() if name in known}
+    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        raise DataError(f"{file} is not an .npz file ({error}): truncated? Write it again with numpy.savez.") from error
+    return columns, [name for name in names if name not in known]
+
+
+def _open_member(archive: zipfile.ZipFile, member: str, file: Path) -> Column:
+    with archive.open(member) as stream:
+        shape, fortran, dtype = _header(stream)
+        if dtype.hasobject or dtype.names:
+            raise DataError(
+                f"{file}: {member} holds Python objects, which are not read: they could run code. Save numbers, and "
+                "names as numpy.array(names, dtype=str)."
+            )
+        if fortran and len(shape) > 1:  # cannot be streamed
+            content = np.frombuffer(stream.read(), dtype=dtype)
+            return content.reshape(shape, order="F")
+    return StreamedColumn(file, member, shape, dtype)
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    return np.lib.format.read_array_header_2_0(stream)
+
+
+BLOCK = 20_000
+"""Rows that are read at once, about: whole images only."""
+
+
+@dataclass(frozen=True)
+class PointsTable:
+    """A file of points that has been checked from front to back.
+
+    Attributes:
+        file: its path.
+        columns: by name, in memory or as streams.
+        rows: number of points.
+        images: number of images.
+        joints: names in the order of their first appearance; empty where the file has none.
+        ignored: columns with other names than `COLUMNS`.
+    """
+
+    file: Path
+    columns: dict[str, Column]
+    rows: int
+    images: int
+    joints: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether the file states scales."""
+        return bool({"scale", "sigma", "sigma_x"} & self.columns.keys())
+
+    def chunks(self, rows: int = BLOCK) -> Iterator[Points]:
+        """All points in the order of the file, whole images, about `rows` at a time; images as int64.
+
+        An image that is named by text is numbered by its place among the images, from 0.
+        """
+        seen = 0
+        for points in _whole_images(_read(self.file, self.columns, rows), self.rows):
+            if points.image.dtype.kind == "i":
+                yield points
+                continue
+            number = np.cumsum(_starts(points.image)) - 1 + seen
+            seen = int(number[-1]) + 1
+            yield replace(points, image=number)
+
+
+def open_points(file: Path) -> PointsTable:
+    """Open a table of points, one a row, and check all of it.
+
+    Columns: `x`, `y` prediction; `label_x`, `label_y`, blank (NaN) where unlabelled; optional `sigma_x`, `sigma_y` or
+    one `sigma` for both axes (standard deviation); `image` (number or name), by which data are split; `instance`, the
+    number of the person or object; `joint` (name); `confidence`; `visibility` (0 unlabelled, 1 occluded, 2 visible);
+    `area` of the box that the prediction was made from. An .npz may instead hold `prediction` (M, 2), `label` (M, 2)
+    and `scale` (M,) or (M, 2). The rows of an image are adjacent. Other columns are not read.
+
+    An .npz is read in chunks, so that it may be larger than memory; arrays in Fortran order (a transpose) are not, and
+    a single image must fit in memory.
+
+    Args:
+        file: .csv, .parquet (needs pyarrow) or .npz.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind; columns are missing; a cell cannot be used; the rows
+            of an image are not adjacent.
+    """
+    columns, ignored = read_columns(file, COLUMNS)
+    rows = check_columns({name: column.shape for name, column in columns.items()}, file)
+    starts: list[npt.NDArray[np.int64]] = []
+    images: list[npt.NDArray[np.generic]] = []
+    joints: dict[str, None] = {}
+    for points in _whole_images(_read(file, columns, BLOCK), rows):
+        first = np.flatnonzero(_starts(points.image))
+        starts.append(points.row[first])
+        images.append(points.image[first])
+        if points.joint is not None:
+            names, place = np.unique(points.joint, return_index=True)
+            joints.update(dict.fromkeys(names[np.argsort(place)].tolist()))
+    count = _check_adjacent(np.concatenate(images), np.concatenate(starts), file)
+    return PointsTable(file, columns, rows, count, tuple(joints), tuple(ignored))
+
+
+def _read(file: Path, columns: dict[str, Column], rows: int) -> Iterator[Points]:
+    first = 0
+    for block in zip(*(blocks(column, rows) for column in columns.values()), strict=True):
+        points = points_of(dict(zip(columns, block, strict=True)), first, file)
+        first += len(points)
+        yield points
+
+
+def _whole_images(parts: Iterator[Points], rows: int) -> Iterator[Points]:
+    """The same points, `rows` in all, cut between images."""
+    held: list[Points] = []
+    for points in parts:
+        at_end = points.row[-1] + 1 == rows
+        whole = len(points) if at_end else int(np.flatnonzero(_starts(points.image))[-1])
+        if whole or (held and points.image[0] != held[-1].image[-1]):
+            yield _joined([*held, points.part(slice(0, whole))])
+            held = []
+        held.append(points.part(slice(whole, None)))
+
+
+def _joined(parts: list[Points]) -> Points:
+    first, *others = parts
+    return first.followed_by(*others)
+
+
+def _starts(image: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
+    """(M,), True where another image begins."""
+    return np.concatenate([[True], image[1:] != image[:-1]])
+
+
+def _check_adjacent(image: npt.NDArray[np.generic], row: npt.NDArray[np.int64], file: Path) -> int:
+    """Number of images; each may begin only once."""
+    order = np.argsort(image, kind="stable")
+    again = np.flatnonzero(image[order][1:] == image[order][:-1])
+    if len(again):
+        where = int(order[again + 1].min())
+        raise DataError(
+            f"{file}, row {row[where]} (the first is 0): image {image[where]} begins again. The rows of one image must "
+            "be adjacent: sort the table by image."
+        )
+    return len(image)

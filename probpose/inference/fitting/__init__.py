@@ -1,0 +1,1 @@
+"""Fitting without images: noise models, posteriors of residuals, rates of gross errors."""

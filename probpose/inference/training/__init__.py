@@ -1,0 +1,1 @@
+"""Training: configuration, run folders, checkpoints, the loop and its guards."""

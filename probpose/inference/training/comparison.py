@@ -1,0 +1,96 @@
+"""The runs of a comparison: the same data, network and budget for every model and seed."""
+
+from __future__ import annotations
+
+__all__ = ["Entry", "entries", "is_finished", "train_entry"]
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from probpose.errors import ConfigError
+from probpose.inference.training.config import TrainConfig, load_config, parse_spec
+from probpose.inference.training.report import read_log
+from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.train import resume_training, start_training
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a comparison.
+
+    Attributes:
+        config: its configuration, with model and seed.
+        folder: where it is trained.
+    """
+
+    config: TrainConfig
+    folder: RunFolder
+
+    @property
+    def name(self) -> str:
+        """Such as `rle, seed 0`."""
+        return f"{self.config.label}, seed {self.config.seed}"
+
+
+def entries(base: TrainConfig, models: Sequence[str], seeds: int, root: Path) -> list[Entry]:
+    """The runs of `models` with seeds 0, 1, ..., each in `root/MODEL-seedN`; all models of a seed come first.
+
+    Models whose scale head, gauge or data do not allow the base's options are refused when they are trained.
+
+    Args:
+        base: what all have in common.
+        models: see `probpose.inference.training.config`.
+        seeds: of each.
+        root: where their folders are.
+
+    Raises:
+        ConfigError: no model, or an unknown one, or one named twice.
+    """
+    chosen = [replace(base, **parse_spec(model)) for model in models]
+    if not chosen or len({config.label for config in chosen}) < len(chosen):
+        raise ConfigError("name each model once, at least one.")
+    configs = [replace(config, seed=seed) for seed in range(seeds) for config in chosen]
+    return [Entry(config, RunFolder(root / f"{_slug(config.label)}-seed{config.seed}")) for config in configs]
+
+
+def _slug(label: str) -> str:
+    """A label as the name of a folder."""
+    return re.sub(r"[^\w+=.-]+", "-", label).strip("-")
+
+
+def is_finished(entry: Entry) -> bool:
+    """Whether the run has been trained to its end.
+
+    Raises:
+        ConfigError: the folder holds a run with another configuration.
+    """
+    if not entry.folder.config.exists():
+        return False
+    _check_same(entry)
+    records = read_log(entry.folder.log)
+    return bool(records) and records[-1]["epoch"] == entry.config.epochs
+
+
+def train_entry(entry: Entry, on_epoch: Callable[[RunFolder], None] = lambda _: None) -> None:
+    """Train a run, or go on with it where it was interrupted.
+
+    Raises:
+        RunInUseError: another process trains it.
+        ProbposeError: what training raises, or the folder holds a run with another configuration.
+    """
+    if not entry.folder.config.exists():
+        start_training(entry.config, entry.folder, on_epoch=on_epoch)
+    elif not is_finished(entry):
+        resume_training(entry.folder, on_epoch=on_epoch)
+
+
+def _check_same(entry: Entry) -> None:
+    found, wanted = asdict(load_config(entry.folder.config)), asdict(entry.config)
+    different = [f"{name} {found[name]!r}, not {wanted[name]!r}" for name in wanted if found[name] != wanted[name]]
+    if different:
+        raise ConfigError(
+            f"{entry.folder.path} holds a run with {'; '.join(different)}: compare in another --out, or give the same "
+            "options as before."
+        )

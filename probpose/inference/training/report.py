@@ -1,0 +1,183 @@
+"""What a run tells while it trains: a live line in a terminal, plain lines elsewhere, and a JSON-lines log."""
+
+from __future__ import annotations
+
+__all__ = ["EpochRecord", "Report", "StepRecord", "append_log", "read_log", "restore_log"]
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from probpose.errors import DataError
+from probpose.files import write_atomically
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """Where training stands, from the last step.
+
+    Attributes:
+        nll_nats: nats per labelled keypoint in original-image pixels, smoothed over steps.
+        epe_px: mean error of mu in original-image pixels, smoothed.
+        sigma_px: median sigma of the last batch in original-image pixels.
+        ess: effective share of the nodes of log Z.
+        images_per_s: crops a second, this epoch.
+        skipped: non-finite steps so far.
+    """
+
+    nll_nats: float
+    epe_px: float
+    sigma_px: float
+    ess: float
+    images_per_s: float
+    skipped: int
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.images_per_s:5.0f} img/s  {self.nll_nats:6.3f} nats  EPE {self.epe_px:5.2f} px  "
+            f"sigma {self.sigma_px:5.2f} px  ESS/N {self.ess:4.0%}"
+        )
+        return f"{text}  {self.skipped} steps skipped" if self.skipped else text
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of the log; units as in `StepRecord`, `selection_*` on the held-out selection split.
+
+    Attributes:
+        epoch: from 1.
+        step: iterations so far.
+        lr: learning rate of the last step.
+        train_nll_nats: mean over the epoch, with augmentation.
+        train_epe_px: likewise.
+        selection_nll_nats: chooses the checkpoint.
+        selection_epe_px: mean error.
+        selection_sigma_px: median sigma.
+        scale_min: smallest scale, network units.
+        scale_max: largest scale, network units.
+        ess: effective share of the nodes of log Z.
+        log_z_gap: |log Z in training - log Z on independent nodes|, nats.
+        gradient_norms: mean norm of the gradient by stage.
+        images_per_s: crops a second.
+        seconds: since the start of the run, over all resumes.
+        skipped_steps: non-finite steps so far.
+        unreadable: samples of this epoch whose image could not be read.
+        best: whether the checkpoint became the best one.
+    """
+
+    epoch: int
+    step: int
+    lr: float
+    train_nll_nats: float
+    train_epe_px: float
+    selection_nll_nats: float
+    selection_epe_px: float
+    selection_sigma_px: float
+    scale_min: float
+    scale_max: float
+    ess: float
+    log_z_gap: float
+    gradient_norms: dict[str, float]
+    images_per_s: float
+    seconds: float
+    skipped_steps: int
+    unreadable: int
+    best: bool
+
+
+class Report:
+    """Shows progress on a stream: a live bar where the stream is a terminal, one line an epoch otherwise.
+
+    Use as a context manager.
+    """
+
+    def __init__(self, epochs: int, steps_per_epoch: int, done: int = 0, stream: TextIO | None = None) -> None:
+        self.console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        if self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TimeRemainingColumn())
+            self._progress = Progress(*columns, TextColumn("{task.fields[state]}"), console=self.console)
+            self._task = self._progress.add_task("", total=epochs * steps_per_epoch, completed=done, state="")
+
+    def __enter__(self) -> Report:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def say(self, message: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(message, markup=False)
+
+    def step(self, epoch: int, step: int, record: StepRecord) -> None:
+        """Move the bar."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(
+                self._task, completed=step, description=f"epoch {epoch}/{self.epochs}", state=str(record)
+            )
+
+    def epoch(self, record: EpochRecord, seconds_left: float) -> None:
+        """Print the line of a finished epoch."""
+        mark = " *" if record.best else ""
+        skipped = f"{record.skipped_steps} steps skipped  " if record.skipped_steps else ""
+        self.say(
+            f"epoch {record.epoch:3d}/{self.epochs}  {record.images_per_s:5.0f} img/s  "
+            f"train {record.train_nll_nats:6.3f} nats  selection {record.selection_nll_nats:6.3f} nats  "
+            f"EPE {record.selection_epe_px:5.2f} px  sigma {record.selection_sigma_px:5.2f} px  "
+            f"ESS/N {record.ess:4.0%}  {skipped}{_clock(seconds_left)} left{mark}"
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def append_log(path: Path, record: EpochRecord) -> None:
+    """Append one epoch to the log."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(record)) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The epochs of a log, oldest first; when an epoch was done twice (after a crash) the later one counts.
+
+    Raises:
+        DataError: a line other than the last is not JSON (a half-written last line is left out).
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    epochs: dict[int, dict[str, Any]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise DataError(f"{path}, line {number} is not JSON ({error}).") from error
+        epochs[record["epoch"]] = record
+    return [epochs[epoch] for epoch in sorted(epochs)]
+
+
+def restore_log(path: Path, last: dict[str, Any]) -> None:
+    """Make `last` the last epoch of the log: what was written after it, or only half of it, is to be done again.
+
+    Raises:
+        DataError: a line other than the last is not JSON.
+        OSError: the log cannot be written.
+    """
+    kept = [record for record in read_log(path) if record["epoch"] < last["epoch"]]
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in [*kept, last]).encode())

@@ -1,0 +1,207 @@
+"""Run folders: where a run keeps its configuration, log and checkpoints, and how it is opened again."""
+
+from __future__ import annotations
+
+__all__ = ["LoadedRun", "RunFolder", "load_run", "new_run_folder", "newest_run"]
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from probpose.errors import CheckpointError, ConfigError, RunInUseError
+from probpose.files import write_atomically
+from probpose.inference.training.checkpoint import load_checkpoint, load_state
+from probpose.inference.training.config import TrainConfig, load_config, save_config
+from probpose.models.backbones.registry import build_backbone
+from probpose.models.keypoint_model import KeypointModel
+from probpose.models.registry import build_model, family_of
+from probpose.skeleton import Skeleton
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration, TOML."""
+        return self.path / "config.toml"
+
+    @property
+    def skeleton(self) -> Path:
+        """The skeleton that the model predicts, JSON."""
+        return self.path / "skeleton.json"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object an epoch."""
+        return self.path / "log.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        """The learning curves."""
+        return self.path / "curves.png"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the lowest NLL on the selection split."""
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.path / "last.safetensors"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training into the folder, which is made where missing.
+
+        The operating system frees the lock however the process ends. What a killed process left half-written goes.
+
+        Raises:
+            RunInUseError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise RunInUseError(
+                f"another process is training into {self.path}: wait until it ends, or name another --out."
+            ) from error
+        try:
+            for leftover in self.path.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+            yield
+        finally:
+            lock.release()
+
+    def create(self, config: TrainConfig, skeleton: Skeleton) -> None:
+        """Make the folder with configuration and skeleton.
+
+        Raises:
+            ConfigError: a run is already there.
+        """
+        if self.config.exists():
+            raise ConfigError(f"{self.path} already holds a run: go on with --resume, or name another --out.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.skeleton, json.dumps(asdict(skeleton), indent=1).encode())
+        save_config(config, self.config)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained run, ready to predict.
+
+    Attributes:
+        folder: its files.
+        config: its configuration.
+        skeleton: its joints.
+        model: with the chosen checkpoint, in evaluation mode, on the CPU.
+        epoch: the epoch that the checkpoint was taken after, from 1.
+    """
+
+    folder: RunFolder
+    config: TrainConfig
+    skeleton: Skeleton
+    model: KeypointModel
+    epoch: int
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the crops in pixels."""
+        return self.config.input_size
+
+
+def new_run_folder(config: TrainConfig, root: Path = RUNS) -> RunFolder:
+    """A fresh folder under `root`, named by date, data set and family."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    kind = config.residual if config.family == "regression" else config.family
+    name = f"{stamp}-{config.dataset}-{kind}"
+    path = root / name
+    suffix = 1
+    while path.exists():
+        suffix += 1
+        path = root / f"{name}-{suffix}"
+    return RunFolder(path)
+
+
+def newest_run(root: Path = RUNS) -> RunFolder:
+    """The run under `root` that was started last.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    configs = sorted(root.glob("*/config.toml"), key=lambda path: path.stat().st_mtime_ns)
+    if not configs:
+        raise ConfigError(f"there is no run in {root}/: train one with `probpose train`, or name its folder.")
+    return RunFolder(configs[-1].parent)
+
+
+def read_skeleton(folder: RunFolder) -> Skeleton:
+    """The skeleton of a run.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        table = json.loads(folder.skeleton.read_text(encoding="utf-8"))
+        pairs = {name: tuple((int(a), int(b)) for a, b in table[name]) for name in ("edges", "flip_pairs")}
+        return Skeleton(tuple(table["joints"]), oks_sigmas=tuple(table["oks_sigmas"]), **pairs)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder.skeleton} cannot be read ({error}): is it the folder of a run?") from error
+
+
+def untrained_model(config: TrainConfig, skeleton: Skeleton) -> KeypointModel:
+    """The model that a configuration describes, with random weights.
+
+    Raises:
+        ConfigError: options that do not go together.
+    """
+    model = build_model(
+        config.residual,
+        build_backbone(config.backbone, maps=family_of(config.family).maps),
+        skeleton.flip_permutation,
+        family=config.family,
+        options=config.options,
+        input_size=config.input_size,
+        scale=config.scale,
+        gauge=config.gauge,
+        per_joint=config.per_joint,
+        laplace_until=config.laplace_until,
+        location_by=config.location_by,
+        standardise=config.standardise,
+    )
+    model.regressor.bf16 = config.precision == "bf16"
+    return model
+
+
+def load_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
+    """Open a trained run; never executes code.
+
+    Args:
+        path: the run's folder.
+        checkpoint: `best` or `last`.
+
+    Raises:
+        ConfigError: the folder is not a run.
+        CheckpointError: its checkpoint is missing, damaged or of another model.
+    """
+    folder = RunFolder(path)
+    config = load_config(folder.config)
+    skeleton = read_skeleton(folder)
+    model = untrained_model(config, skeleton)
+    file = folder.best if checkpoint == "best" else folder.last
+    state = load_checkpoint(file)
+    load_state(model, state.part("average") or state.part("model"), file)
+    model.regressor.bf16 = False  # reported numbers come from a float32 network, however it was trained
+    return LoadedRun(folder, config, skeleton, model.eval(), int(state.record["epoch"]))

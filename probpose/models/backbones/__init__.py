@@ -1,0 +1,1 @@
+"""Backbones: image networks that give feature maps."""

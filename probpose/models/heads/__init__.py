@@ -1,0 +1,1 @@
+"""What a network predicts of every keypoint, one family a file."""

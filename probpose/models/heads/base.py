@@ -1,0 +1,151 @@
+"""The regressor: image -> what is said of every keypoint, in network units.
+
+Each predictive family is a pair: `Heads`, the numbers from which its density follows, and a `Regressor` whose layers
+say them.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Heads", "Regressor", "Targets", "pooled", "swapped"]
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from probpose.models.backbones.base import Backbone
+from probpose.models.densities.residual import Residual
+from probpose.models.predictive.contract import Predictive
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+LEAST_SPREAD = 1e-3
+
+
+class Heads(ABC):
+    """What a network says of N persons with K joints.
+
+    Attributes:
+        presence: logit of the probability that the joint is labelled, (N, K).
+    """
+
+    presence: Tensor
+
+    @abstractmethod
+    def density(self, residual: Residual) -> Predictive:
+        """The predictive distribution in network units (u = (x + 0.5) / W - 0.5), in the dtype of `residual`."""
+
+    @abstractmethod
+    def unmirror(self, flipped: Tensor, permutation: Tensor) -> Self:
+        """What is said of the crops as they were, where a mirrored crop was looked at.
+
+        Args:
+            flipped: (N,) bool.
+            permutation: (K,), the index of each joint's mirror image.
+        """
+
+    @property
+    def visible_logit(self) -> Tensor | None:
+        """Logit of the probability that a labelled joint is visible, (N, K); None where nothing depends on it."""
+        return None
+
+    def tell(self, visible: Tensor) -> Heads:
+        """What is said where it is known which labelled joints are visible, (N, K), 1 or 0: the same by default."""
+        return self
+
+    @property
+    @abstractmethod
+    def somewhere(self) -> Tensor:
+        """(N, K, 2) without gradient, a point of good density: stands in for labels that are missing."""
+
+    def unit_sigma(self, predictive: Predictive) -> Tensor:
+        """Scale per axis, (N, K, 2) in units of the crop's width and height, that a point's confidence is made of.
+
+        Args:
+            predictive: `self.density(...)`.
+        """
+        return predictive.sigma
+
+
+class Targets(NamedTuple):
+    """Where labels lie in the training crops.
+
+    Attributes:
+        mean: per joint and axis, (K, 2).
+        spread: standard deviation per joint and axis, (K, 2).
+        labelled: share of the persons, (K,).
+        keypoints: (n, K, 2), anything where `known` is False.
+        known: (n, K) bool.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    labelled: Tensor
+    keypoints: Tensor
+    known: Tensor
+
+    @classmethod
+    def of(cls, keypoints: Tensor, labelled: Tensor) -> Targets:
+        """From keypoints (N, K, 2) in network units and labelled (N, K); joints without labels get overall values."""
+        weight = labelled.to(keypoints).unsqueeze(-1)
+        count = weight.sum(0)
+        overall = (keypoints * weight).sum((0, 1)) / weight.sum((0, 1)).clamp_min(1)
+        mean = torch.where(count > 0, (keypoints * weight).sum(0) / count.clamp_min(1), overall)
+        variance = ((keypoints - mean) ** 2 * weight).sum(0) / count.clamp_min(1)
+        spread = torch.where(count > 1, variance.sqrt(), variance.mean().sqrt()).clamp_min(LEAST_SPREAD)
+        return cls(mean, spread, labelled.float().mean(0), keypoints, labelled)
+
+
+class Regressor(nn.Module, ABC):
+    """Backbone and heads; presence is read off the pooled features by a linear layer.
+
+    To add a family, make the layers in `__init__`, and give `say`; `start_at` if training should start at the targets.
+
+    Args:
+        backbone: maps normalised images (N, 3, H, W) to feature maps (N, C, h, w) with `backbone.channels` = C.
+        joints: K.
+
+    Attributes:
+        bf16: run the backbone in bfloat16; what follows stays in float32.
+    """
+
+    def __init__(self, backbone: Backbone, joints: int) -> None:
+        super().__init__()
+        self.joints = joints
+        self.bf16 = False
+        self.backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.presence = nn.Linear(backbone.channels, joints)
+        nn.init.normal_(self.presence.weight, std=1e-3)
+        self.image_mean: Tensor
+        self.image_std: Tensor
+        self.register_buffer("image_mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("image_std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
+
+    @abstractmethod
+    def say(self, maps: Tensor) -> Heads:
+        """Heads of feature maps (N, C, h, w)."""
+
+    def forward(self, image: Tensor) -> Heads:
+        """Heads of N crops: image (N, 3, H, W), uint8 RGB."""
+        normalised = (image.float() / 255 - self.image_mean) / self.image_std
+        normalised = normalised.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
+            maps = self.backbone(normalised)
+        return self.say(maps.float())
+
+    def start_at(self, targets: Targets) -> None:
+        """Start at the training targets: here presence, at its frequency."""
+        with torch.no_grad():
+            self.presence.bias.copy_(targets.labelled.clamp(0.01, 0.99).logit())
+
+
+def pooled(maps: Tensor) -> Tensor:
+    """Features (N, C): the mean of feature maps (N, C, h, w) over the crop."""
+    return maps.mean((2, 3))
+
+
+def swapped(value: Tensor, flipped: Tensor, permutation: Tensor) -> Tensor:
+    """(N, K, ...), with the joints exchanged for their mirror images where `flipped` (N,)."""
+    where = flipped.view(-1, *(1,) * (value.dim() - 1))
+    return torch.where(where, value[:, permutation], value)

@@ -1,0 +1,82 @@
+"""Location and scale of every keypoint: the regressor of the location-scale family x = mu + L z, z ~ R."""
+
+from __future__ import annotations
+
+__all__ = ["LocatedHeads", "LocatedRegressor", "ScaleBuilder"]
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from probpose.models.backbones.base import Backbone
+from probpose.models.densities.residual import Residual
+from probpose.models.heads.base import Heads, Regressor, Targets, pooled, swapped
+from probpose.models.heads.scales import ScaleHead
+from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.location_scale import Located, unmirror
+from probpose.models.predictive.mixtures import Mixture
+
+ScaleBuilder = Callable[[int, int], ScaleHead]
+"""Builds a scale head from the numbers of features and joints."""
+
+
+@dataclass(frozen=True)
+class LocatedHeads(Heads):
+    """mu, L and presence.
+
+    Attributes:
+        loc: mu in network units (u = (x + 0.5) / W - 0.5), (N, K, 2).
+        scale: L in network units, (N, K, 2, 2).
+        presence: logit of the probability that the joint is labelled, (N, K).
+    """
+
+    loc: Tensor
+    scale: Tensor
+    presence: Tensor
+
+    def density(self, residual: Residual) -> Predictive:
+        return Located(self.loc.to(residual.loc), self.scale.to(residual.loc), residual)
+
+    def unmirror(self, flipped: Tensor, permutation: Tensor) -> LocatedHeads:
+        loc, scale = unmirror(self.loc, self.scale, flipped, permutation)
+        return LocatedHeads(loc, scale, swapped(self.presence, flipped, permutation))
+
+    @property
+    def somewhere(self) -> Tensor:
+        return self.loc.detach()
+
+    def unit_sigma(self, predictive: Predictive) -> Tensor:
+        """Lengths of the rows of L: the scale per axis when R has unit scale."""
+        first = predictive.components[0] if isinstance(predictive, Mixture) else predictive
+        length: Tensor = (first.scale.double() ** 2).sum(-1).sqrt()
+        return length
+
+
+class LocatedRegressor(Regressor):
+    """Global pooling and one linear layer each for mu and L.
+
+    Args:
+        backbone: the image network.
+        joints: K.
+        scale: builds the scale head.
+    """
+
+    def __init__(self, backbone: Backbone, joints: int, scale: ScaleBuilder) -> None:
+        super().__init__(backbone, joints)
+        self.loc = nn.Linear(backbone.channels, 2 * joints)
+        self.scale = scale(backbone.channels, joints)
+        nn.init.normal_(self.loc.weight, std=1e-2)
+
+    def say(self, maps: Tensor) -> LocatedHeads:
+        features = pooled(maps)
+        loc = self.loc(features).view(-1, self.joints, 2)
+        return LocatedHeads(loc, self.scale(features), self.presence(features))
+
+    def start_at(self, targets: Targets) -> None:
+        """Start at the training targets: mu at their mean, the scale at their spread, presence at its frequency."""
+        super().start_at(targets)
+        with torch.no_grad():
+            self.loc.bias.copy_(targets.mean.flatten())
+        self.scale.start_at(targets.spread)

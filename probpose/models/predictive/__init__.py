@@ -1,0 +1,1 @@
+"""Predictive distributions: the contract, and the classes that keep it."""

@@ -1,0 +1,271 @@
+"""The one contract: a model's forward returns a distribution over annotated keypoints.
+
+Batch shape (person, joint), event shape (2,). Training loss, NLL, samples, regions, radii and export are written
+against `Predictive` once and work for every family.
+"""
+
+from __future__ import annotations
+
+__all__ = ["POINTS", "Moved", "Predictive", "each_joint"]
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from probpose.models.densities.gauge import QUANTILE_LEVELS, Gauge, weighted_quantile
+
+POINTS = 2048
+"""Weighted points a keypoint, for statistics that have no closed form."""
+
+CHUNK = 128
+"""Persons handled at once where each keypoint is represented by `POINTS` points: bounds the memory."""
+
+
+HDR_CHUNK = 32
+"""The same where the density is evaluated at each of the points."""
+
+PLATEAU = 1e-9
+"""Log densities that differ by less, in nats, are called equal."""
+
+
+class Predictive(TorchDistribution):
+    """Density of where an annotator clicks, for N persons with K joints, in pixels or network units.
+
+    To add a family, give `log_prob`, `sample` and `points`, and name the constructor's arguments in `per_person` and
+    `shared`; all else follows from `points`, and may be overridden where there is a closed form.
+
+    Attributes:
+        gauge: what `sigma` means (`probpose.models.densities.gauge`).
+        per_person: arguments of the constructor that are attributes of the same name with persons first.
+        shared: arguments that are attributes and the same for all persons.
+        hdr_points: points a keypoint from which the levels of regions are found.
+    """
+
+    per_person: ClassVar[tuple[str, ...]] = ()
+    shared: ClassVar[tuple[str, ...]] = ()
+    hdr_points: ClassVar[int] = POINTS
+
+    arg_constraints: dict[str, constraints.Constraint] = {}
+    support = constraints.real_vector
+    has_rsample = False
+    gauge: Gauge
+
+    def __init__(self, persons: int, joints: int) -> None:
+        super().__init__(torch.Size((persons, joints)), torch.Size((2,)), validate_args=False)
+
+    @abstractmethod
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in nats, (..., N, K), at `value` (..., N, K, 2)."""
+
+    @abstractmethod
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Independent draws, `sample_shape` + (N, K, 2), without gradient."""
+
+    @abstractmethod
+    def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
+        """Representative points (N, K, S, 2) and weights, broadcastable to (N, K, S), that sum to 1; S >= `count`."""
+
+    @property
+    def mean(self) -> Tensor:
+        """(N, K, 2)."""
+
+        def of(part: Self) -> Tensor:
+            points, weights = part.points()
+            mean: Tensor = (weights.unsqueeze(-1) * points).sum(-2)
+            return mean
+
+        return self.chunked(of)
+
+    @property
+    def mode(self) -> Tensor:
+        """(N, K, 2), the most probable point: the densest of the points, refined on three ever finer grids."""
+        return self.chunked(_densest, HDR_CHUNK)
+
+    def hdr_level(self, value: Tensor) -> Tensor:
+        """Content (N, K) of the smallest highest-density region that holds `value` (N, K, 2); uniform if calibrated."""
+        return self._denser(value)[0]
+
+    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Contents (N, K) of what is denser than `value` (N, K, 2), and of that with what is as dense.
+
+        Where the density has a plateau the level of a label in it is any value in between: draw one at random, and
+        levels are uniform again. They are equal where the density has none.
+        """
+        level = self.hdr_level(value)
+        return level, level
+
+    def height(self, value: Tensor) -> Tensor:
+        """What regions are made of, (..., N, K): the log density, the same all over a plateau."""
+        return self.log_prob(value)
+
+    def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
+        """The distribution of A x + b; A (N, 2, 2) and b (N, 2) of each person, or with K after N of each joint."""
+        return Moved(self, matrix, offset)
+
+    def rows(self, index: slice | Tensor) -> Self:
+        """The distribution of the persons in `index`, a slice or (n,) int64."""
+        return self._remade({name: getattr(self, name)[index] for name in self.per_person})
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """The distribution of the persons of all parts, which are of one model, one after the other."""
+        return parts[0]._remade({n: torch.cat([getattr(part, n) for part in parts]) for n in cls.per_person})
+
+    def _remade(self, per_person: dict[str, Any]) -> Self:
+        make: Callable[..., Self] = type(self)
+        return make(**per_person, **{name: getattr(self, name) for name in self.shared})
+
+    @property
+    def median(self) -> Tensor:
+        """(N, K, 2), per axis."""
+        return self.quantiles([0.5])[0]
+
+    @property
+    def sigma(self) -> Tensor:
+        """Scale per axis, (N, K, 2): standard deviation, or half the 16-84% width in the quantile gauge."""
+        if self.gauge == "quantile":
+            return self.half_width
+        return self.chunked(lambda part: _spread(*part.points()))
+
+    @property
+    def half_width(self) -> Tensor:
+        """Half the 16-84% width per axis, (N, K, 2): a scale that exists for every density."""
+        low, _, high = self.quantiles(QUANTILE_LEVELS)
+        half_width: Tensor = (high - low) / 2
+        return half_width
+
+    def quantiles(self, levels: Sequence[float]) -> Tensor:
+        """Quantiles per axis, (len(levels), N, K, 2)."""
+
+        def of(part: Self) -> Tensor:
+            points, weights = part.points()
+            return weighted_quantile(points.mT, weights.unsqueeze(-2), levels).movedim(0, -1)
+
+        return self.chunked(of).movedim(-1, 0)
+
+    def radius(self, levels: Sequence[float]) -> Tensor:
+        """Radii about the mean that hold `levels` of the probability, (len(levels), N, K); they need no gauge."""
+
+        def of(part: Self) -> Tensor:
+            points, weights = part.points()
+            distance = (points - part.mean.unsqueeze(-2)).norm(dim=-1)
+            return weighted_quantile(distance, weights, levels).movedim(0, -1)
+
+        return self.chunked(of).movedim(-1, 0)
+
+    def _denser(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (N, K) of the points that are denser than `value`, and of those that are at least as dense."""
+        here = self.height(value).unsqueeze(-1)
+
+        def of(part: Self, at: Tensor) -> Tensor:
+            points, weights = part.points(self.hdr_points)
+            heights = part.height(points.movedim(-2, 0)).movedim(0, -1)
+            return torch.stack([(heights > edge).to(points) * weights for edge in (at + PLATEAU, at - PLATEAU)]).sum(-1)
+
+        with torch.no_grad():
+            slices = [slice(i, i + HDR_CHUNK) for i in range(0, max(1, self.batch_shape[0]), HDR_CHUNK)]
+            above, least = torch.cat([of(self.rows(index), here[index]) for index in slices], dim=1)
+        return above, least
+
+    def chunked(self, of: Callable[[Self], Tensor], persons: int = CHUNK) -> Tensor:
+        """Apply `of` to `persons` persons at a time, without gradient, and join the results along the persons."""
+        with torch.no_grad():
+            parts = [of(self.rows(slice(i, i + persons))) for i in range(0, max(1, self.batch_shape[0]), persons)]
+        return torch.cat(parts)
+
+
+class Moved(Predictive):
+    """A x + b, with x of another distribution: a density of the crop in pixels of the image.
+
+    Args:
+        base: the distribution of x.
+        matrix: A, (N, 2, 2) or (N, K, 2, 2), invertible.
+        offset: b, (N, 2) or (N, K, 2).
+    """
+
+    def __init__(self, base: Predictive, matrix: Tensor, offset: Tensor) -> None:
+        self.base, self.gauge = base, base.gauge
+        self.matrix, self.offset = each_joint(matrix, offset)
+        super().__init__(*base.batch_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        log_det: Tensor = torch.linalg.det(self.matrix).abs().log()
+        return self.base.log_prob(self._back(value)) - log_det.to(value)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return self._there(self.base.sample(sample_shape))
+
+    def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
+        points, weights = self.base.points(count)
+        matrix, offset = self.matrix.to(points), self.offset.to(points)
+        return points @ matrix.mT + offset.unsqueeze(-2), weights
+
+    @property
+    def mean(self) -> Tensor:
+        return self._there(self.base.mean)
+
+    @property
+    def mode(self) -> Tensor:
+        return self._there(self.base.mode)
+
+    def hdr_level(self, value: Tensor) -> Tensor:
+        return self.base.hdr_level(self._back(value))
+
+    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        return self.base.hdr_bounds(self._back(value))
+
+    def affine(self, matrix: Tensor, offset: Tensor) -> Moved:
+        matrix, offset = each_joint(matrix.to(self.matrix), offset.to(self.matrix))
+        return Moved(self.base, matrix @ self.matrix, (matrix @ self.offset.unsqueeze(-1)).squeeze(-1) + offset)
+
+    def rows(self, index: slice | Tensor) -> Moved:
+        return Moved(self.base.rows(index), self.matrix[index], self.offset[index])
+
+    @classmethod
+    def join(cls, parts: Sequence[Moved]) -> Moved:
+        base = type(parts[0].base).join([part.base for part in parts])
+        return cls(base, *(torch.cat([getattr(part, name) for part in parts]) for name in ("matrix", "offset")))
+
+    def _there(self, value: Tensor) -> Tensor:
+        there: Tensor = (self.matrix.to(value) @ value.unsqueeze(-1)).squeeze(-1) + self.offset.to(value)
+        return there
+
+    def _back(self, value: Tensor) -> Tensor:
+        centred = (value - self.offset.to(value)).unsqueeze(-1)
+        back: Tensor = (torch.linalg.inv(self.matrix.to(value)) @ centred).squeeze(-1)
+        return back
+
+
+def each_joint(matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """A and b with a dimension for joints, (N, K or 1, 2, 2) and (N, K or 1, 2), whether or not they have one."""
+    shared = matrix.dim() == 3
+    return matrix.unsqueeze(1) if shared else matrix, offset.unsqueeze(1) if shared else offset
+
+
+def _densest(predictive: Predictive) -> Tensor:
+    """The highest point (N, K, 2), by ever finer grids about the densest of the points."""
+    points, _ = predictive.points()
+    best = _highest(predictive, points)
+    width = predictive.half_width.unsqueeze(-2)
+    for reach in (0.4, 0.1, 0.025):
+        side = torch.linspace(-reach, reach, 9, dtype=best.dtype, device=best.device)
+        best = _highest(predictive, best.unsqueeze(-2) + width * torch.cartesian_prod(side, side))
+    return best
+
+
+def _highest(predictive: Predictive, points: Tensor) -> Tensor:
+    """The densest (N, K, 2) of points (N, K, S, 2)."""
+    index = predictive.log_prob(points.movedim(-2, 0)).argmax(0)
+    return points.gather(-2, index[..., None, None].expand(*index.shape, 1, 2)).squeeze(-2)
+
+
+def _spread(points: Tensor, weights: Tensor) -> Tensor:
+    """Standard deviation per axis (N, K, 2) of weighted points (N, K, S, 2)."""
+    weights = weights.unsqueeze(-1)
+    mean = (weights * points).sum(-2, keepdim=True)
+    return (weights * (points - mean) ** 2).sum(-2).sqrt()

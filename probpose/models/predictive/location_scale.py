@@ -1,0 +1,136 @@
+"""The location-scale family x = mu + L z, z ~ R: log p(x) = log R(L^-1 (x - mu)) - log |det L|."""
+
+from __future__ import annotations
+
+__all__ = ["Located", "determinant", "moved", "standardised", "unmirror"]
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from probpose.models.densities.gauge import QUANTILE_LEVELS
+from probpose.models.densities.residual import Residual
+from probpose.models.predictive.contract import POINTS, Predictive, each_joint
+
+
+class Located(Predictive):
+    """x = mu + L z with z ~ R; L may be any invertible matrix, so that a change of coordinates stays in the family.
+
+    Args:
+        loc: mu, (N, K, 2).
+        scale: L, (N, K, 2, 2), invertible.
+        residual: R, shared (batch shape ()) or one a joint (batch shape (K,)).
+    """
+
+    per_person, shared = ("loc", "scale"), ("residual",)
+
+    def __init__(self, loc: Tensor, scale: Tensor, residual: Residual) -> None:
+        self.loc, self.scale, self.residual = loc, scale, residual
+        self.gauge = residual.gauge
+        super().__init__(*loc.shape[:2])
+
+    def standardised(self, value: Tensor) -> Tensor:
+        """The residual z = L^-1 (value - mu), (..., N, K, 2)."""
+        return standardised(value, self.loc, self.scale)
+
+    @property
+    def log_abs_det(self) -> Tensor:
+        """log |det L|, (N, K)."""
+        return determinant(self.scale).abs().log()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return self.residual.log_prob(self.standardised(value)) - self.log_abs_det
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        persons, joints = self.batch_shape
+        lead = (persons, joints) if self.residual.batch_shape == () else (persons,)
+        with torch.no_grad():
+            return self._at(self.residual.sample((*sample_shape, *lead)))
+
+    def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
+        nodes, weights = self.residual.nodes[:, :count], self.residual.native.weights[:, :count]
+        positions = self.loc.unsqueeze(-2) + nodes.to(self.scale) @ self.scale.mT
+        return positions, (weights / weights.sum(-1, keepdim=True)).to(self.scale)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._at(self.residual.mean)
+
+    @property
+    def mode(self) -> Tensor:
+        return self._at(self.residual.mode)
+
+    @property
+    def sigma(self) -> Tensor:
+        if self.gauge == "quantile":
+            return self.half_width
+        product = self.scale @ self.residual.covariance.to(self.scale) @ self.scale.mT
+        return product.diagonal(dim1=-2, dim2=-1).sqrt()
+
+    @property
+    def half_width(self) -> Tensor:
+        if not self.is_aligned:
+            return super().half_width
+        low, _, high = self.residual.quantiles(QUANTILE_LEVELS).to(self.scale)
+        half_width: Tensor = self.scale.diagonal(dim1=-2, dim2=-1) * (high - low) / 2
+        return half_width
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether every L is diagonal with positive entries, so that the axes of R are those of x."""
+        off_diagonal = self.scale[..., 0, 1].any() or self.scale[..., 1, 0].any()
+        return not bool(off_diagonal) and bool((self.scale.diagonal(dim1=-2, dim2=-1) > 0).all())
+
+    def hdr_level(self, value: Tensor) -> Tensor:
+        return self.residual.hdr_level(self.standardised(value))
+
+    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        return self.residual.hdr_bounds(self.standardised(value))
+
+    def affine(self, matrix: Tensor, offset: Tensor) -> Located:
+        return Located(*moved(self.loc, self.scale, matrix, offset), self.residual)
+
+    def _at(self, z: Tensor) -> Tensor:
+        """mu + L z for z broadcastable to (..., N, K, 2)."""
+        return self.loc + (self.scale @ z.to(self.loc).unsqueeze(-1)).squeeze(-1)
+
+
+def determinant(matrix: Tensor) -> Tensor:
+    """(...), of matrices (..., 2, 2)."""
+    a, b, c, d = matrix.flatten(-2).unbind(-1)
+    return a * d - b * c
+
+
+def standardised(value: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """L^-1 (value - mu), (..., 2), for `loc` mu (..., 2) and `scale` L (..., 2, 2)."""
+    x, y = (value - loc).unbind(-1)
+    a, b, c, d = scale.flatten(-2).unbind(-1)
+    return torch.stack([d * x - b * y, a * y - c * x], -1) / determinant(scale).unsqueeze(-1)
+
+
+def moved(loc: Tensor, scale: Tensor, matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """Location (N, K, 2) and scale (N, K, 2, 2) under x -> A x + b (see `Predictive.affine`)."""
+    matrix, offset = each_joint(matrix.to(loc), offset.to(loc))
+    return (matrix @ loc.unsqueeze(-1)).squeeze(-1) + offset, matrix @ scale
+
+
+def unmirror(loc: Tensor, scale: Tensor, flipped: Tensor, permutation: Tensor) -> tuple[Tensor, Tensor]:
+    """Location (N, K, 2) and scale (N, K, 2, 2) that a mirrored crop stands for in the crop as it was.
+
+    With F = diag(-1, 1) and p the left/right permutation: mu_k = F mu'_p(k), L_k = F L'_p(k) F. A label is then scored
+    by its own joint's R in the image's own axes, as if the crop had not been flipped.
+
+    Args:
+        loc: in network units, whose origin is the crop's centre.
+        scale: in network units.
+        flipped: (N,) bool.
+        permutation: (K,), the index of each joint's mirror image.
+    """
+    mirror = loc.new_tensor([-1.0, 1.0])
+    back_loc = loc[:, permutation] * mirror
+    back_scale = scale[:, permutation] * mirror.unsqueeze(-1) * mirror
+    return (
+        torch.where(flipped[:, None, None], back_loc, loc),
+        torch.where(flipped[:, None, None, None], back_scale, scale),
+    )

@@ -1,0 +1,260 @@
+"""Mixtures: of predictive densities (flip test, ensembles, gross errors), of many location-scale components, of axes.
+
+A mixture density network (Bishop, "Mixture Density Networks", 1994) gives weight, location and scale of each of a few
+components, p(x) = sum_c w_c |L_c|^-1 R(L_c^-1 (x - mu_c)). Bins with a residual density inside each are the same
+density, with mu tied to the bins' places; bins along each axis by itself are p(x, y) = p_x(x) p_y(y).
+"""
+
+from __future__ import annotations
+
+__all__ = ["AxisMixture", "EqualMixture", "LocatedMixture", "Mixture"]
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from probpose.errors import ConfigError
+from probpose.models.densities.nodes import pick, uniform_nodes
+from probpose.models.densities.residual import Residual
+from probpose.models.predictive.contract import POINTS, Predictive, each_joint
+from probpose.models.predictive.location_scale import Located
+
+HDR_POINTS = 256
+
+
+class Mixture(Predictive):
+    """p(x) = sum over components of w_c p_c(x).
+
+    Args:
+        components: C of them, of the same batch shape and gauge.
+        log_weights: (C, N, K), log w_c, whose exponentials sum to 1 over C.
+    """
+
+    hdr_points = HDR_POINTS
+
+    def __init__(self, components: Sequence[Predictive], log_weights: Tensor) -> None:
+        self.components = tuple(components)
+        self.log_weights = log_weights
+        self.gauge = self.components[0].gauge
+        super().__init__(*self.components[0].batch_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        logs = torch.stack([c.log_prob(value) for c in self.components], -3)
+        return (logs + self.log_weights.to(logs)).logsumexp(-3)
+
+    def responsibilities(self, value: Tensor) -> Tensor:
+        """Posterior probability (..., C, N, K) that a component made `value` (..., N, K, 2)."""
+        logs = torch.stack([c.log_prob(value) for c in self.components], -3)
+        return (logs + self.log_weights.to(logs)).softmax(-3)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        draws = torch.stack([c.sample(sample_shape) for c in self.components])
+        share = self.log_weights.exp().movedim(0, -1).expand(*draws.shape[1:-1], -1)
+        which = share.reshape(-1, share.shape[-1]).multinomial(1).view(draws.shape[1:-1])
+        return draws.gather(0, which[None, ..., None].expand(1, *draws.shape[1:])).squeeze(0)
+
+    def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
+        parts = [c.points(-(-count // len(self.components))) for c in self.components]
+        shares = self.log_weights.exp().unsqueeze(-1)
+        weights = [w.expand(p.shape[:-1]) * share.to(p) for (p, w), share in zip(parts, shares, strict=True)]
+        return torch.cat([p for p, _ in parts], -2), torch.cat(weights, -1)
+
+    @property
+    def mean(self) -> Tensor:
+        means = torch.stack([c.mean for c in self.components])
+        return (self.log_weights.exp().unsqueeze(-1).to(means) * means).sum(0)
+
+    @property
+    def mode(self) -> Tensor:
+        """(N, K, 2), the highest of the components' modes under the mixture."""
+        modes = torch.stack([c.mode for c in self.components])
+        best = self.log_prob(modes).argmax(0)
+        return modes.gather(0, best[None, ..., None].expand(1, *modes.shape[1:])).squeeze(0)
+
+    def affine(self, matrix: Tensor, offset: Tensor) -> Mixture:
+        return self._made([c.affine(matrix, offset) for c in self.components], self.log_weights)
+
+    def rows(self, index: slice | Tensor) -> Mixture:
+        return self._made([c.rows(index) for c in self.components], self.log_weights[:, index])
+
+    @classmethod
+    def join(cls, parts: Sequence[Mixture]) -> Mixture:
+        columns = zip(*(part.components for part in parts), strict=True)
+        components = [type(column[0]).join(column) for column in columns]
+        return parts[0]._made(components, torch.cat([part.log_weights for part in parts], dim=1))
+
+    def _made(self, components: Sequence[Predictive], log_weights: Tensor) -> Mixture:
+        """A mixture of the same class, all else equal."""
+        return Mixture(components, log_weights)
+
+
+class EqualMixture(Mixture):
+    """p(x) = mean over components of p_c(x).
+
+    Args:
+        components: at least one, of the same batch shape and gauge.
+    """
+
+    def __init__(self, components: Sequence[Predictive]) -> None:
+        count = len(components)
+        super().__init__(components, torch.full((count, *components[0].batch_shape), -math.log(count)))
+
+    def _made(self, components: Sequence[Predictive], log_weights: Tensor) -> EqualMixture:
+        return EqualMixture(components)
+
+
+class LocatedMixture(Predictive):
+    """A mixture of C densities of the location-scale family, all with the same R.
+
+    Args:
+        loc: mu, (N, K, C, 2).
+        scale: L, (N, K, C, 2, 2), invertible.
+        log_weights: (N, K, C), whose exponentials sum to 1.
+        residual: R, shared or one a joint.
+    """
+
+    per_person: ClassVar[tuple[str, ...]] = ("loc", "scale", "log_weights")
+    shared: ClassVar[tuple[str, ...]] = ("residual",)
+
+    def __init__(self, loc: Tensor, scale: Tensor, log_weights: Tensor, residual: Residual) -> None:
+        self.loc, self.scale, self.log_weights, self.residual = loc, scale, log_weights, residual
+        self.gauge = residual.gauge
+        super().__init__(*loc.shape[:2])
+
+    def component_log_prob(self, value: Tensor) -> Tensor:
+        """log p_c at `value` (..., N, K, 2) under each component, (..., N, K, C), without the weights."""
+        persons, joints, count = self.log_weights.shape
+        flat = Located(
+            self.loc.movedim(2, 0).reshape(-1, joints, 2), self.scale.movedim(2, 0).reshape(-1, joints, 2, 2),
+            self.residual,
+        )  # fmt: skip
+        lead = value.shape[:-3]
+        repeated = value.unsqueeze(-4).expand(*lead, count, persons, joints, 2)
+        log_prob = flat.log_prob(repeated.reshape(*lead, count * persons, joints, 2))
+        return log_prob.view(*lead, count, persons, joints).movedim(-3, -1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return (self.component_log_prob(value) + self.log_weights).logsumexp(-1)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        persons, joints = self.batch_shape
+        lead = (persons, joints) if self.residual.batch_shape == () else (persons,)
+        with torch.no_grad():
+            z = self.residual.sample((*sample_shape, *lead)).to(self.loc)
+            which, _ = pick(self.log_weights.exp(), torch.rand(z.shape[:-1], device=z.device, dtype=torch.float64))
+            loc, scale = self._chosen(which)
+            return loc + (scale @ z.unsqueeze(-1)).squeeze(-1)
+
+    def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
+        """Nodes of R, each moved by one component; components take their turns in proportion to their weights."""
+        nodes, weights = self.residual.nodes[:, :count].to(self.loc), self.residual.native.weights[:, :count]
+        turns = (torch.arange(nodes.shape[1], device=nodes.device) + 0.5) / nodes.shape[1]
+        which, _ = pick(self.log_weights.exp(), turns[:, None, None].expand(-1, *self.batch_shape))
+        loc, scale = self._chosen(which)
+        moved = loc + (scale @ nodes.movedim(1, 0).unsqueeze(1).unsqueeze(-1)).squeeze(-1)
+        return moved.movedim(0, -2), (weights / weights.sum(-1, keepdim=True)).to(self.loc)
+
+    @property
+    def mean(self) -> Tensor:
+        centres = self.loc + (self.scale @ self.residual.mean.to(self.loc)[:, None, :, None]).squeeze(-1)
+        return (self.log_weights.exp().unsqueeze(-1) * centres).sum(-2)
+
+    def affine(self, matrix: Tensor, offset: Tensor) -> LocatedMixture:
+        matrix, offset = (part.unsqueeze(2) for part in each_joint(matrix.to(self.loc), offset.to(self.loc)))
+        loc = (matrix @ self.loc.unsqueeze(-1)).squeeze(-1) + offset
+        return LocatedMixture(loc, matrix @ self.scale, self.log_weights, self.residual)
+
+    def _chosen(self, which: Tensor) -> tuple[Tensor, Tensor]:
+        """Location (..., N, K, 2) and scale (..., N, K, 2, 2) of one component each, `which` (..., N, K)."""
+        lead = which.shape[:-2]
+        index = which[..., None, None]
+        loc = self.loc.expand(*lead, *self.loc.shape).gather(-2, index.expand(*which.shape, 1, 2)).squeeze(-2)
+        flat = self.scale.flatten(-2).expand(*lead, *self.loc.shape[:-1], 4)
+        return loc, flat.gather(-2, index.expand(*which.shape, 1, 4)).view(*which.shape, 2, 2)
+
+
+_QUANTILES = 64
+
+
+class AxisMixture(Predictive):
+    """Independent axes, each a mixture of B laws: loc + scale * z, with z along an axis of R.
+
+    Args:
+        loc: (N, K, 2, B).
+        scale: (N, K, 2, B), positive.
+        log_weights: (N, K, 2, B), whose exponentials sum to 1 over B.
+        residual: R, whose axes must be independent and alike in closed form.
+
+    Raises:
+        ConfigError: R has no law of an axis in closed form.
+    """
+
+    per_person: ClassVar[tuple[str, ...]] = ("loc", "scale", "log_weights")
+    shared: ClassVar[tuple[str, ...]] = ("residual",)
+
+    def __init__(self, loc: Tensor, scale: Tensor, log_weights: Tensor, residual: Residual) -> None:
+        if residual.native.axis is None:
+            raise ConfigError("bins along each axis need a residual with independent axes: gaussian or laplace.")
+        self.loc, self.scale, self.log_weights, self.residual = loc, scale, log_weights, residual
+        self.axis, self.gauge = residual.native.axis, residual.gauge
+        super().__init__(*loc.shape[:2])
+
+    def component_log_prob(self, value: Tensor) -> Tensor:
+        """log density of `value` (..., N, K, 2) along each axis under each law, (..., N, K, 2, B), without weights."""
+        z = (value.unsqueeze(-1) - self.loc) / self.scale
+        log_prob: Tensor = self.axis.log_prob(z) - self.scale.log()  # type: ignore[no-untyped-call]
+        return log_prob
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return (self.component_log_prob(value) + self.log_weights).logsumexp(-1).sum(-1)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        with torch.no_grad():
+            uniform = torch.rand(*sample_shape, *self.batch_shape, 2, dtype=torch.float64, device=self.loc.device)
+            return self._placed(uniform)
+
+    def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        uniform = uniform_nodes(count, generator=generator).to(self.loc.device)
+        points = self._placed(uniform[:, None, None].expand(count, *self.batch_shape, 2)).movedim(0, -2)
+        return points, points.new_full((count,), 1 / count)
+
+    @property
+    def mean(self) -> Tensor:
+        return (self.log_weights.exp() * self.loc).sum(-1)
+
+    @property
+    def mode(self) -> Tensor:
+        """(N, K, 2), the highest point along each axis: the best of places and quantiles, refined."""
+        with torch.no_grad():
+            even = (torch.arange(_QUANTILES).to(self.loc) + 0.5) / _QUANTILES
+            among = self._placed(even[:, None, None, None].expand(-1, *self.batch_shape, 2))
+            best = self._highest(torch.cat([self.loc.movedim(-1, 0), among]))
+            for reach in (1.0, 0.25, 0.06):
+                steps = reach * torch.linspace(-1, 1, 17).to(self.loc)
+                best = self._highest(best + steps[:, None, None, None] * self.scale.amin(-1))
+        return best
+
+    def _highest(self, values: Tensor) -> Tensor:
+        """Along each axis the densest of values (S, N, K, 2)."""
+        heights = (self.component_log_prob(values) + self.log_weights).logsumexp(-1)
+        return values.gather(0, heights.argmax(0, keepdim=True)).squeeze(0)
+
+    def _placed(self, uniform: Tensor) -> Tensor:
+        """Inverse of the distribution functions, law by law: uniform (..., N, K, 2) -> values of the same shape.
+
+        A number picks a law by the cumulative weights, and what is left of it, uniform again, a place under the law.
+        """
+        which, rest = pick(self.log_weights.softmax(-1), uniform)
+        z = self.axis.icdf(rest.clamp(1e-7, 1 - 1e-7).to(self.loc))  # type: ignore[no-untyped-call]
+        loc, scale = (_taken(values, which) for values in (self.loc, self.scale))
+        placed: Tensor = loc + scale * z
+        return placed
+
+
+def _taken(values: Tensor, which: Tensor) -> Tensor:
+    """Entries (..., N, K, 2) of (N, K, 2, B) at `which` (..., N, K, 2)."""
+    return values.expand(*which.shape, -1).gather(-1, which.unsqueeze(-1)).squeeze(-1)
