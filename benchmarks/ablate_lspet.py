@@ -31,7 +31,7 @@ from probpose.models.densities import RLEResidual
 from probpose.models.densities.rle import gaussian_log_q
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.objectives import Objective
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 BASE = Path(__file__).with_name("lspet.toml")
 JOINT = {"residual": "rle", "laplace_until": 0.0, "location_by": "likelihood"}
@@ -59,7 +59,7 @@ class BetaLikelihood(Objective):
     def __init__(self, beta: float) -> None:
         self.beta = beta
 
-    def __call__(self, predictive: Located, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: LocationScale, keypoints: Tensor | None) -> None:
         if keypoints is None:
             pyro.sample("keypoints", predictive)
             return

@@ -4,9 +4,9 @@
 
 The table holds persons with 17 joints, three persons an image, in the columns that most models have: prediction, one
 sigma a keypoint, confidence, image, person, joint and the box's area. Errors are Student-t with 4 degrees of freedom,
-sigma is stated 1.3 times too small, and 0.2% of the labels are gross errors, so that every cure has something to do.
-The command runs with its defaults (all cures, all pictures) in a process of its own, whose memory is what the kernel
-counted for it. Making the table does not count.
+sigma is stated 1.3 times too small, and 0.2% of the labels are gross errors, so that every recalibration has something
+to do. The command runs with its defaults (all recalibrations, all pictures) in a process of its own, whose memory is
+what the kernel counted for it. Making the table does not count.
 """
 
 from __future__ import annotations

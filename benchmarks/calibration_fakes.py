@@ -12,7 +12,7 @@ import torch
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.models.densities import GaussianResidual, ResidualDensity
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 Array = npt.NDArray[np.float64]
 Errors = Callable[[np.random.Generator, Array, Array], Array]
@@ -91,7 +91,7 @@ def fake_cases(
         double = _doubles(image, per_image, rng)
         sigma, error, confidence = sigma[double], error[double], confidence[double]
     residual = (density or GaussianResidual()).frozen(2**13)
-    located = Located(torch.from_numpy(loc), torch.diag_embed(torch.from_numpy(sigma)), residual)
+    located = LocationScale(torch.from_numpy(loc), torch.diag_embed(torch.from_numpy(sigma)), residual)
     return Cases(
         name="fakes",
         joints=tuple(f"joint {k}" for k in range(joints)),

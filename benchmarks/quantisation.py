@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from benchmarks.tables import report
-from probpose.models.predictive.grids import Decode, GridDensity, Surface
+from probpose.models.predictive.grids import Decode, HeatmapDensity, Surface
 from probpose.models.registry import build_residual
 
 Array = npt.NDArray[np.float64]
@@ -102,8 +102,8 @@ def decoding_error(cells: int, noise: Any) -> dict[str, float]:
     residual = build_residual("student_t").frozen(2**10)
     inside = torch.full((len(pairs), 1), 40.0, dtype=torch.float64)
     found = {
-        decoder: GridDensity(log_cells, inside, residual, "constant", decoder).mode[:, 0] for decoder in DECODERS
-    } | {"soft-argmax": GridDensity(log_cells, inside, residual).mean[:, 0]}
+        decoder: HeatmapDensity(log_cells, inside, residual, "constant", decoder).mode[:, 0] for decoder in DECODERS
+    } | {"soft-argmax": HeatmapDensity(log_cells, inside, residual).mean[:, 0]}
     return {
         name: float(np.sqrt(((point.numpy() - centre) ** 2).sum(-1).mean())) / SIGMA for name, point in found.items()
     }

@@ -26,7 +26,7 @@ from scipy import stats
 
 from benchmarks.tables import report
 from probpose.analysis.calibration.cases import Cases, Split
-from probpose.analysis.calibration.recalibration.noise import DENSITIES, fit_noise_cure
+from probpose.analysis.calibration.recalibration.noise import DENSITIES, fit_noise_recalibration
 from probpose.analysis.calibration.sources import join_cases, prediction_source
 from probpose.analysis.evaluation.coco import coco_metrics, oks
 from probpose.analysis.evaluation.ranking import GroundTruth
@@ -103,7 +103,7 @@ def judge(predictions: Predictions, family: str, seed: int) -> dict[str, dict[st
     fit = join_cases([split.select(whole, part) for part in ("fit", "calibrate")])
     assert fit is not None
     test = split.select(whole, "test")
-    refitted = test.under(fit_noise_cure(fit, family, seed=seed).apply(test))
+    refitted = test.under(fit_noise_recalibration(fit, family, seed=seed).apply(test))
     sigmas = predictions.persons.skeleton.oks_sigmas
     reached = oks(as_array(test.predictive.mean), test.keypoints, test.labelled, test.area, list(sigmas))
     found = scores(test, refitted, sigmas, area_by_aspect(fit, test.box)) | {ORACLE: reached}

@@ -29,7 +29,7 @@ from benchmarks.tables import report
 from probpose.analysis.calibration.cases import Cases, Split
 from probpose.analysis.calibration.outliers import LIKELY
 from probpose.analysis.calibration.recalibration.conformal import ConformalLevels
-from probpose.analysis.calibration.recalibration.noise import fit_noise_cure
+from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
 from probpose.analysis.calibration.sources import prediction_source
 from probpose.arrays import Array, Index, as_array
 from probpose.data.datasets.coco import read_coco
@@ -89,13 +89,13 @@ def score(cases: Cases, predictive: Predictive) -> tuple[Array, Array]:
 def refit(fit: Cases, others: Sequence[Cases], family: str, seed: int) -> list[Scores]:
     """A noise model fitted to one part of the data, judged on others."""
     start = time.process_time()
-    cure = fit_noise_cure(fit, family, seed=seed)
+    recalibration = fit_noise_recalibration(fit, family, seed=seed)
     seconds = time.process_time() - start
     found = []
     for cases in others:
-        probability = cure.outlier_probability(cases)
+        probability = recalibration.outlier_probability(cases)
         assert probability is not None
-        found.append(Scores(*score(cases, cure.apply(cases)), (probability > LIKELY)[cases.labelled], seconds))
+        found.append(Scores(*score(cases, recalibration.apply(cases)), (probability > LIKELY)[cases.labelled], seconds))
     return found
 
 

@@ -29,7 +29,7 @@ from probpose.inference.fitting.svi import negative_log_likelihood
 from probpose.models.densities import Residual, ResidualDensity
 from probpose.models.densities.gauge import Gauge, quantile_gauge
 from probpose.models.heads.base import Targets
-from probpose.models.heads.location_scale import LocatedHeads
+from probpose.models.heads.location_scale import LocationScaleHeads
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.registry import RESIDUALS, build_residual, residual_family_of, scale_of
 
@@ -99,10 +99,10 @@ class PointNet(nn.Module):
         self.loc = nn.Linear(width, 2)
         self.scale = scale_of(family, "diag")(width, 1)
 
-    def forward(self, x: Tensor) -> LocatedHeads:
+    def forward(self, x: Tensor) -> LocationScaleHeads:
         """Heads of points (n, 4)."""
         features = self.body(x)
-        return LocatedHeads(self.loc(features).unsqueeze(1), self.scale(features), features.new_zeros(len(x), 1))
+        return LocationScaleHeads(self.loc(features).unsqueeze(1), self.scale(features), features.new_zeros(len(x), 1))
 
 
 def simulate(noise: KnownNoise, points: int, seed: int) -> Sample:

@@ -41,7 +41,7 @@ from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.analysis.posterior import draw_levels, load_posterior, save_posterior
 from probpose.models.densities import GaussianResidual
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 SEED = 0
 TOO_SMALL = 1.3
@@ -67,7 +67,7 @@ def make_posterior(file):
         visibility=np.full((persons, len(joints)), 2),
         area=np.full(persons, 5000.0),
         box=np.tile([0.0, 0.0, 100.0, 100.0], (persons, 1)),
-        predictive=Located(
+        predictive=LocationScale(
             torch.from_numpy(mean), torch.diag_embed(torch.from_numpy(sigma)), GaussianResidual().frozen()
         ),
     )

@@ -41,7 +41,7 @@ from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.posterior import load_posterior, loo, save_posterior, summary
 from probpose.inference.fitting.residual_posterior import sample_residual_posterior
 from probpose.models.densities import GaussianResidual
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 SEED = 0
 SIGMA_PX = 5.0
@@ -81,7 +81,7 @@ def make_posterior(file):
         visibility=np.full((persons, len(joints)), 2),
         area=np.full(persons, 5000.0),
         box=np.tile([0.0, 0.0, 100.0, 100.0], (persons, 1)),
-        predictive=Located(
+        predictive=LocationScale(
             torch.from_numpy(mean),
             SIGMA_PX * torch.eye(2, dtype=torch.float64).expand(persons, len(joints), 2, 2),
             GaussianResidual().frozen(),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from probpose.data.persons import Persons
 from probpose.models.densities import GaussianResidual, ResidualDensity
 from probpose.models.heads.base import Regressor
-from probpose.models.heads.location_scale import LocatedHeads
+from probpose.models.heads.location_scale import LocationScaleHeads
 from probpose.models.keypoint_model import KeypointModel
 from probpose.skeleton import COCO, Skeleton
 
@@ -35,18 +35,18 @@ class ConstantRegressor(Regressor):
         for name, value in (("loc", loc), ("scale", scale), ("presence", presence)):
             self.register_buffer(f"{name}_said", torch.as_tensor(value, dtype=torch.float32))
 
-    def say(self, maps: Tensor) -> LocatedHeads:
+    def heads(self, maps: Tensor) -> LocationScaleHeads:
         said = (self.loc_said, self.scale_said, self.presence_said)
-        return LocatedHeads(*(value.expand(len(maps), *value.shape) for value in said))
+        return LocationScaleHeads(*(value.expand(len(maps), *value.shape) for value in said))
 
-    def forward(self, image: Tensor) -> LocatedHeads:
-        return self.say(image)
+    def forward(self, image: Tensor) -> LocationScaleHeads:
+        return self.heads(image)
 
 
 class LightRegressor(ConstantRegressor):
     """As `ConstantRegressor`, with the crop's centre of light added to loc."""
 
-    def forward(self, image: Tensor) -> LocatedHeads:
+    def forward(self, image: Tensor) -> LocationScaleHeads:
         heads = super().forward(image)
         light = image.double().sum(1)
         weight = light / light.sum((1, 2), keepdim=True)

@@ -9,7 +9,7 @@ import uncertainty_toolbox as toolbox
 
 from probpose.analysis.calibration.diagnostics.axes import AxisCalibration, interval_score
 from probpose.analysis.calibration.judged import Judged
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from tests.calibration_cases import fake_cases
 
 
@@ -19,7 +19,7 @@ def test_errors_and_scores_are_those_of_uncertainty_toolbox(fault: str) -> None:
     judged = Judged.of(cases)
     found = AxisCalibration()
     found.add(judged.pit)
-    assert isinstance(cases.predictive, Located)
+    assert isinstance(cases.predictive, LocationScale)
     sigma = cases.predictive.scale.diagonal(dim1=-2, dim2=-1).numpy()[cases.labelled]
     mean, label = cases.predictive.loc.numpy()[cases.labelled], cases.keypoints[cases.labelled]
     log_density = 0.0

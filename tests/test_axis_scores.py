@@ -9,17 +9,17 @@ import torch
 
 from probpose.analysis.calibration.diagnostics.axes import INTERVAL_LEVEL, axis_scores
 from probpose.models.densities import GaussianResidual, StudentTResidual
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
 
 N, K = 40, 3
 
 
-def located(density: GaussianResidual | StudentTResidual) -> tuple[Located, torch.Tensor]:
+def located(density: GaussianResidual | StudentTResidual) -> tuple[LocationScale, torch.Tensor]:
     residual = density.frozen()
     loc = 100 * torch.rand(N, K, 2, dtype=torch.float64)
     sigma = 1 + 9 * torch.rand(N, K, 2, dtype=torch.float64)
-    predictive = Located(loc, torch.diag_embed(sigma), residual)
+    predictive = LocationScale(loc, torch.diag_embed(sigma), residual)
     return predictive, predictive.sample()
 
 

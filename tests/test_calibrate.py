@@ -10,7 +10,7 @@ import pytest
 import xarray
 from click.testing import CliRunner, Result
 
-from probpose.analysis.calibration.recalibration.store import load_cure
+from probpose.analysis.calibration.recalibration.store import load_recalibration
 from probpose.cli import main
 from tests.calibration_cases import fake_cases
 from tests.conftest import coco_document, person_record
@@ -74,8 +74,8 @@ def test_a_results_file_gets_a_noise_model(files: tuple[Path, Path]) -> None:
     assert {"image_id", "category_id", "keypoints", "score", "sigma_px", "r50_px", "r90_px"} == handed[0].keys()
     inside = [r <= 1.01 * s for row in handed for r, s in zip(row["r50_px"], row["r90_px"], strict=True)]
     assert all(inside)
-    cure, facts = load_cure(folder / "recalibration.safetensors")
-    assert cure.method == saved["recalibrated"]["method"]
+    recalibration, facts = load_recalibration(folder / "recalibration.safetensors")
+    assert recalibration.method == saved["recalibrated"]["method"]
     assert facts == {"data": "results.json"}
     again = run(
         "--predictions",

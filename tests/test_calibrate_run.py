@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from probpose.analysis.calibration.recalibration.store import load_cure, save_cure
+from probpose.analysis.calibration.recalibration.store import load_recalibration, save_recalibration
 from probpose.cli import main
 
 
@@ -59,8 +59,8 @@ def test_conformal_regions_are_drawn(project: Path) -> None:
 
 def test_a_recalibration_of_another_checkpoint_is_refused(project: Path) -> None:
     file = project / "run" / "recalibration.safetensors"
-    cure, facts = load_cure(file)
-    save_cure(file, cure, facts | {"checkpoint": "another"})
+    recalibration, facts = load_recalibration(file)
+    save_recalibration(file, recalibration, facts | {"checkpoint": "another"})
     found = run("evaluate", str(project / "run"))
     assert found.exit_code != 0
     assert "belongs to another checkpoint of this run" in found.stderr

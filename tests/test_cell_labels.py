@@ -18,16 +18,16 @@ from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.train import start_training
 from probpose.models.densities import StudentTResidual
 from probpose.models.heads.cell_labels import Blur, CellLabels, GaussianBlur, Smoothing
-from probpose.models.predictive.grids import GridDensity, SimCCDensity
+from probpose.models.predictive.grids import HeatmapDensity, SimCCDensity
 from probpose.models.registry import options_of
 
 SIZE = (12, 8)
 """Rows and columns."""
 
 
-def grid(logits: Tensor) -> GridDensity:
+def grid(logits: Tensor) -> HeatmapDensity:
     log_cells = logits.flatten(-2).log_softmax(-1).view(logits.shape)
-    return GridDensity(log_cells, torch.full(logits.shape[:2], 3.0), StudentTResidual()())
+    return HeatmapDensity(log_cells, torch.full(logits.shape[:2], 3.0), StudentTResidual()())
 
 
 def skewed_table(side: int = 129, reach: float = 4.0) -> tuple[Tensor, Tensor]:
@@ -106,7 +106,7 @@ def test_simcc_blurs_along_the_axes(name: str) -> None:
     if name == "smoothed":
         assert bool((score < density.log_prob(label) + 5).all())  # spread over rows and over columns, not over cells
         return
-    plane = GridDensity(joint, density.inside, density.residual)
+    plane = HeatmapDensity(joint, density.inside, density.residual)
     if name == "gaussian":
         assert torch.allclose(score, CellLabels(BLURS[name]).score(plane, label), atol=1e-4)
     else:  # independent axes: the plane's blur is the product of the axes'

@@ -14,7 +14,7 @@ from probpose.errors import ConfigError
 from probpose.inference.fitting.svi import negative_log_likelihood
 from probpose.models.densities.conditional_flow import ConditionalFlow, Coupling
 from probpose.models.heads.conditional import ConditionalHeads
-from probpose.models.predictive.conditional import ConditionalLocated
+from probpose.models.predictive.conditional import ConditionalLocationScale
 from probpose.models.predictive.mixtures import Mixture
 from probpose.models.registry import build_model, build_residual
 from tests.predictives import PixelBackbone, images, small_model
@@ -52,7 +52,7 @@ def test_log_determinant_is_that_of_autograd_in_both_directions(coupling: Coupli
 def test_every_context_keeps_the_gauge(coupling: Coupling, base: str) -> None:
     flow, residual = random_flow(coupling), build_residual(base).frozen(2**14)
     context = torch.randn(3, 2, 3, dtype=torch.float64)
-    predictive = ConditionalLocated.of(
+    predictive = ConditionalLocationScale.of(
         torch.zeros(3, 2, 2).double(), torch.eye(2).double().expand(3, 2, 2, 2), context, flow, residual
     )
     torch.manual_seed(1)
@@ -69,7 +69,7 @@ def test_full_scale_whitens_every_context() -> None:
     residual = build_residual("gaussian", full=True).frozen(2**12)
     context = torch.randn(2, 1, 3, dtype=torch.float64)
     eye = torch.eye(2).double().expand(2, 1, 2, 2)
-    predictive = ConditionalLocated.of(eye[..., 0] * 0, eye, context, random_flow("affine"), residual)
+    predictive = ConditionalLocationScale.of(eye[..., 0] * 0, eye, context, random_flow("affine"), residual)
     points, weights = predictive.points()
     covariance = torch.einsum("nksi,nksj,ks->nkij", points, points, weights)
     assert torch.allclose(covariance, eye, atol=1e-9)
@@ -83,8 +83,8 @@ def test_starts_as_its_base(coupling: Coupling) -> None:
     with torch.no_grad():
         heads = model.eval().heads(images(3))
         assert isinstance(heads, ConditionalHeads)
-        told = heads.tell(torch.ones(3, 2)).density(residual)
-    assert isinstance(told, ConditionalLocated)
+        told = heads.condition(torch.ones(3, 2)).density(residual)
+    assert isinstance(told, ConditionalLocationScale)
     z = torch.randn(50, 3, 2, 2, dtype=torch.float64)
     value = told.loc + (told.scale @ z.unsqueeze(-1)).squeeze(-1)
     expected = residual.log_prob(z) - told.scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -97,7 +97,7 @@ def test_unknown_visibility_is_summed_over() -> None:
         heads = model.heads(images(3))
         residual = model.residual.frozen(2**12)
         whole, value = heads.density(residual), torch.randn(3, 2, 2, dtype=torch.float64) / 4
-        seen, hidden = (heads.tell(torch.full((3, 2), flag)).density(residual) for flag in (1.0, 0.0))
+        seen, hidden = (heads.condition(torch.full((3, 2), flag)).density(residual) for flag in (1.0, 0.0))
         assert isinstance(whole, Mixture)
         assert heads.visible_logit is not None
         share = heads.visible_logit.double().sigmoid()
@@ -118,8 +118,8 @@ def test_a_mirrored_crop_is_told_of_the_other_side_and_keeps_the_residual_of_its
         assert torch.equal(back.visible, plain.visible[:, swap])
         assert torch.equal(back.loc, plain.loc[:, swap] * torch.tensor([-1.0, 1.0]))
         residual = model.residual.frozen(2**12)
-        ours = back.tell(torch.ones(3, 2)).density(residual)
-        assert isinstance(ours, ConditionalLocated)
+        ours = back.condition(torch.ones(3, 2)).density(residual)
+        assert isinstance(ours, ConditionalLocationScale)
         joint = ours.context[..., :2]
     assert torch.equal(joint, torch.eye(2, dtype=torch.float64).expand(3, 2, 2))
 
@@ -150,7 +150,7 @@ def test_recovers_noise_whose_shape_depends_on_visibility() -> None:
     label, visible = skewed_where_hidden(4_000, generator)
     with torch.no_grad():
         heads = model.eval().heads(image[:1])
-        told = [heads.tell(torch.full((1, 1), flag)).density(model.residual.frozen(2**12)) for flag in (0.0, 1.0)]
+        told = [heads.condition(torch.full((1, 1), flag)).density(model.residual.frozen(2**12)) for flag in (0.0, 1.0)]
         found = [-told[flag].log_prob(label[(visible == flag).squeeze(1)].double()).mean() for flag in (0, 1)]
     normal = 0.5 * math.log(2 * math.pi * math.e)
     entropy = (1 + normal + 2 * math.log(0.1), 2 * normal + 2 * math.log(0.1))

@@ -11,13 +11,13 @@ import torch
 
 from probpose.analysis.calibration.diagnostics.proper_scores import energy_score
 from probpose.models.densities import GaussianResidual, LaplaceResidual, ResidualDensity
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 
-def located(density: ResidualDensity, persons: int, sigma: float = 1.0) -> Located:
+def located(density: ResidualDensity, persons: int, sigma: float = 1.0) -> LocationScale:
     loc = 50 * torch.rand(persons, 2, 2, dtype=torch.float64)
     scale = sigma * torch.tensor([[2.0, 0.0], [1.0, 3.0]], dtype=torch.float64).expand(persons, 2, 2, 2)
-    return Located(loc, scale, density.frozen())
+    return LocationScale(loc, scale, density.frozen())
 
 
 def test_the_sum_over_points_is_that_of_scoringrules() -> None:
@@ -32,7 +32,7 @@ def test_round_gaussian_at_its_centre_by_hand() -> None:
     """E|X| = sqrt(pi / 2) and E|X - X'| = sqrt(pi), so that the score is sqrt(pi / 2) - sqrt(pi) / 2."""
     residual = GaussianResidual().frozen()
     eye = torch.eye(2, dtype=torch.float64).expand(1, 1, 2, 2)
-    predictive = Located(torch.zeros(1, 1, 2, dtype=torch.float64), eye, residual)
+    predictive = LocationScale(torch.zeros(1, 1, 2, dtype=torch.float64), eye, residual)
     found = float(energy_score(predictive, torch.zeros(1, 1, 2), points=1024))
     assert found == pytest.approx(math.sqrt(math.pi / 2) - math.sqrt(math.pi) / 2, rel=0.01)
 
@@ -43,7 +43,7 @@ def test_the_truth_scores_best() -> None:
     labels = truth.sample()
     own = energy_score(truth, labels)
     for factor in (0.6, 1.6):
-        other = energy_score(Located(truth.loc, factor * truth.scale, truth.residual), labels)
+        other = energy_score(LocationScale(truth.loc, factor * truth.scale, truth.residual), labels)
         excess = other - own
         assert float(excess.mean()) > 4 * float(excess.std()) / math.sqrt(excess.numel())
 

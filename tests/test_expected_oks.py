@@ -25,7 +25,7 @@ from probpose.analysis.prediction.forward import predict_persons
 from probpose.data.crops import crop_from_box
 from probpose.models.densities import GaussianResidual, LaplaceResidual
 from probpose.models.predictive.contract import POINTS, Predictive
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
 from probpose.skeleton import COCO
 from tests.densities import random_density
@@ -38,12 +38,12 @@ RATIOS = [0.3, 1.0, 3.0, 6.0]
 """Width of the density over that of the kernel."""
 
 
-def isotropic(loc: Tensor, deviation: Tensor) -> Located:
+def isotropic(loc: Tensor, deviation: Tensor) -> LocationScale:
     """Gaussians about loc (N, K, 2) with a standard deviation (N, K)."""
-    return Located(loc, deviation[..., None, None] * EYE, GAUSSIAN)
+    return LocationScale(loc, deviation[..., None, None] * EYE, GAUSSIAN)
 
 
-def exact(predictive: Located, point: Tensor, variance: Tensor) -> Tensor:
+def exact(predictive: LocationScale, point: Tensor, variance: Tensor) -> Tensor:
     """E[oks] under isotropic Gaussians: t^2 / (t^2 + s^2) exp(-|c - mu|^2 / (2 (t^2 + s^2)))."""
     total = variance + predictive.scale[..., 0, 0] ** 2
     return variance / total * torch.exp(-((point - predictive.loc) ** 2).sum(-1) / (2 * total))
@@ -74,7 +74,7 @@ def test_a_gaussian_has_its_closed_form(ratio: float) -> None:
 def test_a_skewed_density_has_the_integral_over_a_grid() -> None:
     residual = random_density("rle", "moment", batch=3, seed=5).frozen()
     scale = torch.tensor([[2.0, 0.0], [1.5, 3.0]], dtype=torch.float64).expand(1, 3, 2, 2)
-    predictive = Located(torch.zeros(1, 3, 2, dtype=torch.float64), scale, residual)
+    predictive = LocationScale(torch.zeros(1, 3, 2, dtype=torch.float64), scale, residual)
     point, variance = predictive.mean + 0.5, torch.tensor([[1.0, 4.0, 30.0]], dtype=torch.float64)
     side = torch.linspace(-25, 25, 251, dtype=torch.float64)
     where = torch.cartesian_prod(side, side)[:, None, None] + point
@@ -91,7 +91,9 @@ def test_the_best_point_of_a_symmetric_density_is_its_mean(
 ) -> None:
     """Within a hundredth of its width: a shift by u widths costs less than u^2 / 2 of E."""
     scale = torch.tensor([[2.0, 0.0], [1.5, 3.0]], dtype=torch.float64).expand(2, 1, 2, 2)
-    predictive = Located(torch.tensor([[[5.0, 7.0]], [[0.0, -3.0]]], dtype=torch.float64), scale, family().frozen())
+    predictive = LocationScale(
+        torch.tensor([[[5.0, 7.0]], [[0.0, -3.0]]], dtype=torch.float64), scale, family().frozen()
+    )
     variance = torch.full((2, 1), (3 / ratio) ** 2, dtype=torch.float64)
     shift = best_point(predictive, variance) - predictive.loc
     assert float(shift.abs().max()) < 0.01 * 3
@@ -128,7 +130,7 @@ def test_the_best_point_is_never_worse_than_the_others(width: float) -> None:
         torch.manual_seed(seed)
         residual = random_density("rle", "moment", batch=3, seed=seed).frozen(2**13)
         loc, scale = torch.randn(50, 3, 2).double(), torch.randn(50, 3, 2, 2).double().tril() + EYE
-        parts.append(Located(loc, scale, residual))
+        parts.append(LocationScale(loc, scale, residual))
     variance = torch.full((50, 3), width**2, dtype=torch.float64)
     for predictive in (*parts, EqualMixture(parts)):
         best = expected_oks(predictive, best_point(predictive, variance), variance)

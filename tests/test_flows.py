@@ -11,7 +11,7 @@ import torch
 from probpose.models.densities import PublishedResidual
 from probpose.models.densities.flows import RealNVP
 from probpose.models.objectives import published_rle_loss
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 
 def random_flow(batch: int = 1) -> RealNVP:
@@ -80,7 +80,7 @@ def test_reads_the_published_weights(oracle: dict[str, torch.Tensor]) -> None:
 @pytest.mark.parametrize("variant", ["official", "mmpose"])
 def test_published_losses(oracle: dict[str, torch.Tensor], variant: str) -> None:
     residual = PublishedResidual(flow=published_flow(oracle))()
-    predictive = Located(oracle["pred"], torch.diag_embed(oracle["raw_sigma"].sigmoid()), residual)
+    predictive = LocationScale(oracle["pred"], torch.diag_embed(oracle["raw_sigma"].sigmoid()), residual)
     loss = (published_rle_loss(predictive, oracle["target"], variant) * oracle["weight"]).sum() / len(oracle["pred"])
     assert loss.item() == pytest.approx(oracle[f"loss_{variant}"].item(), rel=1e-4)
 

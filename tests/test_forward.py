@@ -13,7 +13,7 @@ from probpose.analysis.prediction.forward import freeze, predict_persons
 from probpose.data.crops import crop_from_box
 from probpose.errors import CheckpointError, DataError
 from probpose.models.densities import RLEResidual
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.skeleton import COCO
 from tests.conftest import blob, make_persons, save_image
 from tests.fakes import ConstantRegressor, LightRegressor, fake_model, spread_out, table
@@ -80,7 +80,7 @@ def test_flip_test_is_the_mixture_with_the_mirrored_and_swapped_density(tmp_path
     crop = torch.from_numpy(crop_from_box(persons.box, SIZE).to_image)
     said = torch.tensor(loc).float().double(), torch.tensor(scale).float().double()
     back = said[0][SWAP] * torch.tensor(MIRROR), said[1][SWAP] * torch.tensor(np.outer(MIRROR, MIRROR))
-    views = [Located(m.expand(3, -1, -1), s.expand(3, -1, -1, -1), frozen) for m, s in (said, back)]
+    views = [LocationScale(m.expand(3, -1, -1), s.expand(3, -1, -1, -1), frozen) for m, s in (said, back)]
     views = [view.affine(crop[..., :2], crop[..., 2]) for view in views]
     where = views[0].sample()
     expected = torch.stack([view.log_prob(where) for view in views]).logsumexp(0) - np.log(2)

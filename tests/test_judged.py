@@ -16,7 +16,7 @@ from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.calibration.sources import MemorySource, gather
 from probpose.errors import DataError
 from probpose.models.densities import Native, Residual
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from tests.calibration_cases import fake_cases
 
 
@@ -39,8 +39,8 @@ def uniform_square() -> Residual:
 
 def test_levels_inside_a_plateau_are_drawn_at_random() -> None:
     cases = fake_cases(persons=400)
-    assert isinstance(cases.predictive, Located)
-    flat = Located(cases.predictive.loc, cases.predictive.scale, uniform_square())
+    assert isinstance(cases.predictive, LocationScale)
+    flat = LocationScale(cases.predictive.loc, cases.predictive.scale, uniform_square())
     drawn = replace(cases, keypoints=flat.sample().numpy(), predictive=flat)
     level = Judged.of(drawn).level
     assert stats.kstest(level, "uniform").pvalue > 1e-4
@@ -51,8 +51,8 @@ def test_levels_inside_a_plateau_are_drawn_at_random() -> None:
 
 def test_a_label_without_density_is_named() -> None:
     cases = fake_cases(persons=20)
-    assert isinstance(cases.predictive, Located)
-    flat = Located(cases.predictive.loc, cases.predictive.scale, uniform_square())
+    assert isinstance(cases.predictive, LocationScale)
+    flat = LocationScale(cases.predictive.loc, cases.predictive.scale, uniform_square())
     labels = cases.predictive.loc.numpy().copy()
     labels[7, 2] += 1000
     cases.visibility[7, 2] = 2

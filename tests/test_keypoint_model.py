@@ -13,9 +13,9 @@ from probpose.errors import ConfigError
 from probpose.inference.fitting.svi import negative_log_likelihood
 from probpose.models.backbones.registry import build_backbone
 from probpose.models.heads.base import Targets
-from probpose.models.heads.location_scale import LocatedHeads
+from probpose.models.heads.location_scale import LocationScaleHeads
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.registry import RESIDUALS, build_model
 from probpose.skeleton import COCO
 
@@ -34,9 +34,9 @@ def small_model(name: str = "rle", *, scale: str = "diag", per_joint: bool = Fal
     return model
 
 
-def heads_of(model: KeypointModel, image: Tensor, flipped: Tensor | None = None) -> LocatedHeads:
+def heads_of(model: KeypointModel, image: Tensor, flipped: Tensor | None = None) -> LocationScaleHeads:
     heads = model.heads(image, flipped)
-    assert isinstance(heads, LocatedHeads)
+    assert isinstance(heads, LocationScaleHeads)
     return heads
 
 
@@ -117,7 +117,7 @@ def test_mirrored_crop_scores_a_label_as_the_mirrored_label_in_the_mirrored_fram
     predictive = model(image, torch.ones(N, dtype=torch.bool), residual)
     mirror, swap = torch.tensor([-1.0, 1.0]), torch.tensor(COCO.flip_permutation)
     heads = heads_of(model, image)
-    raw = Located(heads.loc.double(), heads.scale.double(), residual)
+    raw = LocationScale(heads.loc.double(), heads.scale.double(), residual)
     flipped_label = (keypoints * mirror)[:, swap].double()
     z = raw.standardised(flipped_label) * mirror  # the mirrored residual ...
     by_hand = residual.log_prob(z[:, swap])[:, swap] - raw.log_abs_det  # ... under the un-swapped joint's R

@@ -11,22 +11,22 @@ import torch
 from probpose.analysis.calibration import calibrate as calibration
 from probpose.analysis.calibration.export import radii_of
 from probpose.analysis.calibration.judged import Levels
-from probpose.analysis.calibration.recalibration.base import LevelCure, NoCure, fit_level
-from probpose.analysis.calibration.recalibration.noise import NoiseCure
+from probpose.analysis.calibration.recalibration.base import LevelRecalibration, NoRecalibration, fit_level
+from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
 from probpose.analysis.calibration.sources import MemorySource
 from probpose.analysis.posterior.groups import from_nodes
 from probpose.models.densities.contaminated import ContaminatedResidual
 from probpose.models.densities.derived import REACH, tabulated
 from probpose.models.noise_model import NoiseModel
 from probpose.models.predictive.conformal import Conformal
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from tests.calibration_cases import JOINTS, drawn_cases, fake_cases
 from tests.densities import random_density
 
 
-def learned_cure() -> NoiseCure:
+def learned_cure() -> NoiseRecalibration:
     model = NoiseModel(JOINTS, random_density("rle", "moment"))
-    return NoiseCure("rle", model.requires_grad_(False).eval())
+    return NoiseRecalibration("rle", model.requires_grad_(False).eval())
 
 
 @pytest.mark.parametrize("name", ["rle", "flow"])
@@ -51,12 +51,12 @@ def test_one_density_a_joint_is_left_alone() -> None:
 def test_cures_for_many_labels_give_the_same_levels() -> None:
     cases = fake_cases(persons=300)
     level_map = fit_level(learned_cure(), cases).level_map
-    cures = [LevelCure(base, level_map) for base in (learned_cure(), learned_cure().for_many())]
-    slow, fast = (Levels.of(cases.under(cure.apply(cases))) for cure in cures)
+    recalibrations = [LevelRecalibration(base, level_map) for base in (learned_cure(), learned_cure().for_many())]
+    slow, fast = (Levels.of(cases.under(recalibration.apply(cases))) for recalibration in recalibrations)
     assert float(np.abs(fast.log_prob - slow.log_prob).mean()) < 2e-3
     assert float(np.abs(fast.level - slow.level).mean()) < 1e-3
     np.testing.assert_allclose(fast.level, slow.level, atol=0.02)
-    assert isinstance(NoCure().for_many(), NoCure)
+    assert isinstance(NoRecalibration().for_many(), NoRecalibration)
 
 
 def test_a_large_source_is_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,32 +72,34 @@ def test_a_large_source_is_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_map_of_levels_is_made_once_for_a_stream() -> None:
     cases = fake_cases(persons=200)
-    cure = fit_level(NoCure(), cases)
-    first, second = (cure.apply(cases.select(rows)) for rows in np.arange(200).reshape(2, 100))
-    assert isinstance(first, Located)
-    assert isinstance(second, Located)
+    recalibration = fit_level(NoRecalibration(), cases)
+    first, second = (recalibration.apply(cases.select(rows)) for rows in np.arange(200).reshape(2, 100))
+    assert isinstance(first, LocationScale)
+    assert isinstance(second, LocationScale)
     assert first.residual is second.residual
-    other = cure.apply(drawn_cases(random_density("student_t", "quantile"), persons=3))
-    assert isinstance(other, Located)
+    other = recalibration.apply(drawn_cases(random_density("student_t", "quantile"), persons=3))
+    assert isinstance(other, LocationScale)
     assert other.residual is not first.residual
 
 
 def test_interpolated_radii_are_those_of_each_keypoint() -> None:
     cases = drawn_cases(random_density("rle", "moment"), persons=30)
-    assert isinstance(cases.predictive, Located)
+    assert isinstance(cases.predictive, LocationScale)
     torch.manual_seed(1)
     width = torch.rand(30, JOINTS, 2, dtype=torch.float64) + 0.2
-    aligned = Located(cases.predictive.loc, torch.diag_embed(width), cases.predictive.residual)
+    aligned = LocationScale(cases.predictive.loc, torch.diag_embed(width), cases.predictive.residual)
     expected = aligned.radius([0.5, 0.9]).numpy()
     np.testing.assert_allclose(radii_of(aligned, [0.5, 0.9]), expected, rtol=0.01)  # of 2,048 points
-    tilted = Located(aligned.loc, aligned.scale @ torch.tensor([[1.0, 0.5], [0.0, 1.0]]).double(), aligned.residual)
+    tilted = LocationScale(
+        aligned.loc, aligned.scale @ torch.tensor([[1.0, 0.5], [0.0, 1.0]]).double(), aligned.residual
+    )
     np.testing.assert_array_equal(radii_of(tilted, [0.5]), tilted.radius([0.5]).numpy())
 
 
 def test_draws_from_nodes_are_those_of_the_density() -> None:
     cases = drawn_cases(random_density("rle", "moment"), persons=1)
     located = cases.predictive
-    assert isinstance(located, Located)
+    assert isinstance(located, LocationScale)
     wrapped = Conformal(located, torch.tensor([0.5]).double(), torch.full((JOINTS, 1), 0.5).double())
     torch.manual_seed(2)
     draws = from_nodes(wrapped).sample((20_000,))

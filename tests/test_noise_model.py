@@ -11,11 +11,11 @@ import torch
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.recalibration.noise import NoiseCure, fit_noise_cure
-from probpose.analysis.calibration.recalibration.store import load_cure, save_cure
+from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration, fit_noise_recalibration
+from probpose.analysis.calibration.recalibration.store import load_recalibration, save_recalibration
 from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from tests.calibration_cases import fake_cases
 
 SIZES = (60.0, 240.0)
@@ -35,29 +35,29 @@ def known_noise(persons: int = 600, gross: float = 0.0, seed: int = 0) -> tuple[
     error = scale[..., None] * rng.normal(size=(persons, 6, 2))
     wrong = rng.uniform(size=(persons, 6)) < gross
     error[wrong] = size[np.nonzero(wrong)[0], None] * rng.uniform(1, 3, (wrong.sum(), 2))
-    assert isinstance(cases.predictive, Located)
+    assert isinstance(cases.predictive, LocationScale)
     loc = cases.predictive.loc
     claimed = torch.from_numpy(0.1 * size)[:, None, None, None] * torch.eye(2).double().expand(persons, 6, 2, 2)
     box = np.column_stack([np.zeros((persons, 2)), size, size])
-    located = Located(loc, claimed, GaussianResidual().frozen(2**13))
+    located = LocationScale(loc, claimed, GaussianResidual().frozen(2**13))
     return replace(cases, keypoints=loc.numpy() + error, box=box, predictive=located), scale, wrong
 
 
-def scale_of(cure: NoiseCure, cases: Cases) -> np.ndarray:
-    located = cure.apply(cases)
+def scale_of(recalibration: NoiseRecalibration, cases: Cases) -> np.ndarray:
+    located = recalibration.apply(cases)
     return np.asarray(located.half_width.mean(-1).numpy())
 
 
 def test_known_noise_is_found() -> None:
     cases, _, _ = known_noise()
-    cure = fit_noise_cure(cases, "gaussian")
+    recalibration = fit_noise_recalibration(cases, "gaussian")
     fresh, scale, _ = known_noise(seed=50)
-    ratio = scale_of(cure, fresh) / scale
+    ratio = scale_of(recalibration, fresh) / scale
     assert np.median(ratio) == pytest.approx(1, abs=0.05)
     assert (
         np.quantile(np.abs(np.log(ratio)), 0.95) < 0.1
     )  # 3% from 540 labels a joint and axis, the rest from the splines
-    level = Judged.of(fresh.under(cure.apply(fresh))).level
+    level = Judged.of(fresh.under(recalibration.apply(fresh))).level
     error = 1.5 * 0.5 / np.sqrt(len(level))
     assert (level <= 0.5).mean() == pytest.approx(0.5, abs=4 * error)
     assert (level <= 0.9).mean() == pytest.approx(0.9, abs=4 * error)
@@ -68,10 +68,10 @@ def test_scale_never_grows_with_confidence() -> None:
     assert cases.confidence is not None
     rng = np.random.default_rng(5)
     muddled = replace(cases, confidence=rng.permuted(cases.confidence, axis=0) * 1.3 - 0.1)
-    cure = fit_noise_cure(muddled, "laplace")
+    recalibration = fit_noise_recalibration(muddled, "laplace")
     steps = np.linspace(-0.5, 2, 120)
     ladder = replace(cases.select(np.zeros(120, dtype=np.int64)), confidence=np.tile(steps[:, None], (1, 6)))
-    scale = scale_of(cure, ladder)
+    scale = scale_of(recalibration, ladder)
     assert bool((np.diff(scale, axis=0) <= 1e-9).all())
     flat = (steps < -0.2) | (steps > 1.3)
     assert bool((np.abs(np.diff(scale, axis=0))[(flat[1:] & flat[:-1])] < 1e-9).all())
@@ -80,15 +80,15 @@ def test_scale_never_grows_with_confidence() -> None:
 @pytest.mark.parametrize("family", ["gaussian", "rle"])
 def test_gross_errors_are_told_and_do_not_widen_the_rest(family: str) -> None:
     cases, scale, wrong = known_noise(gross=0.03)
-    cure = fit_noise_cure(cases, family)
-    probability = cure.outlier_probability(cases)
+    recalibration = fit_noise_recalibration(cases, family)
+    probability = recalibration.outlier_probability(cases)
     assert probability is not None
     suspect = (probability > 0.5) & cases.labelled
     labelled_wrong = wrong & cases.labelled
     assert (suspect & labelled_wrong).sum() > 0.95 * labelled_wrong.sum()
     assert (suspect & ~labelled_wrong).sum() < 0.1 * labelled_wrong.sum()
-    assert float(cure.model.residual.share) == pytest.approx(0.03, abs=0.012)
-    assert np.median(scale_of(cure, cases) / scale) == pytest.approx(1, abs=0.1)
+    assert float(recalibration.model.residual.share) == pytest.approx(0.03, abs=0.012)
+    assert np.median(scale_of(recalibration, cases) / scale) == pytest.approx(1, abs=0.1)
 
 
 def test_a_predicted_scale_is_corrected() -> None:
@@ -100,23 +100,25 @@ def test_a_predicted_scale_is_corrected() -> None:
         return np.asarray(sigma**1.5 * (rng.normal(size=sigma.shape) + shift))
 
     cases = replace(fake_cases(errors, persons=800), confidence=None)
-    cure = fit_noise_cure(cases, "gaussian")
-    assert float(cure.model.power) == pytest.approx(0.5, abs=0.08)
-    assert cure.model.shift[4].tolist() == pytest.approx([0.5, -1.0], abs=0.12)
-    assert float(cure.model.shift[:4].abs().max()) < 0.12
+    recalibration = fit_noise_recalibration(cases, "gaussian")
+    assert float(recalibration.model.power) == pytest.approx(0.5, abs=0.08)
+    assert recalibration.model.shift[4].tolist() == pytest.approx([0.5, -1.0], abs=0.12)
+    assert float(recalibration.model.shift[:4].abs().max()) < 0.12
 
 
 def test_scales_that_do_not_follow_the_box_are_found() -> None:
     """The box says 60 to 240 pixels and the errors do not care: what is learned must undo the size, all of it."""
     cases, scale, _ = known_noise()
-    assert isinstance(cases.predictive, Located)
+    assert isinstance(cases.predictive, LocationScale)
     size = np.sqrt(cases.box[:, 2] * cases.box[:, 3])[:, None, None]
     loc = cases.predictive.loc.numpy()
     same = replace(cases, keypoints=loc + 100 * (cases.keypoints - loc) / size)
     for family in ("laplace", "student_t", "rle"):
-        cure = fit_noise_cure(same, family)
-        assert float(cure.model.power) == pytest.approx(-1, abs=0.1), family  # 3 errors of 0.5 / sd(log r) / sqrt(6480)
-        ratio = scale_of(cure, same) / (100 * scale / size[..., 0])
+        recalibration = fit_noise_recalibration(same, family)
+        assert float(recalibration.model.power) == pytest.approx(-1, abs=0.1), (
+            family
+        )  # 3 errors of 0.5 / sd(log r) / sqrt(6480)
+        ratio = scale_of(recalibration, same) / (100 * scale / size[..., 0])
         assert np.quantile(np.abs(np.log(ratio / np.median(ratio))), 0.95) < 0.12, family
 
 
@@ -127,7 +129,7 @@ def test_the_origin_of_the_coordinates_does_not_matter() -> None:
     moved = replace(
         cases, keypoints=cases.keypoints + away.numpy(), predictive=cases.predictive.affine(eye, away.expand(100, 2))
     )
-    here, there = (fit_noise_cure(c, "student_t") for c in (cases, moved))
+    here, there = (fit_noise_recalibration(c, "student_t") for c in (cases, moved))
     ratio = scale_of(there, moved) / scale_of(here, cases)
     assert float(np.abs(np.log(ratio)).max()) < 0.1  # not 0: rounding errors lead Adam along another path
 
@@ -136,23 +138,23 @@ def test_a_confidence_that_is_not_known_counts_as_the_least() -> None:
     cases, _, _ = known_noise(persons=100)
     assert cases.confidence is not None
     unknown = replace(cases, confidence=np.where(cases.labelled, cases.confidence, np.nan))
-    cure = fit_noise_cure(unknown, "laplace")
-    least = replace(cases, confidence=np.where(cases.labelled, cases.confidence, cure.model.knots[0]))
-    np.testing.assert_array_equal(scale_of(cure, unknown), scale_of(cure, least))
+    recalibration = fit_noise_recalibration(unknown, "laplace")
+    least = replace(cases, confidence=np.where(cases.labelled, cases.confidence, recalibration.model.knots[0]))
+    np.testing.assert_array_equal(scale_of(recalibration, unknown), scale_of(recalibration, least))
 
 
 def test_the_cure_survives_being_saved(tmp_path: Path) -> None:
     cases, _, _ = known_noise(persons=60)
-    cure = fit_noise_cure(cases, "laplace")
-    save_cure(tmp_path / "cure.safetensors", cure, {})
-    again, _ = load_cure(tmp_path / "cure.safetensors")
+    recalibration = fit_noise_recalibration(cases, "laplace")
+    save_recalibration(tmp_path / "cure.safetensors", recalibration, {})
+    again, _ = load_recalibration(tmp_path / "cure.safetensors")
     value = torch.from_numpy(cases.keypoints)
-    torch.testing.assert_close(again.apply(cases).log_prob(value), cure.apply(cases).log_prob(value))
-    twin = fit_noise_cure(cases, "laplace")
-    torch.testing.assert_close(twin.apply(cases).log_prob(value), cure.apply(cases).log_prob(value))
+    torch.testing.assert_close(again.apply(cases).log_prob(value), recalibration.apply(cases).log_prob(value))
+    twin = fit_noise_recalibration(cases, "laplace")
+    torch.testing.assert_close(twin.apply(cases).log_prob(value), recalibration.apply(cases).log_prob(value))
 
 
 def test_too_few_labels_are_refused() -> None:
     cases, _, _ = known_noise(persons=12)
     with pytest.raises(DataError, match="labels are too few for a noise model: 100 are needed"):
-        fit_noise_cure(cases, "gaussian")
+        fit_noise_recalibration(cases, "gaussian")

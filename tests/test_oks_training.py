@@ -14,13 +14,13 @@ from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.train import start_training
 from probpose.models.densities import GaussianResidual
 from probpose.models.objectives import AREA_OF_CROP, expected_oks
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 SIGMAS = torch.tensor([0.05, 0.1])
 
 
-def gaussian(loc: Tensor, sigma: Tensor, nodes: int = 2**14) -> Located:
-    return Located(loc, torch.diag_embed(sigma), GaussianResidual().double().frozen(nodes))
+def gaussian(loc: Tensor, sigma: Tensor, nodes: int = 2**14) -> LocationScale:
+    return LocationScale(loc, torch.diag_embed(sigma), GaussianResidual().double().frozen(nodes))
 
 
 @pytest.mark.parametrize("aspect", [1.0, 0.75])

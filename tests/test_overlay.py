@@ -15,7 +15,7 @@ from probpose.analysis.figures.regions import Outline, regions
 from probpose.analysis.prediction.predict import predict_table
 from probpose.models.densities import GaussianResidual, LaplaceResidual
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
 from probpose.skeleton import COCO
 from tests.fakes import Array, ConstantRegressor, fake_model, spread_out, table
@@ -27,10 +27,10 @@ def area(outline: Outline) -> float:
     return abs(sum(parts))
 
 
-def located(family: type[GaussianResidual] | type[LaplaceResidual], shift: float = 0.0) -> Located:
+def located(family: type[GaussianResidual] | type[LaplaceResidual], shift: float = 0.0) -> LocationScale:
     loc = torch.tensor([[[10.0, 20.0], [30.0, 5.0]], [[-3.0, 4.0], [7.0, 7.0]]], dtype=torch.float64) + shift
     scale = torch.tensor([[2.0, 0.0], [1.5, 3.0]], dtype=torch.float64) * torch.tensor([1.0, 4.0])[None, :, None, None]
-    return Located(loc, scale.expand(2, 2, 2, 2), family().frozen())
+    return LocationScale(loc, scale.expand(2, 2, 2, 2), family().frozen())
 
 
 def share_inside(outline: Outline, draws: Array) -> float:

@@ -20,7 +20,7 @@ from probpose.analysis.posterior import draw_levels, draw_pit, elpd_table, load_
 from probpose.analysis.posterior.library import az
 from probpose.errors import DataError
 from probpose.inference.fitting.residual_posterior import ResidualPosterior, sample_residual_posterior
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from tests.calibration_cases import JOINTS, fake_cases
 from tests.test_full_disk import in_namespace
 
@@ -83,7 +83,7 @@ def test_round_trip_by_arviz_and_xarray(tmp_path: Path) -> None:
     constant = found.constant_data
     np.testing.assert_array_equal(constant["pit"].values[cases.labelled], judged.pit)
     np.testing.assert_array_equal(constant["instance"].values, cases.instance)
-    assert isinstance(cases.predictive, Located)
+    assert isinstance(cases.predictive, LocationScale)
     np.testing.assert_allclose(constant["mean"].values, cases.predictive.mean.numpy())
     z = (draws.mean(("chain", "draw")) - constant["mean"]) / constant["sigma_px"] * math.sqrt(300)
     assert float((z**2).mean()) == pytest.approx(1, abs=4 * math.sqrt(2 / z.size))

@@ -19,7 +19,7 @@ from probpose.data.persons import Persons
 from probpose.data.predictions.results import Predictions, read_predictions
 from probpose.data.predictions.tables import open_points
 from probpose.errors import DataError
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from tests.conftest import make_persons
 
 Array = npt.NDArray[np.float64]
@@ -45,13 +45,13 @@ def predictions_of(persons: Persons, error: Array, sigma: Array | None = None) -
 
 def means(cases: Cases) -> Array:
     """(N, K, 2), mu: exact, while the mean comes from the nodes of R, and so does sigma."""
-    assert isinstance(cases.predictive, Located)
+    assert isinstance(cases.predictive, LocationScale)
     return as_array(cases.predictive.loc)
 
 
 def scales(cases: Cases) -> Array:
     """(N, K, 2), the diagonal of L."""
-    assert isinstance(cases.predictive, Located)
+    assert isinstance(cases.predictive, LocationScale)
     return as_array(cases.predictive.scale.diagonal(dim1=-2, dim2=-1))
 
 

@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from probpose.models.densities.gauge import Gauge
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
 from tests.densities import CASES, random_density
 
 
-def located(name: str = "rle", gauge: Gauge = "moment", *, batch: int = 1, seed: int = 0) -> Located:
+def located(name: str = "rle", gauge: Gauge = "moment", *, batch: int = 1, seed: int = 0) -> LocationScale:
     """Two persons, three joints."""
     residual = random_density(name, gauge, batch=batch, seed=seed).frozen(2**13)
     generator = torch.Generator().manual_seed(seed)
     loc = torch.randn(2, 3, 2, generator=generator, dtype=torch.float64)
     scale = torch.randn(2, 3, 2, 2, generator=generator, dtype=torch.float64).tril()
     scale.diagonal(dim1=-2, dim2=-1).exp_()
-    return Located(loc, scale, residual)
+    return LocationScale(loc, scale, residual)
 
 
 def test_change_of_coordinates_keeps_probability() -> None:

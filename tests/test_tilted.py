@@ -12,7 +12,7 @@ from scipy import stats
 from probpose.models.densities import GaussianResidual, Residual
 from probpose.models.densities.derived import tilted
 from probpose.models.predictive.conformal import Conformal, rescaled, with_residual
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
 from tests.densities import chi_square_p, random_density, total_mass
 
@@ -50,7 +50,7 @@ def test_a_tilted_density_is_one(batch: int) -> None:
 
 
 def test_conformal_regions_are_those_of_the_mapped_contents() -> None:
-    located = Located(
+    located = LocationScale(
         torch.zeros(50, 2, 2).double(), torch.eye(2).double().expand(50, 2, 2, 2), GaussianResidual().frozen()
     )
     contents, levels = torch.tensor([0.5, 0.9]).double(), torch.tensor([[0.6, 0.95], [0.5, 0.9]]).double()
@@ -67,7 +67,7 @@ def test_conformal_regions_are_those_of_the_mapped_contents() -> None:
 
 
 def test_conformal_level_of_one_is_the_whole_plane() -> None:
-    located = Located(
+    located = LocationScale(
         torch.zeros(3, 1, 2).double(), torch.eye(2).double().expand(3, 1, 2, 2), GaussianResidual().frozen()
     )
     conformal = Conformal(located, torch.tensor([0.5, 0.9]).double(), torch.tensor([[0.5, 1.0]]).double())
@@ -78,7 +78,7 @@ def test_conformal_level_of_one_is_the_whole_plane() -> None:
 
 
 def test_rescaling_reaches_into_mixtures() -> None:
-    located = Located(
+    located = LocationScale(
         torch.zeros(2, 3, 2).double(), torch.eye(2).double().expand(2, 3, 2, 2), GaussianResidual().frozen()
     )
     factor = torch.tensor([[1.0, 2.0], [3.0, 3.0], [0.5, 1.0]]).double()

@@ -13,7 +13,7 @@ from rich.console import Console
 from probpose.analysis.calibration.calibrate import Settings
 from probpose.analysis.calibration.calibrate import calibrate as calibrate_source
 from probpose.analysis.calibration.recalibration.choose import METHODS
-from probpose.analysis.calibration.recalibration.noise import DENSITIES, fit_noise_cure
+from probpose.analysis.calibration.recalibration.noise import DENSITIES, fit_noise_recalibration
 from probpose.analysis.calibration.save import WARMUP, save_calibration
 from probpose.analysis.calibration.subject import Subject, predictions_subject, run_subject, table_subject
 from probpose.analysis.calibration.tables import calibration_tables
@@ -55,16 +55,16 @@ Example:
 def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any) -> None:
     """Can the predicted uncertainty be believed? And if not, make it so.
 
-    Held-out data are split by image into fit, calibrate and test. Cures are fitted on the first two and judged on the
-    third, before and after; the chosen one is kept in the run, where predict and evaluate use it. RUN is the folder of
-    a run, by default the newest one. Writes calibration.json, report.html, posterior.nc and figures.
+    Held-out data are split by image into fit, calibrate and test. Recalibrations are fitted on the first two and judged
+    on the third, before and after; the chosen one is kept in the run, where predict and evaluate use it. RUN is the
+    folder of a run, by default the newest one. Writes calibration.json, report.html, posterior.nc and figures.
     """
     subject = _subject(run, options)
     for line in subject.left_out:
         click.echo(f"left out: {line}", err=True)
     settings = Settings(
         method=options["method"],
-        density=lambda cases: fit_noise_cure(cases, options["residual"], seed=options["seed"]),
+        density=lambda cases: fit_noise_recalibration(cases, options["residual"], seed=options["seed"]),
         per_joint=options["per_joint"],
         radius_px=options["radius"],
         seed=options["seed"],
@@ -77,7 +77,7 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
         written = save_calibration(
             outcome, subject.facts, folder, report=options["report"], draws=draws, seed=seed, progress=progress
         )
-    written += subject.keep(chosen.cure, folder)
+    written += subject.keep(chosen.recalibration, folder)
     if as_json:
         click.echo((folder / "calibration.json").read_text(encoding="utf-8"))
     else:

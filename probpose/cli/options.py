@@ -32,7 +32,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from probpose.analysis.calibration.recalibration.store import recalibration_of
+from probpose.analysis.calibration.recalibration.store import run_recalibration
 from probpose.analysis.evaluation.coco import OKS_NMS
 from probpose.analysis.prediction.forward import Recalibrate
 from probpose.data.datasets.catalogue import DATASETS
@@ -237,7 +237,7 @@ def recalibration_of_run(run: LoadedRun, wanted: bool) -> tuple[Recalibrate | No
     Raises:
         CheckpointError: it is damaged, or belongs to another checkpoint.
     """
-    found = recalibration_of(run) if wanted else None
+    found = run_recalibration(run) if wanted else None
     if found is None:
         return None, None
     click.echo(f"recalibrated: {found[1]}", err=True)

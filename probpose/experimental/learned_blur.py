@@ -16,7 +16,7 @@ from probpose.errors import ConfigError
 from probpose.inference.training.runs import load_run
 from probpose.models.densities import Residual
 from probpose.models.heads.cell_labels import Blur
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 REACH = 8.0
 """Of the table, in units of the scale."""
@@ -86,7 +86,7 @@ def learned_blur(path: Path, persons: Persons) -> LearnedBlur:
     scales = []
     for batch in loader(CropDataset(some, run.input_size), 64):
         predictive = run.model(batch.image, None, residual)
-        if not isinstance(predictive, Located):
+        if not isinstance(predictive, LocationScale):
             raise ConfigError(f"{path} has no residual density of its own: give a run of the family regression.")
         scales.append(predictive.scale.square().sum(-1).sqrt())
     scale = torch.cat(scales).median(0).values

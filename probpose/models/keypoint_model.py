@@ -115,7 +115,7 @@ class KeypointModel(PyroModule):
         """
         heads = self.heads(image, flipped)
         if visible is not None:
-            heads = heads.tell(visible)
+            heads = heads.condition(visible)
         said = heads.density(self.residual())
         persons, joints = said.batch_shape
         predictive = self._in_network_units(said)
@@ -123,7 +123,7 @@ class KeypointModel(PyroModule):
             said = predictive  # keypoints are drawn in network units
         elif self.standardisation is not None:
             keypoints = self.standardisation.to_unit(keypoints)
-        keypoints = _fill_unlabelled(keypoints, labelled, heads.somewhere)
+        keypoints = _fill_unlabelled(keypoints, labelled, heads.placeholder)
         person, joint = pyro.plate("person", persons, dim=-2), pyro.plate("joint", joints, dim=-1)
         with person, joint, poutine.scale(scale=1 / (persons * joints)):
             there = pyro.sample("labelled", dist.Bernoulli(logits=heads.presence), obs=_as_float(labelled)).bool()

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from probpose.models.densities import Residual, ResidualDensity
 from probpose.models.densities.contaminated import ContaminatedResidual
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 DEGREE = 2
 
@@ -67,7 +67,7 @@ class NoiseModel(PyroModule):
         rising = splines[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
         return torch.from_numpy(rising.reshape(*at.shape, -1).copy()).to(self.log_scale)
 
-    def located(self, claimed: Located, basis: Tensor | None, residual: Residual) -> Located:
+    def located(self, claimed: LocationScale, basis: Tensor | None, residual: Residual) -> LocationScale:
         """Where the labels of N persons are, pixels.
 
         Args:
@@ -81,7 +81,7 @@ class NoiseModel(PyroModule):
             log_scale = log_scale - (basis @ F.softplus(self.raw_slopes)).unsqueeze(-1)
         scale = claimed.scale * log_scale.exp().to(claimed.scale).unsqueeze(-2)
         loc = claimed.loc + (scale @ self.shift.to(claimed.scale).unsqueeze(-1)).squeeze(-1)
-        return Located(loc, scale, residual)
+        return LocationScale(loc, scale, residual)
 
     def model(self, loc: Tensor, scale: Tensor, basis: Tensor | None, keypoints: Tensor, labelled: Tensor) -> None:
         """The generative program; the log density is the mean over labels.
@@ -94,7 +94,7 @@ class NoiseModel(PyroModule):
             labelled: (N, K) bool.
         """
         residual = self.residual()
-        predictive = self.located(Located(loc, scale, residual), basis, residual)
+        predictive = self.located(LocationScale(loc, scale, residual), basis, residual)
         persons, joints = labelled.shape
         kept = poutine.mask(mask=cast(torch.BoolTensor, labelled))
         mean = poutine.scale(scale=1 / max(1, int(labelled.sum())))

@@ -53,7 +53,7 @@ from probpose.data.crops import PADDING
 from probpose.data.datasets.coco import AREA_OF_BOX
 from probpose.models.densities import LaplaceResidual
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 EPSILON = 1e-9
 
@@ -127,15 +127,15 @@ class LaplaceFirst(Objective):
         if keypoints is None or (self.joint and self.location_by == "likelihood"):
             pyro.sample("keypoints", predictive, obs=keypoints)
             return
-        assert isinstance(predictive, Located)
+        assert isinstance(predictive, LocationScale)
         loc, scale, residual = predictive.loc, predictive.scale, predictive.residual
         laplace = LaplaceResidual(gauge=predictive.gauge).to(loc)()
         if self.joint:
-            pyro.sample("keypoints", Located(loc.detach(), scale, residual), obs=keypoints)
-            pyro.factor("location", Located(loc, scale.detach(), laplace).log_prob(keypoints))
+            pyro.sample("keypoints", LocationScale(loc.detach(), scale, residual), obs=keypoints)
+            pyro.factor("location", LocationScale(loc, scale.detach(), laplace).log_prob(keypoints))
         else:
-            pyro.sample("keypoints", Located(loc, scale, laplace), obs=keypoints)
-            pyro.factor("residual", Located(loc.detach(), scale.detach(), residual).log_prob(keypoints))
+            pyro.sample("keypoints", LocationScale(loc, scale, laplace), obs=keypoints)
+            pyro.factor("residual", LocationScale(loc.detach(), scale.detach(), residual).log_prob(keypoints))
 
 
 class PointLoss(Objective):
@@ -151,8 +151,8 @@ class PointLoss(Objective):
         self.power = power
 
     def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
-        assert isinstance(predictive, Located)
-        detached = Located(predictive.loc.detach(), predictive.scale, predictive.residual)
+        assert isinstance(predictive, LocationScale)
+        detached = LocationScale(predictive.loc.detach(), predictive.scale, predictive.residual)
         pyro.sample("keypoints", detached, obs=keypoints)
         if keypoints is not None:
             pyro.factor("point_loss", -(predictive.loc - keypoints).abs().pow(self.power).sum(-1))
@@ -172,11 +172,11 @@ class PublishedRLE(Objective):
         if keypoints is None:
             pyro.sample("keypoints", predictive)
             return
-        assert isinstance(predictive, Located)
+        assert isinstance(predictive, LocationScale)
         pyro.factor("published_rle", -published_rle_loss(predictive, keypoints, self.variant).sum(-1))
 
 
-def published_rle_loss(predictive: Located, keypoints: Tensor, variant: str) -> Tensor:
+def published_rle_loss(predictive: LocationScale, keypoints: Tensor, variant: str) -> Tensor:
     """The published loss per keypoint and axis, (N, K, 2), before the visibility weight.
 
     log sigma - log G(e) + [log(sigma sqrt(2 pi)) + |pred - x| / (sqrt(2) sigma)] (official), or with log(2 sigma) + |e|
@@ -225,11 +225,11 @@ class WithExpectedOKS(Objective):
     def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
         self.base(predictive, keypoints)
         if keypoints is not None:
-            assert isinstance(predictive, Located)
+            assert isinstance(predictive, LocationScale)
             pyro.factor("expected_oks", self.weight * expected_oks(predictive, keypoints, self.sigmas, self.aspect))
 
 
-def expected_oks(predictive: Located, keypoints: Tensor, oks_sigmas: Tensor, aspect: float) -> Tensor:
+def expected_oks(predictive: LocationScale, keypoints: Tensor, oks_sigmas: Tensor, aspect: float) -> Tensor:
     """E[oks] (N, K) of labels (N, K, 2), differentiable in mu, L and R.
 
     Args:

@@ -51,7 +51,7 @@ from probpose.models.heads.cell_labels import labels_of
 from probpose.models.heads.conditional import ConditionalOptions, ConditionalRegressor
 from probpose.models.heads.gross import Exchanged, GrossOptions, GrossRegressor
 from probpose.models.heads.heatmap import HeatmapOptions, HeatmapRegressor, SoftArgmaxOptions, SoftArgmaxRegressor
-from probpose.models.heads.location_scale import LocatedRegressor, ScaleBuilder
+from probpose.models.heads.location_scale import LocationScaleRegressor, ScaleBuilder
 from probpose.models.heads.mixture_density import MixtureOptions, MixtureRegressor
 from probpose.models.heads.multibin import MultiBinOptions, MultiBinRegressor, bound_of
 from probpose.models.heads.scales import DiagonalScale, FullScale, JointScale, SigmoidScale
@@ -227,7 +227,7 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     "regression": Family(
         "location, scale and residual density: x = mu + L z, z ~ R",
-        lambda net, _: LocatedRegressor(net.backbone, net.joints, net.scale),
+        lambda net, _: LocationScaleRegressor(net.backbone, net.joints, net.scale),
         tuple(RESIDUALS),
         located=True,
         scaled=True,

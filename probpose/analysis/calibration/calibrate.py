@@ -1,8 +1,8 @@
-"""A quick look at one cure: log density and coverage of the test labels, with intervals over images.
+"""A quick look at one recalibration: log density and coverage of the test labels, with intervals over images.
 
 The outcome of a calibration: what is written to calibration.json and shown in the report.
 
-Calibration: split by image, fit the cures, choose one, and judge before and after on what nothing was fitted to.
+Calibration: split by image, fit recalibrations, choose one, and judge before and after on what nothing was fitted to.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Quest
 from probpose.analysis.calibration.diagnostics.record import diagnosis_record, interval_record, verdict_text
 from probpose.analysis.calibration.judged import Judged, Levels
 from probpose.analysis.calibration.outliers import Suspects
-from probpose.analysis.calibration.recalibration.base import Cure
+from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.analysis.calibration.recalibration.choose import Candidate, Choice, Method, choose
 from probpose.analysis.calibration.sources import Source, gather
 from probpose.arrays import Array, Index, as_array
 from probpose.models.densities import Residual
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 
 class QuickLook:
@@ -48,7 +48,7 @@ class QuickLook:
         self._sums.add(levels.image, coverage_columns(levels.level, {}) | nll)
 
     def record(self, *, has_density: bool) -> dict[str, Any]:
-        """Plain JSON; the NLL is None where the cure changes regions only."""
+        """Plain JSON; the NLL is None where the recalibration changes regions only."""
         coverage = Coverage(self._sums)
         nll = interval_record(self._sums.interval(self._sums.ratio("nll", "labels"))) if has_density else None
         return {
@@ -82,7 +82,8 @@ class Outcome:
         before: residuals under the prediction as it was; None where it is not of the location-scale family.
         after: the same under the recalibrated prediction; None without one that has a density.
         test: the test persons under the recalibrated prediction, thinned to about 100,000 labels.
-        scores: log density (M,) of their labels under each cure that has one, nats, and the image (M,) of each.
+        scores: log density (M,) of their labels under each recalibration that has one, nats; and the image (M,) of
+            each.
     """
 
     record: dict[str, Any]
@@ -95,7 +96,7 @@ class Outcome:
 def residuals_of(cases: Cases) -> Residuals | None:
     """The residuals of labels under a location-scale prediction; None under another."""
     predictive = cases.predictive
-    if not isinstance(predictive, Located):
+    if not isinstance(predictive, LocationScale):
         return None
     z = as_array(predictive.standardised(cases.filled))
     joint = np.nonzero(cases.labelled)[1]
@@ -120,7 +121,7 @@ class Settings:
     """
 
     method: Method = "auto"
-    density: Callable[[Cases], Cure] | None = None
+    density: Callable[[Cases], Recalibration] | None = None
     per_joint: bool = False
     radius_px: float | None = None
     replicates: int = REPLICATES
@@ -138,7 +139,7 @@ def calibrate(
         progress: called with the number of persons judged so far.
 
     Returns:
-        The outcome and the chosen cure.
+        The outcome and the chosen recalibration.
 
     Raises:
         DataError: too few images or labels, or a label's log density is not finite.
@@ -158,10 +159,10 @@ def calibrate(
         done += len(chunk)
         if progress is not None:
             progress(done)
-    cures, scores = _compare(choice, sample, settings)
-    recalibrated = sample.under(choice.chosen.cure.apply(sample))
+    recalibrations, scores = _compare(choice, sample, settings)
+    recalibrated = sample.under(choice.chosen.recalibration.apply(sample))
     outcome = Outcome(
-        record=_record(source, split, test, choice) | {"cures": cures},
+        record=_record(source, split, test, choice) | {"cures": recalibrations},
         before=residuals_of(sample),
         after=None if choice.chosen.log_prob is None else residuals_of(recalibrated),
         test=recalibrated,
@@ -170,7 +171,7 @@ def calibrate(
     return outcome, choice.chosen
 
 
-def _for_many(density: Callable[[Cases], Cure], cases: Cases) -> Cure:
+def _for_many(density: Callable[[Cases], Recalibration], cases: Cases) -> Recalibration:
     return density(cases).for_many()
 
 
@@ -182,7 +183,7 @@ class _Test:
         known = {"replicates": settings.replicates, "seed": settings.seed}
         self.before = Diagnosis(questions, labels, **known)
         self.after = None if self.chosen.name == "none" else Diagnosis(questions, labels, **known)
-        self.suspects = Suspects(next((c.cure for c in choice.candidates if c.name == "density"), None))
+        self.suspects = Suspects(next((c.recalibration for c in choice.candidates if c.name == "density"), None))
 
     def add(self, cases: Cases, split: Split) -> None:
         """Add all persons of some images, of any part."""
@@ -193,16 +194,16 @@ class _Test:
             return
         self.before.add(cases, doubted)
         if self.after is not None:
-            self.after.add(cases.under(self.chosen.cure.apply(cases)), doubted)
+            self.after.add(cases.under(self.chosen.recalibration.apply(cases)), doubted)
 
 
 def _compare(
     choice: Choice, sample: Cases, settings: Settings
 ) -> tuple[list[dict[str, Any]], dict[str, tuple[Array, Index]]]:
-    """One row a cure, and the log densities of those that have one, on test persons that fit into memory."""
+    """One row a recalibration, and the log densities of those that have one, on test persons that fit into memory."""
     rows, scores = [], {}
     for candidate in choice.candidates:
-        judged = Levels.of(sample.under(candidate.cure.apply(sample)), settings.seed)
+        judged = Levels.of(sample.under(candidate.recalibration.apply(sample)), settings.seed)
         look = QuickLook(replicates=settings.replicates, seed=settings.seed)
         look.add(judged)
         has_density = candidate.log_prob is not None
@@ -230,7 +231,7 @@ def _record(source: Source, split: Split, test: _Test, choice: Choice) -> dict[s
         **{name: before[name] for name in ("keypoints", "persons", "images")},
         **_headline(before, has_density=True),
         "recalibrated": {
-            "method": chosen.cure.method,
+            "method": chosen.recalibration.method,
             "name": chosen.name,
             "calibrated": last["calibrated"],
             **_headline(last, has_density=chosen.log_prob is not None),

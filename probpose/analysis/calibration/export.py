@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.recalibration.base import Cure
+from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.analysis.calibration.sources import Source
 from probpose.analysis.prediction.results import ResultRow
 from probpose.arrays import Array, as_array
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 _ASPECTS = 33
 
@@ -34,7 +34,7 @@ def radii_of(predictive: Predictive, shares: Sequence[float]) -> Array:
         predictive: of N persons with K joints.
         shares: S, in (0, 1).
     """
-    if not isinstance(predictive, Located) or predictive.residual.batch_shape != () or not predictive.is_aligned:
+    if not isinstance(predictive, LocationScale) or predictive.residual.batch_shape != () or not predictive.is_aligned:
         return as_array(predictive.radius(shares))
     width = as_array(predictive.scale.diagonal(dim1=-2, dim2=-1))
     aspect, size = np.log(width[..., 1] / width[..., 0]), np.sqrt(width.prod(axis=-1))
@@ -42,7 +42,7 @@ def radii_of(predictive: Predictive, shares: Sequence[float]) -> Array:
         return np.zeros((len(shares), *aspect.shape))
     known = np.linspace(aspect.min(), aspect.max(), _ASPECTS)
     unit = torch.from_numpy(np.exp(np.stack([-known, known], axis=-1)[:, None] / 2))
-    radius = as_array(Located(torch.zeros_like(unit), torch.diag_embed(unit), predictive.residual).radius(shares))
+    radius = as_array(LocationScale(torch.zeros_like(unit), torch.diag_embed(unit), predictive.residual).radius(shares))
     return np.stack([size * np.exp(np.interp(aspect, known, np.log(row))) for row in radius[..., 0]])
 
 
@@ -50,7 +50,7 @@ MOST_ROWS = 1_000_000
 """Keypoints at most for which a table is handed back."""
 
 
-def recalibrated_rows(cases: Cases, cure: Cure, categories: Sequence[int]) -> list[ResultRow]:
+def recalibrated_rows(cases: Cases, recalibration: Recalibration, categories: Sequence[int]) -> list[ResultRow]:
     """Rows of a COCO results file, one a person: the mean as point, the model's own confidence and score.
 
     Beyond COCO's format `sigma_px` [sx, sy, ...], and the radii about the mean that hold 50% and 90%, `r50_px` and
@@ -58,10 +58,10 @@ def recalibrated_rows(cases: Cases, cure: Cure, categories: Sequence[int]) -> li
 
     Args:
         cases: as predicted.
-        cure: chosen.
+        recalibration: chosen.
         categories: N category ids.
     """
-    predictive = cure.apply(cases)
+    predictive = recalibration.apply(cases)
     point, sigma, radii = _described(predictive)
     confidence = np.ones(cases.labelled.shape) if cases.confidence is None else cases.confidence
     score = confidence.mean(axis=1) if cases.score is None else cases.score
@@ -79,14 +79,14 @@ def recalibrated_rows(cases: Cases, cure: Cure, categories: Sequence[int]) -> li
     return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
-def recalibrated_table(source: Source, cure: Cure) -> dict[str, np.ndarray[Any, Any]]:
+def recalibrated_table(source: Source, recalibration: Recalibration) -> dict[str, np.ndarray[Any, Any]]:
     """Columns of all keypoints: image, instance, joint, x, y, sigma_x, sigma_y, r50, r90."""
-    parts = [_columns(cases, cure) for cases in source.chunks()]
+    parts = [_columns(cases, recalibration) for cases in source.chunks()]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _columns(cases: Cases, cure: Cure) -> dict[str, np.ndarray[Any, Any]]:
-    point, sigma, radii = _described(cure.apply(cases))
+def _columns(cases: Cases, recalibration: Recalibration) -> dict[str, np.ndarray[Any, Any]]:
+    point, sigma, radii = _described(recalibration.apply(cases))
     row, joint = np.nonzero(np.ones(cases.labelled.shape, dtype=bool))
     at = (row, joint)
     return {

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probpose.analysis.calibration.cases import PARTS, Cases, Split
-from probpose.analysis.calibration.recalibration.base import Cure
+from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.arrays import as_array
 
 LISTED = 200
@@ -24,11 +24,11 @@ class Suspects:
     """Collects suspects over a stream.
 
     Args:
-        cure: that tells them, or None where there is none.
+        recalibration: that tells them, or None where there is none.
     """
 
-    def __init__(self, cure: Cure | None) -> None:
-        self._cure = cure
+    def __init__(self, recalibration: Recalibration | None) -> None:
+        self._cure = recalibration
         self._found: list[dict[str, Any]] = []
         self._count = self._labels = 0
 

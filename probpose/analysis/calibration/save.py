@@ -74,7 +74,7 @@ def save_calibration(
 
 
 def elpd_records(outcome: Outcome) -> list[dict[str, Any]]:
-    """Held-out log scores of the cures, summed per image, compared as expected log predictive densities; best first."""
+    """Held-out log scores of the recalibrations, summed per image, compared by elpd; best first."""
     if len(outcome.scores) < 2:
         return []
     table = elpd_table(outcome.scores)

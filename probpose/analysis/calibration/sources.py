@@ -35,7 +35,7 @@ from probpose.inference.training.runs import LoadedRun
 from probpose.models.densities import GaussianResidual
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 CHUNK = 60_000
 """Keypoints handled at once, about: whole images only."""
@@ -303,8 +303,8 @@ class TableSource(Source):
             yield people_of(points, self.joints, self._table.file)
 
 
-def _gaussian(point: Array, sigma: Array, residual: Residual) -> Located:
-    return Located(torch.from_numpy(point), torch.diag_embed(torch.from_numpy(sigma)), residual)
+def _gaussian(point: Array, sigma: Array, residual: Residual) -> LocationScale:
+    return LocationScale(torch.from_numpy(point), torch.diag_embed(torch.from_numpy(sigma)), residual)
 
 
 def _size(box: Array) -> Array:
@@ -331,7 +331,7 @@ def _spread(scale: float, size: Array, shape: tuple[int, ...]) -> Array:
 
 
 MOST_LABELS = 100_000
-"""Labels at most that cures are fitted on."""
+"""Labels at most that recalibrations are fitted on."""
 
 
 def gather(source: Source, split: Split, part: str, *, most: int = MOST_LABELS, seed: int = 0) -> Cases:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from probpose.analysis.calibration.export import MOST_ROWS, recalibrated_rows, recalibrated_table
-from probpose.analysis.calibration.recalibration.base import Cure
-from probpose.analysis.calibration.recalibration.store import save_cure, save_cure_of_run
+from probpose.analysis.calibration.recalibration.base import Recalibration
+from probpose.analysis.calibration.recalibration.store import save_recalibration, save_run_recalibration
 from probpose.analysis.calibration.sources import Source, TableSource, prediction_source, run_source
 from probpose.analysis.evaluation.ranking import GroundTruth
 from probpose.analysis.prediction.results import write_results
@@ -34,14 +34,15 @@ class Subject:
         source: of the cases.
         folder: where the outcome goes, unless told otherwise.
         facts: plain JSON for calibration.json: source, gauge, what was left out.
-        keep: called with the chosen cure and the folder of the outcome: saves it where it is used; gives the files.
+        keep: called with the chosen recalibration and the folder of the outcome: saves it where it is used, and gives
+            the files.
         left_out: one line for each thing, or kind of things, that is not used.
     """
 
     source: Source
     folder: Path
     facts: dict[str, Any]
-    keep: Callable[[Cure, Path], list[Path]]
+    keep: Callable[[Recalibration, Path], list[Path]]
     left_out: list[str] = field(default_factory=list)
 
 
@@ -54,7 +55,7 @@ def run_subject(
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Subject:
-    """A run, judged on annotated persons; its cure goes into its folder.
+    """A run, judged on annotated persons; its recalibration goes into its folder.
 
     Raises:
         DataError: no image can be read.
@@ -68,7 +69,7 @@ def run_subject(
         source,
         run.folder.path / "calibration",
         _facts(facts, run.model.residual.gauge, unreadable),
-        lambda cure, _: [save_cure_of_run(run, cure, persons.name)],
+        lambda recalibration, _: [save_run_recalibration(run, recalibration, persons.name)],
         unreadable,
     )
 
@@ -89,10 +90,10 @@ def predictions_subject(results: Path, persons: Persons, *, seed: int = 0) -> Su
     scale = "one Gaussian scale times the size of the box" if predictions.sigma_px is None else "sigma_px of the file"
     facts = {"kind": "results", "file": str(results), "scale": scale}
 
-    def keep(cure: Cure, folder: Path) -> list[Path]:
+    def keep(recalibration: Recalibration, folder: Path) -> list[Path]:
         categories = GroundTruth.of(predictions.persons).category_of(np.arange(len(predictions)))
-        write_results(folder / "recalibrated.json", recalibrated_rows(source.cases, cure, categories))
-        return [folder / "recalibrated.json", _saved(cure, folder, results.name)]
+        write_results(folder / "recalibrated.json", recalibrated_rows(source.cases, recalibration, categories))
+        return [folder / "recalibrated.json", _saved(recalibration, folder, results.name)]
 
     lines = predictions.lines
     return Subject(source, _beside(results), _facts(facts, "moment", lines), keep, lines)
@@ -112,11 +113,11 @@ def table_subject(file: Path, *, seed: int = 0) -> Subject:
     source = TableSource(table, seed=seed)
     scale = "scales of the file" if table.has_scale else "one Gaussian scale"
 
-    def keep(cure: Cure, folder: Path) -> list[Path]:
-        kept = [_saved(cure, folder, file.name)]
+    def keep(recalibration: Recalibration, folder: Path) -> list[Path]:
+        kept = [_saved(recalibration, folder, file.name)]
         if source.labels <= MOST_ROWS:
             buffer = BytesIO()
-            np.savez(buffer, allow_pickle=False, **recalibrated_table(source, cure))
+            np.savez(buffer, allow_pickle=False, **recalibrated_table(source, recalibration))
             write_atomically(folder / "recalibrated.npz", buffer.getvalue())
             kept.insert(0, folder / "recalibrated.npz")
         return kept
@@ -130,9 +131,9 @@ def _beside(file: Path) -> Path:
     return file.with_name(f"{file.stem}-calibration")
 
 
-def _saved(cure: Cure, folder: Path, name: str) -> Path:
+def _saved(recalibration: Recalibration, folder: Path, name: str) -> Path:
     file = folder / "recalibration.safetensors"
-    save_cure(file, cure, {"data": name})
+    save_recalibration(file, recalibration, {"data": name})
     return file
 
 

@@ -22,7 +22,7 @@ SHOWN = 12
 
 
 def calibration_tables(record: Record) -> Group:
-    """Verdict, cures, and what deviates.
+    """Verdict, recalibrations, and what deviates.
 
     Args:
         record: the content of calibration.json.

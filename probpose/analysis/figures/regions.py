@@ -17,7 +17,7 @@ from probpose.models.densities import Residual
 from probpose.models.densities.gauge import weighted_quantile
 from probpose.models.predictive.conformal import Conformal
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 Outline = list[Array]
 """Closed curves, (m, 2) points each: a region may have several parts, and holes."""
@@ -39,7 +39,7 @@ def regions(predictive: Predictive, levels: Sequence[float]) -> list[list[list[O
     """
     if isinstance(predictive, Conformal):
         return _conformal(predictive, levels)
-    if not isinstance(predictive, Located):
+    if not isinstance(predictive, LocationScale):
         return [
             _of_person(predictive.rows(slice(i, i + 1)), levels, *_COARSE) for i in range(predictive.batch_shape[0])
         ]
@@ -67,7 +67,7 @@ def _of_residual(residual: Residual, levels: tuple[float, ...]) -> list[list[Out
     count = residual.native.nodes.shape[0]
     loc = residual.loc.new_zeros(1, count, 2)
     eye = torch.eye(2).to(loc).expand(1, count, 2, 2)
-    return _of_person(Located(loc, eye, residual), levels, *_FINE)
+    return _of_person(LocationScale(loc, eye, residual), levels, *_FINE)
 
 
 def _of_person(predictive: Predictive, levels: Sequence[float], side: int, count: int) -> list[list[Outline]]:

@@ -23,7 +23,7 @@ from probpose.inference.fitting.residual_posterior import ResidualPosterior
 from probpose.models.densities import Residual
 from probpose.models.predictive.conformal import Conformal
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
 from probpose.models.residual_model import COLUMNS
 
@@ -39,9 +39,9 @@ def from_nodes(predictive: Predictive) -> Predictive:
         return Conformal(from_nodes(predictive.base), predictive.contents, predictive.levels)
     if isinstance(predictive, EqualMixture):
         return EqualMixture([from_nodes(component) for component in predictive.components])
-    if not isinstance(predictive, Located):
+    if not isinstance(predictive, LocationScale):
         return predictive
-    return Located(predictive.loc, predictive.scale, _drawn_from_nodes(predictive.residual))
+    return LocationScale(predictive.loc, predictive.scale, _drawn_from_nodes(predictive.residual))
 
 
 def _drawn_from_nodes(residual: Residual) -> Residual:

@@ -21,7 +21,7 @@ from probpose.inference.fitting.svi import EmptyGuide
 from probpose.models.densities import LaplaceResidual, ResidualDensity
 from probpose.models.densities.gauge import QUANTILE_LEVELS
 from probpose.models.noise_model import NoiseModel
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 MOST_LABELS = 50_000
 """Labels, drawn at random person by person, from which scales are learned at first."""
@@ -53,7 +53,7 @@ class NoiseData:
         confidence: (N, K), or None.
     """
 
-    claimed: Located
+    claimed: LocationScale
     keypoints: Tensor
     labelled: Tensor
     confidence: Tensor | None

@@ -50,13 +50,13 @@ class Heads(ABC):
         """Logit of the probability that a labelled joint is visible, (N, K); None where nothing depends on it."""
         return None
 
-    def tell(self, visible: Tensor) -> Heads:
+    def condition(self, visible: Tensor) -> Heads:
         """What is said where it is known which labelled joints are visible, (N, K), 1 or 0: the same by default."""
         return self
 
     @property
     @abstractmethod
-    def somewhere(self) -> Tensor:
+    def placeholder(self) -> Tensor:
         """(N, K, 2) without gradient, a point of good density: stands in for labels that are missing."""
 
     def unit_sigma(self, predictive: Predictive) -> Tensor:
@@ -100,7 +100,8 @@ class Targets(NamedTuple):
 class Regressor(nn.Module, ABC):
     """Backbone and heads; presence is read off the pooled features by a linear layer.
 
-    To add a family, make the layers in `__init__`, and give `say`; `start_at` if training should start at the targets.
+    To add a family, make the layers in `__init__` and give `heads`, and `start_at` if training should start at the
+    targets.
 
     Args:
         backbone: maps normalised images (N, 3, H, W) to feature maps (N, C, h, w) with `backbone.channels` = C.
@@ -123,7 +124,7 @@ class Regressor(nn.Module, ABC):
         self.register_buffer("image_std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
 
     @abstractmethod
-    def say(self, maps: Tensor) -> Heads:
+    def heads(self, maps: Tensor) -> Heads:
         """Heads of feature maps (N, C, h, w)."""
 
     def forward(self, image: Tensor) -> Heads:
@@ -132,7 +133,7 @@ class Regressor(nn.Module, ABC):
         normalised = normalised.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
             maps = self.backbone(normalised)
-        return self.say(maps.float())
+        return self.heads(maps.float())
 
     def start_at(self, targets: Targets) -> None:
         """Start at the training targets: here presence, at its frequency."""

@@ -26,7 +26,7 @@ from probpose.models.heads.heatmap import HeatmapOptions
 from probpose.models.heads.simcc import SimCCOptions
 from probpose.models.objectives import Objective
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.grids import GridDensity, SimCCDensity, cell_centres
+from probpose.models.predictive.grids import HeatmapDensity, SimCCDensity, cell_centres
 
 
 class Blur(ABC):
@@ -102,13 +102,13 @@ class CellLabels(Objective):
 
     def score(self, predictive: Predictive, keypoints: Tensor) -> Tensor:
         """The objective (N, K) in nats at labels (N, K, 2)."""
-        assert isinstance(predictive, GridDensity | SimCCDensity)
+        assert isinstance(predictive, HeatmapDensity | SimCCDensity)
         within = (keypoints.abs() < 0.5).all(-1)
-        of = self._plane if isinstance(predictive, GridDensity) else self._axes
+        of = self._plane if isinstance(predictive, HeatmapDensity) else self._axes
         inside = F.logsigmoid(predictive.inside) + of(predictive, keypoints.clamp(-0.5, 0.5))
         return torch.where(within, inside, predictive.log_prob(keypoints))
 
-    def _plane(self, predictive: GridDensity, label: Tensor) -> Tensor:
+    def _plane(self, predictive: HeatmapDensity, label: Tensor) -> Tensor:
         height, width = predictive.log_cells.shape[-2:]
         centres = cell_centres(predictive.log_cells)
         offset = (centres - label[:, :, None, None]) * label.new_tensor([width, height])

@@ -25,8 +25,8 @@ from probpose.models.backbones.base import Backbone
 from probpose.models.densities.conditional_flow import ConditionalFlow, Coupling
 from probpose.models.densities.residual import Residual
 from probpose.models.heads.base import Targets, pooled, swapped
-from probpose.models.heads.location_scale import LocatedHeads, LocatedRegressor, ScaleBuilder
-from probpose.models.predictive.conditional import NODES, ConditionalLocated
+from probpose.models.heads.location_scale import LocationScaleHeads, LocationScaleRegressor, ScaleBuilder
+from probpose.models.predictive.conditional import NODES, ConditionalLocationScale
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.mixtures import Mixture
 
@@ -67,8 +67,8 @@ class ConditionalOptions:
 
 
 @dataclass(frozen=True)
-class ConditionalHeads(LocatedHeads):
-    """As `LocatedHeads`, with the flow and what its context is made of.
+class ConditionalHeads(LocationScaleHeads):
+    """As `LocationScaleHeads`, with the flow and what its context is made of.
 
     Attributes:
         visible: logit of the probability that a labelled joint is visible, (N, K); None where R does not depend on it.
@@ -88,7 +88,7 @@ class ConditionalHeads(LocatedHeads):
     def visible_logit(self) -> Tensor | None:
         return self.visible
 
-    def tell(self, visible: Tensor) -> ConditionalHeads:
+    def condition(self, visible: Tensor) -> ConditionalHeads:
         return self if self.visible is None else replace(self, told=visible)
 
     def density(self, residual: Residual) -> Predictive:
@@ -105,10 +105,10 @@ class ConditionalHeads(LocatedHeads):
         visible = None if self.visible is None else swapped(self.visible, flipped, permutation)
         return replace(self, loc=said.loc, scale=said.scale, presence=said.presence, visible=visible)
 
-    def _given(self, visible: Tensor | None, flow: ConditionalFlow, residual: Residual) -> ConditionalLocated:
+    def _given(self, visible: Tensor | None, flow: ConditionalFlow, residual: Residual) -> ConditionalLocationScale:
         loc, scale = self.loc.to(residual.loc), self.scale.to(residual.loc)
         nodes = self.options.nodes if torch.is_grad_enabled() else NODES
-        return ConditionalLocated.of(loc, scale, self._context(visible, scale), flow, residual, nodes)
+        return ConditionalLocationScale.of(loc, scale, self._context(visible, scale), flow, residual, nodes)
 
     def _context(self, visible: Tensor | None, scale: Tensor) -> Tensor:
         """(N, K, C): one-hot joint, visible or not, log scale per axis over the typical one; those that count."""
@@ -132,7 +132,7 @@ class VisibleOrNot(Mixture):
         return VisibleOrNot(components, log_weights)
 
 
-class ConditionalRegressor(LocatedRegressor):
+class ConditionalRegressor(LocationScaleRegressor):
     """Location, scale, visibility and the flow.
 
     Args:
@@ -153,8 +153,8 @@ class ConditionalRegressor(LocatedRegressor):
         self.typical: Tensor
         self.register_buffer("typical", torch.zeros(joints, 2))
 
-    def say(self, maps: Tensor) -> ConditionalHeads:
-        said = super().say(maps)
+    def heads(self, maps: Tensor) -> ConditionalHeads:
+        said = super().heads(maps)
         visible = None if self.visible is None else self.visible(pooled(maps))
         return ConditionalHeads(said.loc, said.scale, said.presence, visible, self.typical, self.flow, self.options)
 

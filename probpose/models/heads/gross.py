@@ -45,11 +45,11 @@ from probpose.errors import ConfigError
 from probpose.models.backbones.base import Backbone
 from probpose.models.densities import Residual, StudentTResidual
 from probpose.models.densities.nodes import uniform_nodes
-from probpose.models.heads.location_scale import LocatedHeads, LocatedRegressor, ScaleBuilder
+from probpose.models.heads.location_scale import LocationScaleHeads, LocationScaleRegressor, ScaleBuilder
 from probpose.models.objectives import Objective
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.grids import TAIL_SCALE
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import Mixture
 
 MOST_EXCHANGED = 0.5
@@ -106,8 +106,8 @@ class GrossMixture(Mixture):
 
 
 @dataclass(frozen=True)
-class GrossHeads(LocatedHeads):
-    """As `LocatedHeads`, with the rates of gross errors: d (K,), e () and the mirror images (K,)."""
+class GrossHeads(LocationScaleHeads):
+    """As `LocationScaleHeads`, with the rates of gross errors: d (K,), e () and the mirror images (K,)."""
 
     exchanged: Tensor
     outlier: Tensor
@@ -115,7 +115,7 @@ class GrossHeads(LocatedHeads):
 
     def density(self, residual: Residual) -> GrossMixture:
         own = super().density(residual)
-        other = Located(own.loc[:, self.partner], own.scale[:, self.partner], residual)
+        other = LocationScale(own.loc[:, self.partner], own.scale[:, self.partner], residual)
         d, e = self.exchanged.to(own.loc), self.outlier.to(own.loc)
         weights = torch.stack([(1 - d) * (1 - e), d * (1 - e), e.expand_as(d)])
         log_weights = weights.clamp_min(1e-30).log().unsqueeze(1).expand(3, *own.batch_shape)
@@ -126,7 +126,7 @@ class GrossHeads(LocatedHeads):
         return replace(self, loc=said.loc, scale=said.scale, presence=said.presence)
 
 
-class GrossRegressor(LocatedRegressor):
+class GrossRegressor(LocationScaleRegressor):
     """Location and scale, with the rates of gross errors as parameters.
 
     Args:
@@ -147,8 +147,8 @@ class GrossRegressor(LocatedRegressor):
         self.raw_exchanged = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
         self.raw_outlier = nn.Parameter(torch.tensor(math.log(options.outlier / (1 - options.outlier))))
 
-    def say(self, maps: Tensor) -> GrossHeads:
-        said = super().say(maps)
+    def heads(self, maps: Tensor) -> GrossHeads:
+        said = super().heads(maps)
         paired = self.partner != torch.arange(self.joints, device=self.partner.device)
         exchanged = MOST_EXCHANGED * self.raw_exchanged.sigmoid() * paired
         return GrossHeads(said.loc, said.scale, said.presence, exchanged, self.raw_outlier.sigmoid(), self.partner)
@@ -226,10 +226,10 @@ class Exchanged(Objective):
             pyro.factor("label_single", torch.where(outlier > 0, terms.broad[:, index], terms.own[:, index]))
 
 
-def anywhere(like: Tensor) -> Located:
+def anywhere(like: Tensor) -> LocationScale:
     """T, in network units, for persons and joints, dtype and device of `like` (N, K, 2)."""
     scale = TAIL_SCALE * torch.eye(2).to(like).expand(*like.shape, 2)
-    return Located(torch.zeros_like(like), scale, _broad_residual(like.dtype))
+    return LocationScale(torch.zeros_like(like), scale, _broad_residual(like.dtype))
 
 
 def sides(partner: Tensor) -> tuple[Tensor, Tensor, Tensor]:

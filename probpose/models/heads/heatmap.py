@@ -29,8 +29,8 @@ from probpose.errors import ConfigError
 from probpose.models.backbones.base import Backbone
 from probpose.models.densities.residual import Residual
 from probpose.models.heads.base import Heads, Regressor, Targets, pooled, swapped
-from probpose.models.heads.location_scale import LocatedHeads, ScaleBuilder
-from probpose.models.predictive.grids import Decode, GridDensity, Surface, cell_centres
+from probpose.models.heads.location_scale import LocationScaleHeads, ScaleBuilder
+from probpose.models.predictive.grids import Decode, HeatmapDensity, Surface, cell_centres
 
 INSIDE = 0.98
 """Probability of being inside the crop that training starts from."""
@@ -104,11 +104,11 @@ class HeatmapHeads(Heads):
     presence: Tensor
     options: HeatmapOptions
 
-    def density(self, residual: Residual) -> GridDensity:
+    def density(self, residual: Residual) -> HeatmapDensity:
         logits = self.logits.to(residual.loc)
         log_cells = logits.flatten(-2).log_softmax(-1).view(logits.shape)
         inside = self.inside.to(residual.loc)
-        return GridDensity(log_cells, inside, residual, self.options.surface, self.options.decode)
+        return HeatmapDensity(log_cells, inside, residual, self.options.surface, self.options.decode)
 
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> HeatmapHeads:
         logits, inside, presence = (
@@ -118,7 +118,7 @@ class HeatmapHeads(Heads):
         return HeatmapHeads(logits, inside, presence, self.options)
 
     @property
-    def somewhere(self) -> Tensor:
+    def placeholder(self) -> Tensor:
         """The middle of the crop."""
         return self.logits.new_zeros(*self.logits.shape[:2], 2)
 
@@ -140,7 +140,7 @@ class HeatmapRegressor(Regressor):
         nn.init.normal_(self.inside.weight, std=1e-3)
         nn.init.constant_(self.inside.bias, float(torch.tensor(INSIDE).logit()))
 
-    def say(self, maps: Tensor) -> HeatmapHeads:
+    def heads(self, maps: Tensor) -> HeatmapHeads:
         features = pooled(maps)
         return HeatmapHeads(self.maps(maps), self.inside(features), self.presence(features), self.options)
 
@@ -161,18 +161,18 @@ class SoftArgmaxRegressor(Regressor):
         self.scale = scale(backbone.channels, joints) if options.spread == "head" else None
         self.log_factor = nn.Parameter(torch.zeros(joints, 2)) if self.scale is None else None
 
-    def say(self, maps: Tensor) -> LocatedHeads:
+    def heads(self, maps: Tensor) -> LocationScaleHeads:
         features, logits = pooled(maps), self.maps(maps)
         share = logits.flatten(-2).softmax(-1).view(logits.shape)
         centres = cell_centres(share)
         loc = torch.einsum("nkhw,hwd->nkd", share, centres)
         if self.scale is not None:
-            return LocatedHeads(loc, self.scale(features), self.presence(features))
+            return LocationScaleHeads(loc, self.scale(features), self.presence(features))
         variance = torch.einsum("nkhw,nkhwd->nkd", share, (centres - loc[:, :, None, None]) ** 2)
         cell = 1 / loc.new_tensor([logits.shape[-1], logits.shape[-2]])
         assert self.log_factor is not None
         sigma = (variance + cell**2 / 12).sqrt() * self.log_factor.exp()
-        return LocatedHeads(loc, torch.diag_embed(sigma), self.presence(features))
+        return LocationScaleHeads(loc, torch.diag_embed(sigma), self.presence(features))
 
     def start_at(self, targets: Targets) -> None:
         """Start the scale at the spread of the targets, presence at its frequency."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LocatedHeads", "LocatedRegressor", "ScaleBuilder"]
+__all__ = ["LocationScaleHeads", "LocationScaleRegressor", "ScaleBuilder"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from probpose.models.densities.residual import Residual
 from probpose.models.heads.base import Heads, Regressor, Targets, pooled, swapped
 from probpose.models.heads.scales import ScaleHead
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import Located, unmirror
+from probpose.models.predictive.location_scale import LocationScale, unmirror
 from probpose.models.predictive.mixtures import Mixture
 
 ScaleBuilder = Callable[[int, int], ScaleHead]
@@ -23,7 +23,7 @@ ScaleBuilder = Callable[[int, int], ScaleHead]
 
 
 @dataclass(frozen=True)
-class LocatedHeads(Heads):
+class LocationScaleHeads(Heads):
     """mu, L and presence.
 
     Attributes:
@@ -37,14 +37,14 @@ class LocatedHeads(Heads):
     presence: Tensor
 
     def density(self, residual: Residual) -> Predictive:
-        return Located(self.loc.to(residual.loc), self.scale.to(residual.loc), residual)
+        return LocationScale(self.loc.to(residual.loc), self.scale.to(residual.loc), residual)
 
-    def unmirror(self, flipped: Tensor, permutation: Tensor) -> LocatedHeads:
+    def unmirror(self, flipped: Tensor, permutation: Tensor) -> LocationScaleHeads:
         loc, scale = unmirror(self.loc, self.scale, flipped, permutation)
-        return LocatedHeads(loc, scale, swapped(self.presence, flipped, permutation))
+        return LocationScaleHeads(loc, scale, swapped(self.presence, flipped, permutation))
 
     @property
-    def somewhere(self) -> Tensor:
+    def placeholder(self) -> Tensor:
         return self.loc.detach()
 
     def unit_sigma(self, predictive: Predictive) -> Tensor:
@@ -54,7 +54,7 @@ class LocatedHeads(Heads):
         return length
 
 
-class LocatedRegressor(Regressor):
+class LocationScaleRegressor(Regressor):
     """Global pooling and one linear layer each for mu and L.
 
     Args:
@@ -69,10 +69,10 @@ class LocatedRegressor(Regressor):
         self.scale = scale(backbone.channels, joints)
         nn.init.normal_(self.loc.weight, std=1e-2)
 
-    def say(self, maps: Tensor) -> LocatedHeads:
+    def heads(self, maps: Tensor) -> LocationScaleHeads:
         features = pooled(maps)
         loc = self.loc(features).view(-1, self.joints, 2)
-        return LocatedHeads(loc, self.scale(features), self.presence(features))
+        return LocationScaleHeads(loc, self.scale(features), self.presence(features))
 
     def start_at(self, targets: Targets) -> None:
         """Start at the training targets: mu at their mean, the scale at their spread, presence at its frequency."""

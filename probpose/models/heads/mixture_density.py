@@ -15,7 +15,7 @@ from probpose.models.densities.residual import Residual
 from probpose.models.heads.anchors import plane_bins
 from probpose.models.heads.base import Heads, Regressor, Targets, pooled, swapped
 from probpose.models.heads.scales import positive
-from probpose.models.predictive.mixtures import LocatedMixture
+from probpose.models.predictive.mixtures import LocationScaleMixture
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class MixtureHeads(Heads):
     logits: Tensor
     presence: Tensor
 
-    def density(self, residual: Residual) -> LocatedMixture:
+    def density(self, residual: Residual) -> LocationScaleMixture:
         log_weights = self.logits.to(residual.loc).log_softmax(-1)
         loc, sigma = self.loc.to(residual.loc), self.sigma.to(residual.loc)
-        return LocatedMixture(loc, torch.diag_embed(sigma), log_weights, residual)
+        return LocationScaleMixture(loc, torch.diag_embed(sigma), log_weights, residual)
 
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> MixtureHeads:
         """Locations mirrored, joints exchanged; diagonal scales are their own mirror images."""
@@ -64,7 +64,7 @@ class MixtureHeads(Heads):
         return MixtureHeads(loc, sigma, logits, presence)
 
     @property
-    def somewhere(self) -> Tensor:
+    def placeholder(self) -> Tensor:
         """The expectation over components."""
         return (self.logits.softmax(-1).unsqueeze(-1) * self.loc).sum(-2).detach()
 
@@ -89,7 +89,7 @@ class MixtureRegressor(Regressor):
             nn.init.normal_(layer.weight, std=1e-2)
             nn.init.zeros_(layer.bias)
 
-    def say(self, maps: Tensor) -> MixtureHeads:
+    def heads(self, maps: Tensor) -> MixtureHeads:
         features = pooled(maps)
         count = len(features)
         return MixtureHeads(

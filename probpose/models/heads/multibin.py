@@ -30,7 +30,7 @@ from probpose.models.heads.base import Heads, Regressor, Targets, pooled, swappe
 from probpose.models.heads.scales import positive
 from probpose.models.objectives import Objective
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.mixtures import AxisMixture, LocatedMixture
+from probpose.models.predictive.mixtures import AxisMixture, LocationScaleMixture
 
 Decode = Literal["mode", "bin"]
 
@@ -98,7 +98,7 @@ class AxisBins(AxisMixture):
         return (value.unsqueeze(-1) - self.centre).abs() / self.width
 
 
-class PlaneBins(LocatedMixture):
+class PlaneBins(LocationScaleMixture):
     """Bins of the plane: see `AxisBins`, with C bins as (N, K, C, 2)."""
 
     per_person: ClassVar[tuple[str, ...]] = ("loc", "scale", "log_weights", "centre", "width")
@@ -206,7 +206,7 @@ class MultiBinHeads(Heads):
         )  # fmt: skip
 
     @property
-    def somewhere(self) -> Tensor:
+    def placeholder(self) -> Tensor:
         """The expectation over bins."""
         weights = self.logits.softmax(-1).detach()
         if self.along_axes:
@@ -242,7 +242,7 @@ class MultiBinRegressor(Regressor):
         self.register_buffer("centre", torch.zeros(self.shape))
         self.register_buffer("width", torch.full(self.shape, 1 / count))
 
-    def say(self, maps: Tensor) -> MultiBinHeads:
+    def heads(self, maps: Tensor) -> MultiBinHeads:
         features = pooled(maps)
         count = len(features)
         return MultiBinHeads(

@@ -65,7 +65,7 @@ class SimCCHeads(Heads):
         return SimCCHeads(torch.where(flipped[:, None, None], columns.flip(-1), columns), rows, inside, presence)
 
     @property
-    def somewhere(self) -> Tensor:
+    def placeholder(self) -> Tensor:
         """The middle of the crop."""
         return self.columns.new_zeros(*self.columns.shape[:2], 2)
 
@@ -91,7 +91,7 @@ class SimCCRegressor(Regressor):
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.inside.bias, float(torch.tensor(INSIDE).logit()))
 
-    def say(self, maps: Tensor) -> SimCCHeads:
+    def heads(self, maps: Tensor) -> SimCCHeads:
         features = pooled(maps)
         columns, rows = (layer(features).view(len(features), self.joints, -1) for layer in (self.columns, self.rows))
         return SimCCHeads(columns, rows, self.inside(features), self.presence(features))

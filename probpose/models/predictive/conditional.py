@@ -10,7 +10,7 @@ so that sigma has the same meaning in every context: what c changes is the shape
 
 from __future__ import annotations
 
-__all__ = ["ConditionalLocated"]
+__all__ = ["ConditionalLocationScale"]
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -28,7 +28,7 @@ NODES = 512
 """Draws a keypoint that hold the gauge and represent R where no gradient is needed; they are kept."""
 
 
-class ConditionalLocated(Predictive):
+class ConditionalLocationScale(Predictive):
     """x = mu + L z with z ~ R(. | c), each keypoint with a context of its own; see `of`.
 
     Args:
@@ -66,7 +66,7 @@ class ConditionalLocated(Predictive):
     @classmethod
     def of(
         cls, loc: Tensor, scale: Tensor, context: Tensor, flow: ConditionalFlow, base: Residual, nodes: int = NODES
-    ) -> ConditionalLocated:
+    ) -> ConditionalLocationScale:
         """From location, scale and context, the gauge established by `nodes` draws of `base`; see the class."""
         noise, weights = base.nodes[:, :nodes].to(loc), _weights(base, nodes).to(loc)
         draws = flow.forward(noise.expand(*context.shape[:2], *noise.shape[1:]), context.unsqueeze(-2))
@@ -97,7 +97,7 @@ class ConditionalLocated(Predictive):
         weights = _weights(self.base, nodes.shape[-2]).to(self.loc)
         return self.loc.unsqueeze(-2) + nodes @ self.scale.mT, weights
 
-    def affine(self, matrix: Tensor, offset: Tensor) -> ConditionalLocated:
+    def affine(self, matrix: Tensor, offset: Tensor) -> ConditionalLocationScale:
         loc, scale = moved(self.loc, self.scale, matrix, offset)
         return self._remade({**{name: getattr(self, name) for name in self.per_person}, "loc": loc, "scale": scale})
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from probpose.errors import ConfigError
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
 
 
@@ -26,7 +26,7 @@ def rescaled(predictive: Predictive, factor: Tensor) -> Predictive:
     Raises:
         ConfigError: the distribution has no scale.
     """
-    return _each(predictive, lambda p: Located(p.loc, p.scale * factor.to(p.scale).unsqueeze(-2), p.residual))
+    return _each(predictive, lambda p: LocationScale(p.loc, p.scale * factor.to(p.scale).unsqueeze(-2), p.residual))
 
 
 def with_residual(predictive: Predictive, residual: Residual) -> Predictive:
@@ -39,13 +39,13 @@ def with_residual(predictive: Predictive, residual: Residual) -> Predictive:
     Raises:
         ConfigError: the distribution has no residual density.
     """
-    return _each(predictive, lambda p: Located(p.loc, p.scale, residual))
+    return _each(predictive, lambda p: LocationScale(p.loc, p.scale, residual))
 
 
-def _each(predictive: Predictive, change: Callable[[Located], Located]) -> Predictive:
+def _each(predictive: Predictive, change: Callable[[LocationScale], LocationScale]) -> Predictive:
     if isinstance(predictive, EqualMixture):
         return EqualMixture([_each(component, change) for component in predictive.components])
-    if not isinstance(predictive, Located):
+    if not isinstance(predictive, LocationScale):
         raise ConfigError("only location-scale predictions can be rescaled: recalibrate with conformal regions.")
     return change(predictive)
 

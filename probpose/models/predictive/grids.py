@@ -9,7 +9,7 @@ A density on the cells of a grid over the crop: what a heatmap is when it is rea
 
 from __future__ import annotations
 
-__all__ = ["TAIL_SCALE", "CropDensity", "Decode", "GridDensity", "SimCCDensity", "cell_centres"]
+__all__ = ["TAIL_SCALE", "CropDensity", "Decode", "HeatmapDensity", "SimCCDensity", "cell_centres"]
 
 import math
 from abc import abstractmethod
@@ -132,7 +132,7 @@ Representation for Human Pose Estimation", CVPR 2020). The expectation over cell
 Surface = Literal["constant", "bilinear"]
 
 
-class GridDensity(CropDensity):
+class HeatmapDensity(CropDensity):
     """Cells of equal size over the crop, network units.
 
     Args:

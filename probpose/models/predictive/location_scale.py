@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Located", "determinant", "moved", "standardised", "unmirror"]
+__all__ = ["LocationScale", "determinant", "moved", "standardised", "unmirror"]
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive, each_joint
 
 
-class Located(Predictive):
+class LocationScale(Predictive):
     """x = mu + L z with z ~ R; L may be any invertible matrix, so that a change of coordinates stays in the family.
 
     Args:
@@ -88,8 +88,8 @@ class Located(Predictive):
     def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
         return self.residual.hdr_bounds(self.standardised(value))
 
-    def affine(self, matrix: Tensor, offset: Tensor) -> Located:
-        return Located(*moved(self.loc, self.scale, matrix, offset), self.residual)
+    def affine(self, matrix: Tensor, offset: Tensor) -> LocationScale:
+        return LocationScale(*moved(self.loc, self.scale, matrix, offset), self.residual)
 
     def _at(self, z: Tensor) -> Tensor:
         """mu + L z for z broadcastable to (..., N, K, 2)."""

@@ -7,7 +7,7 @@ density, with mu tied to the bins' places; bins along each axis by itself are p(
 
 from __future__ import annotations
 
-__all__ = ["AxisMixture", "EqualMixture", "LocatedMixture", "Mixture"]
+__all__ = ["AxisMixture", "EqualMixture", "LocationScaleMixture", "Mixture"]
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from probpose.errors import ConfigError
 from probpose.models.densities.nodes import pick, uniform_nodes
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive, each_joint
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 HDR_POINTS = 256
 
@@ -106,7 +106,7 @@ class EqualMixture(Mixture):
         return EqualMixture(components)
 
 
-class LocatedMixture(Predictive):
+class LocationScaleMixture(Predictive):
     """A mixture of C densities of the location-scale family, all with the same R.
 
     Args:
@@ -127,7 +127,7 @@ class LocatedMixture(Predictive):
     def component_log_prob(self, value: Tensor) -> Tensor:
         """log p_c at `value` (..., N, K, 2) under each component, (..., N, K, C), without the weights."""
         persons, joints, count = self.log_weights.shape
-        flat = Located(
+        flat = LocationScale(
             self.loc.movedim(2, 0).reshape(-1, joints, 2), self.scale.movedim(2, 0).reshape(-1, joints, 2, 2),
             self.residual,
         )  # fmt: skip
@@ -162,10 +162,10 @@ class LocatedMixture(Predictive):
         centres = self.loc + (self.scale @ self.residual.mean.to(self.loc)[:, None, :, None]).squeeze(-1)
         return (self.log_weights.exp().unsqueeze(-1) * centres).sum(-2)
 
-    def affine(self, matrix: Tensor, offset: Tensor) -> LocatedMixture:
+    def affine(self, matrix: Tensor, offset: Tensor) -> LocationScaleMixture:
         matrix, offset = (part.unsqueeze(2) for part in each_joint(matrix.to(self.loc), offset.to(self.loc)))
         loc = (matrix @ self.loc.unsqueeze(-1)).squeeze(-1) + offset
-        return LocatedMixture(loc, matrix @ self.scale, self.log_weights, self.residual)
+        return LocationScaleMixture(loc, matrix @ self.scale, self.log_weights, self.residual)
 
     def _chosen(self, which: Tensor) -> tuple[Tensor, Tensor]:
         """Location (..., N, K, 2) and scale (..., N, K, 2, 2) of one component each, `which` (..., N, K)."""

@@ -45,7 +45,7 @@ from probpose.arrays import Array, as_array
 from probpose.models.densities import Residual
 from probpose.models.densities.gauge import weighted_quantile
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 
 class Marginal(ABC):
@@ -176,7 +176,7 @@ def axis_scores(predictive: Predictive, value: Tensor) -> AxisScores:
         predictive: of N persons with K joints, in pixels.
         value: (N, K, 2) labels, finite.
     """
-    if isinstance(predictive, Located) and predictive.is_aligned:
+    if isinstance(predictive, LocationScale) and predictive.is_aligned:
         return _of_marginals(predictive, value, marginals_of(predictive.residual))
     parts = [
         _of_points(predictive.rows(index), value[index])
@@ -185,7 +185,9 @@ def axis_scores(predictive: Predictive, value: Tensor) -> AxisScores:
     return AxisScores(*(np.concatenate([getattr(p, name) for p in parts]) for name in AxisScores.__annotations__))
 
 
-def _of_marginals(predictive: Located, value: Tensor, marginals: Sequence[tuple[Marginal, Marginal]]) -> AxisScores:
+def _of_marginals(
+    predictive: LocationScale, value: Tensor, marginals: Sequence[tuple[Marginal, Marginal]]
+) -> AxisScores:
     sigma = as_array(predictive.scale.diagonal(dim1=-2, dim2=-1))
     z = as_array(predictive.standardised(value))
     scores = AxisScores(*(np.empty_like(z) for _ in range(3)))

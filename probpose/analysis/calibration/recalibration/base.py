@@ -1,8 +1,8 @@
-"""Cures: what turns predictions as they are into predictions whose uncertainty can be believed."""
+"""Recalibrations: what turns predictions as they are into predictions whose uncertainty can be believed."""
 
 from __future__ import annotations
 
-__all__ = ["Cure", "LevelCure", "NoCure", "ScaleCure", "fit_level", "fit_scale"]
+__all__ = ["LevelRecalibration", "NoRecalibration", "Recalibration", "ScaleRecalibration", "fit_level", "fit_scale"]
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ from probpose.models.densities import Residual
 from probpose.models.densities.derived import tilted
 from probpose.models.predictive.conformal import rescaled, with_residual
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 
 REACH = 4.0
 """Largest |log factor| of a scale."""
 
 
-class Cure(ABC):
+class Recalibration(ABC):
     """A recalibration. To add one, give `apply` and `record`, and name it in `store`, beside this module."""
 
     method: ClassVar[str]
@@ -39,7 +39,7 @@ class Cure(ABC):
 
     @abstractmethod
     def record(self) -> dict[str, Any]:
-        """Plain JSON from which the cure is made again, tensors left out."""
+        """Plain JSON from which the recalibration is made again, tensors left out."""
 
     def tensors(self) -> dict[str, Tensor]:
         """What does not go into JSON."""
@@ -49,13 +49,13 @@ class Cure(ABC):
         """(N, K), probability that a label is a gross error, anything where there is none; None: it cannot tell."""
         return None
 
-    def for_many(self) -> Cure:
+    def for_many(self) -> Recalibration:
         """The same for millions of labels: slower at first, then faster, and exact to about 1e-3 nats."""
         return self
 
 
 @dataclass(frozen=True)
-class NoCure(Cure):
+class NoRecalibration(Recalibration):
     """The prediction as it is."""
 
     method = "none"
@@ -68,7 +68,7 @@ class NoCure(Cure):
 
 
 @dataclass(frozen=True)
-class ScaleCure(Cure):
+class ScaleRecalibration(Recalibration):
     """Factors on sigma.
 
     Attributes:
@@ -86,15 +86,15 @@ class ScaleCure(Cure):
 
 
 @dataclass(frozen=True)
-class LevelCure(Cure):
-    """A map of the levels on top of another cure.
+class LevelRecalibration(Recalibration):
+    """A map of the levels on top of another recalibration.
 
     Attributes:
         base: applied first.
         level_map: of the levels under it.
     """
 
-    base: Cure
+    base: Recalibration
     level_map: LevelMap
     _known: list[Residual] = field(default_factory=list, compare=False, repr=False)
     method = "level"
@@ -120,7 +120,7 @@ class LevelCure(Cure):
         return torch.from_numpy(self.level_map.log_density(as_array(level))).to(level)
 
 
-def fit_scale(cases: Cases, *, per_joint: bool) -> ScaleCure:
+def fit_scale(cases: Cases, *, per_joint: bool) -> ScaleRecalibration:
     """The factors on sigma of greatest likelihood.
 
     Args:
@@ -130,7 +130,7 @@ def fit_scale(cases: Cases, *, per_joint: bool) -> ScaleCure:
     Raises:
         ConfigError: the prediction has no scale.
     """
-    predictive = located_of(cases.predictive)
+    predictive = location_scale_of(cases.predictive)
     z, labelled = predictive.standardised(cases.filled), torch.from_numpy(cases.labelled)
 
     def best(joints: Tensor) -> float:
@@ -145,10 +145,10 @@ def fit_scale(cases: Cases, *, per_joint: bool) -> ScaleCure:
         return float(np.exp(minimize_scalar(loss, bounds=(-REACH, REACH), method="bounded").x))
 
     eye = torch.eye(len(cases.joints), dtype=torch.bool)
-    return ScaleCure(np.array([best(row) for row in (eye if per_joint else eye.any(0, keepdim=True))]))
+    return ScaleRecalibration(np.array([best(row) for row in (eye if per_joint else eye.any(0, keepdim=True))]))
 
 
-def fit_level(base: Cure, cases: Cases, *, seed: int = 0) -> LevelCure:
+def fit_level(base: Recalibration, cases: Cases, *, seed: int = 0) -> LevelRecalibration:
     """The map of the levels under `base` of greatest likelihood.
 
     Args:
@@ -159,16 +159,16 @@ def fit_level(base: Cure, cases: Cases, *, seed: int = 0) -> LevelCure:
     Raises:
         DataError: too few labels.
     """
-    return LevelCure(base, LevelMap.fit(Levels.of(cases.under(base.apply(cases)), seed).level))
+    return LevelRecalibration(base, LevelMap.fit(Levels.of(cases.under(base.apply(cases)), seed).level))
 
 
-def located_of(predictive: Predictive) -> Located:
+def location_scale_of(predictive: Predictive) -> LocationScale:
     """The distribution, if it is location-scale.
 
     Raises:
         ConfigError: it is not.
     """
-    if not isinstance(predictive, Located):
+    if not isinstance(predictive, LocationScale):
         raise ConfigError("only location-scale predictions can be rescaled: recalibrate with conformal regions.")
     return predictive
 
@@ -176,4 +176,4 @@ def located_of(predictive: Predictive) -> Located:
 def residual_of(predictive: Predictive) -> Any:
     """The residual density of a location-scale distribution, or of the first component of a mixture."""
     components = getattr(predictive, "components", (predictive,))
-    return located_of(components[0]).residual
+    return location_scale_of(components[0]).residual

@@ -1,4 +1,4 @@
-"""Which cure: candidates are fitted on *fit*, and the one of greatest likelihood on *calibrate* is chosen."""
+"""Which recalibration: candidates are fitted on *fit*, and the one of greatest likelihood on *calibrate* is chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from probpose.analysis.calibration.cases import PARTS, Cases, Split
 from probpose.analysis.calibration.judged import Levels
-from probpose.analysis.calibration.recalibration.base import Cure, NoCure, fit_level, fit_scale
+from probpose.analysis.calibration.recalibration.base import NoRecalibration, Recalibration, fit_level, fit_scale
 from probpose.analysis.calibration.recalibration.conformal import fit_conformal
 from probpose.arrays import Array
 from probpose.errors import ConfigError, DataError
@@ -24,17 +24,17 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A fitted cure.
+    """A fitted recalibration.
 
     Attributes:
         name: such as "scale per joint".
-        cure: fitted.
-        log_prob: (M,), log density in nats of the labels of *calibrate*, cross-fitted where the cure was fitted there;
+        recalibration: fitted.
+        log_prob: (M,), log density in nats of the labels of *calibrate*, cross-fitted where it was fitted there;
             None without a density.
     """
 
     name: str
-    cure: Cure
+    recalibration: Recalibration
     log_prob: Array | None
 
     @property
@@ -50,7 +50,7 @@ class Choice:
     Attributes:
         candidates: the prediction as it is first.
         chosen: one of them.
-        failed: why a cure could not be fitted, by name, such as for too few labels.
+        failed: why a recalibration could not be fitted, by name, such as for too few labels.
     """
 
     candidates: list[Candidate]
@@ -63,11 +63,11 @@ def choose(
     calibrate: Cases,
     method: Method,
     *,
-    density: Callable[[Cases], Cure] | None,
+    density: Callable[[Cases], Recalibration] | None,
     per_joint: bool = False,
     seed: int = 0,
 ) -> Choice:
-    """Fit the cures and choose one.
+    """Fit the recalibrations and choose one.
 
     Args:
         fit: fits scale and density.
@@ -91,29 +91,29 @@ def choose(
             failed[name] = str(error)
             return []
 
-    def fitted(name: str, make: Callable[[], Cure]) -> Candidate:
-        cure = make()
-        return Candidate(name, cure, log_prob(cure, calibrate))
+    def fitted(name: str, make: Callable[[], Recalibration]) -> Candidate:
+        recalibration = make()
+        return Candidate(name, recalibration, log_prob(recalibration, calibrate))
 
-    based = [fitted("none", NoCure)]
+    based = [fitted("none", NoRecalibration)]
     makers = {
         "scale": lambda: fit_scale(fit, per_joint=False),
         "scale per joint": lambda: fit_scale(fit, per_joint=True),
     } | ({} if density is None else {"density": lambda: density(fit)})
     for name, make in makers.items():
         based += attempt(name, partial(fitted, name, make))
-    best = _best(based).cure
+    best = _best(based).recalibration
     level = attempt("level", lambda: _level(best, calibrate, seed))
     conformal = Candidate("conformal", fit_conformal(best, calibrate, per_joint=per_joint, seed=seed), None)
     candidates = [*based, *level, conformal]
-    allowed = [c for c in candidates if c.cure.method == method] if method != "auto" else [*based, *level]
+    allowed = [c for c in candidates if c.recalibration.method == method] if method != "auto" else [*based, *level]
     if not allowed:
         reasons = [reason for name, reason in failed.items() if name.startswith(method)]
         raise DataError(f"--recalibrate {method} is not possible: {' '.join(reasons) or 'nothing to fit.'}")
     return Choice(candidates, _best(allowed), failed)
 
 
-def _level(base: Cure, calibrate: Cases, seed: int) -> Candidate:
+def _level(base: Recalibration, calibrate: Cases, seed: int) -> Candidate:
     crossed = _cross_fitted(base, calibrate, seed)
     return Candidate("level", fit_level(base, calibrate, seed=seed), crossed)
 
@@ -123,20 +123,20 @@ def _best(candidates: Sequence[Candidate]) -> Candidate:
     return min(candidates, key=lambda c: np.inf if c.nll_calibrate_nats is None else c.nll_calibrate_nats)
 
 
-def log_prob(cure: Cure, cases: Cases) -> Array:
-    """Log density (M,) of the labels under a cure, nats."""
-    return Levels.of(cases.under(cure.apply(cases))).log_prob
+def log_prob(recalibration: Recalibration, cases: Cases) -> Array:
+    """Log density (M,) of the labels under a recalibration, nats."""
+    return Levels.of(cases.under(recalibration.apply(cases))).log_prob
 
 
-def _cross_fitted(base: Cure, cases: Cases, seed: int) -> Array:
+def _cross_fitted(base: Recalibration, cases: Cases, seed: int) -> Array:
     """Log density (M,) under a map of the levels, each half of the images judged by the map of the other half."""
     split = Split.of(cases.image, shares=(0.5, 0.5), seed=seed, name=cases.name)
     found = np.full(cases.labelled.shape, np.nan)
     for one, other in (PARTS[:2], PARTS[1::-1]):
         rows = split.rows(cases.image, one)
         half = cases.select(rows)
-        cure = fit_level(base, split.select(cases, other), seed=seed)
-        found[rows] = _scattered(log_prob(cure, half), half)
+        recalibration = fit_level(base, split.select(cases, other), seed=seed)
+        found[rows] = _scattered(log_prob(recalibration, half), half)
     return np.asarray(found[cases.labelled])
 
 

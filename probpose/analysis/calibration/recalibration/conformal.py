@@ -7,12 +7,12 @@ a Random World, 2005; Izbicki, Shimizu and Stern, "CD-split and HPD-split", JMLR
 exchangeable with those of another, so one is drawn from each image: the guarantee is for **one random keypoint of a new
 image**, or, by joint, for that joint of a new image.
 
-Conformal regions as a cure: the density stays, the regions are widened or narrowed (see `conformal`).
+Conformal regions as a recalibration: the density stays, the regions are widened or narrowed (see `conformal`).
 """
 
 from __future__ import annotations
 
-__all__ = ["CONTENTS", "ConformalCure", "ConformalLevels", "conformal_level", "fit_conformal"]
+__all__ = ["CONTENTS", "ConformalLevels", "ConformalRecalibration", "conformal_level", "fit_conformal"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.judged import Levels
-from probpose.analysis.calibration.recalibration.base import Cure
+from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.arrays import Array, Index
 from probpose.errors import DataError
 from probpose.models.predictive.conformal import Conformal
@@ -112,8 +112,8 @@ CONTENTS = (*np.linspace(0.05, 0.95, 19).round(2).tolist(), 0.99)
 
 
 @dataclass(frozen=True)
-class ConformalCure(Cure):
-    """Conformal regions on top of another cure.
+class ConformalRecalibration(Recalibration):
+    """Conformal regions on top of another recalibration.
 
     Attributes:
         base: applied first.
@@ -123,7 +123,7 @@ class ConformalCure(Cure):
         images: number of images behind them.
     """
 
-    base: Cure
+    base: Recalibration
     contents: Array
     levels: Array
     per_joint: bool
@@ -147,7 +147,9 @@ class ConformalCure(Cure):
         return self.base.tensors()
 
 
-def fit_conformal(base: Cure, cases: Cases, *, per_joint: bool = False, seed: int = 0) -> ConformalCure:
+def fit_conformal(
+    base: Recalibration, cases: Cases, *, per_joint: bool = False, seed: int = 0
+) -> ConformalRecalibration:
     """Calibrate regions under `base` on held-out cases.
 
     Args:
@@ -164,4 +166,4 @@ def fit_conformal(base: Cure, cases: Cases, *, per_joint: bool = False, seed: in
     found = ConformalLevels.fit(judged.image, judged.joint, judged.level, joints, contents=CONTENTS, seed=seed)
     marginal = np.tile(found.marginal, (joints, 1))
     levels = np.where(np.isfinite(found.by_joint), found.by_joint, marginal) if per_joint else marginal
-    return ConformalCure(base, found.contents, levels, per_joint, found.images)
+    return ConformalRecalibration(base, found.contents, levels, per_joint, found.images)

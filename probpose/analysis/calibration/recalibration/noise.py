@@ -1,8 +1,8 @@
-"""A refitted noise model as a cure: scale by joint, size and confidence, a learned residual density, and outliers."""
+"""Recalibration by a refitted noise model: scale by joint, size and confidence, a learned density, and outliers."""
 
 from __future__ import annotations
 
-__all__ = ["NoiseCure", "fit_noise_cure"]
+__all__ = ["NoiseRecalibration", "fit_noise_recalibration"]
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.recalibration.base import Cure, located_of
+from probpose.analysis.calibration.recalibration.base import Recalibration, location_scale_of
 from probpose.arrays import Array, as_array
 from probpose.inference.fitting.noise import NoiseData, fit_noise
 from probpose.models.densities import Residual
@@ -20,7 +20,7 @@ from probpose.models.densities.contaminated import outlier_probability
 from probpose.models.densities.derived import tabulated
 from probpose.models.noise_model import NoiseModel
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
 from probpose.models.registry import build_residual
 
@@ -29,7 +29,7 @@ DENSITIES = ("rle", "flow", "gaussian", "laplace", "student_t")
 
 
 @dataclass(frozen=True)
-class NoiseCure(Cure):
+class NoiseRecalibration(Recalibration):
     """A noise model fitted to the errors that predictions made.
 
     Attributes:
@@ -47,10 +47,10 @@ class NoiseCure(Cure):
         return self._of(cases.predictive, self._basis(cases))
 
     def outlier_probability(self, cases: Cases) -> Array | None:
-        located = located_of(self.apply(cases))
+        located = location_scale_of(self.apply(cases))
         return as_array(outlier_probability(self.model.residual, self._residual, located.standardised(cases.filled)))
 
-    def for_many(self) -> Cure:
+    def for_many(self) -> Recalibration:
         return self if self.model.residual.core.standardised else replace(self, many=True)
 
     def record(self) -> dict[str, Any]:
@@ -61,8 +61,8 @@ class NoiseCure(Cure):
         return dict(self.model.state_dict())
 
     @classmethod
-    def restored(cls, record: dict[str, Any], tensors: dict[str, Tensor]) -> NoiseCure:
-        """The cure that `record` and `tensors` describe.
+    def restored(cls, record: dict[str, Any], tensors: dict[str, Tensor]) -> NoiseRecalibration:
+        """The recalibration that `record` and `tensors` describe.
 
         Raises:
             KeyError, ValueError, RuntimeError: they do not belong together.
@@ -81,7 +81,7 @@ class NoiseCure(Cure):
         if isinstance(predictive, EqualMixture):
             return EqualMixture([self._of(component, basis) for component in predictive.components])
         with torch.no_grad():
-            return self.model.located(located_of(predictive), basis, self._residual)
+            return self.model.located(location_scale_of(predictive), basis, self._residual)
 
     def _basis(self, cases: Cases) -> Tensor | None:
         if cases.confidence is None or not self.model.knots:
@@ -89,7 +89,9 @@ class NoiseCure(Cure):
         return self.model.confidence_basis(torch.from_numpy(cases.confidence))
 
 
-def fit_noise_cure(cases: Cases, family: str = "rle", *, per_joint: bool = False, seed: int = 0) -> NoiseCure:
+def fit_noise_recalibration(
+    cases: Cases, family: str = "rle", *, per_joint: bool = False, seed: int = 0
+) -> NoiseRecalibration:
     """Fit a noise model to cases.
 
     Args:
@@ -102,10 +104,10 @@ def fit_noise_cure(cases: Cases, family: str = "rle", *, per_joint: bool = False
         ConfigError: the prediction has no scale.
         DataError: too few labels.
     """
-    claimed = located_of(cases.predictive)
+    claimed = location_scale_of(cases.predictive)
     confidence = None if cases.confidence is None else torch.from_numpy(cases.confidence)
     data = NoiseData(
-        Located(claimed.loc, claimed.scale, claimed.residual),
+        LocationScale(claimed.loc, claimed.scale, claimed.residual),
         cases.filled,
         torch.from_numpy(cases.labelled),
         confidence,
@@ -113,4 +115,4 @@ def fit_noise_cure(cases: Cases, family: str = "rle", *, per_joint: bool = False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         core = build_residual(family, batch=len(cases.joints) if per_joint else 1)
-    return NoiseCure(family, fit_noise(data, core, seed=seed))
+    return NoiseRecalibration(family, fit_noise(data, core, seed=seed))

@@ -158,7 +158,7 @@ def reliability_picture(states: States) -> Picture | None:
 
 def _scales(record: dict[str, Any]) -> Any:
     """Predicted and empirical scale (B, 2) of the bins that hold enough labels, where both are positive."""
-    # bins are those of the prediction as it was: after a strong cure some of them are nearly empty
+    # bins are those of the prediction as it was: after a strong recalibration some of them are nearly empty
     enough = LEAST_SHARE * max((bin_["keypoints"] for bin_ in record["reliability"]), default=0)
     rows = [(b["predicted_px"], b["empirical_px"]) for b in record["reliability"] if b["keypoints"] >= enough]
     points = np.array(rows, dtype=np.float64).reshape(-1, 2)

@@ -1,6 +1,6 @@
 """A table of the report, and numbers as text.
 
-Tables of the diagnosis: scores, cures, what deviates, groups, joints, suspects.
+Tables of the diagnosis: scores, recalibrations, what deviates, groups, joints, suspects.
 """
 
 from __future__ import annotations
@@ -88,16 +88,18 @@ def diagnosis_tables(record: Record, states: States) -> list[Table]:
     return [table for table in tables if table is not None and table.rows]
 
 
-def _cures(cures: Sequence[Record]) -> Table:
+def _cures(recalibrations: Sequence[Record]) -> Table:
     rows = [
         [
-            f"{cure['method']}{' (chosen)' if cure['chosen'] else ''}",
-            number(cure["nll_calibrate_nats"], 3),
-            interval(cure["nll_interval"]) if cure.get("nll_interval") else number(cure["nll_nats"], 3),
-            percent(cure["coverage50"]),
-            percent(cure["coverage90"]),
+            f"{recalibration['method']}{' (chosen)' if recalibration['chosen'] else ''}",
+            number(recalibration["nll_calibrate_nats"], 3),
+            interval(recalibration["nll_interval"])
+            if recalibration.get("nll_interval")
+            else number(recalibration["nll_nats"], 3),
+            percent(recalibration["coverage50"]),
+            percent(recalibration["coverage90"]),
         ]
-        for cure in cures
+        for recalibration in recalibrations
     ]
     return Table(
         name="cures",
@@ -106,7 +108,7 @@ def _cures(cures: Sequence[Record]) -> Table:
         "coverage in percent, with 95% intervals over images. A dash: it has regions and no density.",
         headings=["recalibration", "NLL, calibrate", "NLL, test", "in 50% regions", "in 90% regions"],
         rows=rows,
-        marked=frozenset(i for i, cure in enumerate(cures) if cure["chosen"]),
+        marked=frozenset(i for i, recalibration in enumerate(recalibrations) if recalibration["chosen"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Cures repair what they should, on labels that nothing was fitted to, and survive being saved."""
+"""Recalibrations repair what they should, on labels that nothing was fitted to, and survive being saved."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ import torch
 
 from probpose.analysis.calibration.cases import PARTS, Split
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.recalibration.base import Cure, NoCure, ScaleCure, fit_level, fit_scale
+from probpose.analysis.calibration.recalibration.base import (
+    NoRecalibration,
+    Recalibration,
+    ScaleRecalibration,
+    fit_level,
+    fit_scale,
+)
 from probpose.analysis.calibration.recalibration.choose import METHODS, choose, log_prob
 from probpose.analysis.calibration.recalibration.conformal import fit_conformal
-from probpose.analysis.calibration.recalibration.noise import fit_noise_cure
-from probpose.analysis.calibration.recalibration.store import load_cure, save_cure
+from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
+from probpose.analysis.calibration.recalibration.store import load_recalibration, save_recalibration
 from probpose.errors import CheckpointError, DataError
 from probpose.inference.training.checkpoint import save_checkpoint
-from probpose.models.predictive.location_scale import Located
+from probpose.models.predictive.location_scale import LocationScale
 from tests.calibration_cases import fake_cases
 
 
-def covered(cure: Cure, fault: str) -> tuple[float, float]:
+def covered(recalibration: Recalibration, fault: str) -> tuple[float, float]:
     """Coverage at 50 and 90% of fresh labels."""
     cases = fake_cases(fault, persons=1500, seed=7)
-    level = Judged.of(cases.under(cure.apply(cases))).level
+    level = Judged.of(cases.under(recalibration.apply(cases))).level
     return float((level <= 0.5).mean()), float((level <= 0.9).mean())
 
 
@@ -47,18 +53,18 @@ def test_a_joint_without_labels_keeps_its_scale() -> None:
 
 @pytest.mark.parametrize("fault", ["over-confident", "wrong-tailed"])
 def test_level_map_repairs_what_a_scale_cannot(fault: str) -> None:
-    cure = fit_level(NoCure(), fake_cases(fault, persons=1000))
-    assert covered(cure, fault) == pytest.approx((0.5, 0.9), abs=0.025)
+    recalibration = fit_level(NoRecalibration(), fake_cases(fault, persons=1000))
+    assert covered(recalibration, fault) == pytest.approx((0.5, 0.9), abs=0.025)
     fresh = fake_cases(fault, persons=1000, seed=3)
-    assert log_prob(cure, fresh).mean() > log_prob(NoCure(), fresh).mean() + 0.02
+    assert log_prob(recalibration, fresh).mean() > log_prob(NoRecalibration(), fresh).mean() + 0.02
 
 
 @pytest.mark.parametrize("fault", ["wrong-tailed", "under-confident"])
 def test_conformal_regions_hold_what_they_should(fault: str) -> None:
-    cure = fit_conformal(NoCure(), fake_cases(fault, persons=3000))
+    recalibration = fit_conformal(NoRecalibration(), fake_cases(fault, persons=3000))
     error = np.sqrt(0.25 / 3000 + 0.25 / 8100)
-    assert covered(cure, fault) == pytest.approx((0.5, 0.9), abs=4 * error)
-    by_joint = fit_conformal(NoCure(), fake_cases(fault, persons=3000), per_joint=True)
+    assert covered(recalibration, fault) == pytest.approx((0.5, 0.9), abs=4 * error)
+    by_joint = fit_conformal(NoRecalibration(), fake_cases(fault, persons=3000), per_joint=True)
     assert len(np.unique(by_joint.levels[:, 9])) == 6
     assert covered(by_joint, fault) == pytest.approx((0.5, 0.9), abs=4 * error)
 
@@ -71,26 +77,31 @@ def test_the_likeliest_is_chosen() -> None:
         fit, held = (split.select(cases, part) for part in PARTS[:2])
         choice = choose(fit, held, "auto", density=None)
         candidates, chosen = choice.candidates, choice.chosen
-        assert chosen.cure.method in names
+        assert chosen.recalibration.method in names
         assert [c.name for c in candidates] == ["none", "scale", "scale per joint", "level", "conformal"]
         test = split.select(cases, "test")
-        best = max(log_prob(c.cure, test).mean() for c in candidates)
-        assert log_prob(chosen.cure, test).mean() > best - 0.005
+        best = max(log_prob(c.recalibration, test).mean() for c in candidates)
+        assert log_prob(chosen.recalibration, test).mean() > best - 0.005
     assert choose(fit, held, "conformal", density=None).chosen.name == "conformal"
-    assert choose(fit, held, "scale", density=None).chosen.cure.method == "scale"
+    assert choose(fit, held, "scale", density=None).chosen.recalibration.method == "scale"
     assert METHODS == ("auto", "scale", "density", "level", "conformal")
 
 
 def test_cures_survive_being_saved(tmp_path: Path) -> None:
     cases = fake_cases("wrong-tailed", persons=300)
     scale = fit_scale(cases, per_joint=True)
-    for cure in (NoCure(), scale, fit_level(scale, cases), fit_conformal(fit_level(scale, cases), cases)):
-        save_cure(tmp_path / "cure.safetensors", cure, {"checkpoint": "abc"})
-        again, facts = load_cure(tmp_path / "cure.safetensors")
+    for recalibration in (
+        NoRecalibration(),
+        scale,
+        fit_level(scale, cases),
+        fit_conformal(fit_level(scale, cases), cases),
+    ):
+        save_recalibration(tmp_path / "cure.safetensors", recalibration, {"checkpoint": "abc"})
+        again, facts = load_recalibration(tmp_path / "cure.safetensors")
         assert facts == {"checkpoint": "abc"}
-        assert json.dumps(again.record()) == json.dumps(cure.record())
+        assert json.dumps(again.record()) == json.dumps(recalibration.record())
         value = torch.from_numpy(cases.keypoints)
-        one, other = cure.apply(cases), again.apply(cases)
+        one, other = recalibration.apply(cases), again.apply(cases)
         torch.testing.assert_close(one.log_prob(value), other.log_prob(value))
         torch.testing.assert_close(one.hdr_level(value), other.hdr_level(value))
 
@@ -98,16 +109,16 @@ def test_cures_survive_being_saved(tmp_path: Path) -> None:
 def test_a_foreign_or_damaged_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "cure.safetensors"
     with pytest.raises(CheckpointError, match="does not exist"):
-        load_cure(file)
+        load_recalibration(file)
     file.write_bytes(b"not safetensors")
     with pytest.raises(CheckpointError, match="not a whole safetensors file"):
-        load_cure(file)
+        load_recalibration(file)
     save_checkpoint(file, {"model": {"w": torch.zeros(1)}}, {"epoch": 3})
     with pytest.raises(CheckpointError, match="holds no recalibration"):
-        load_cure(file)
+        load_recalibration(file)
     save_checkpoint(file, {}, {"kind": "recalibration", "cure": {"method": "magic"}, "facts": {}})
     with pytest.raises(CheckpointError, match=r"damaged.*magic"):
-        load_cure(file)
+        load_recalibration(file)
 
 
 def test_split_is_by_image_and_seeded() -> None:
@@ -125,7 +136,7 @@ def test_split_is_by_image_and_seeded() -> None:
 
 def test_what_cannot_be_fitted_is_said() -> None:
     few = fake_cases(persons=8)
-    choice = choose(few, few, "auto", density=lambda cases: fit_noise_cure(cases, "gaussian"))
+    choice = choose(few, few, "auto", density=lambda cases: fit_noise_recalibration(cases, "gaussian"))
     assert set(choice.failed) == {"density", "level"}
     assert "too few" in choice.failed["level"]
     with pytest.raises(DataError, match=r"--recalibrate level is not possible: .* too few"):
@@ -134,4 +145,4 @@ def test_what_cannot_be_fitted_is_said() -> None:
 
 def test_scale_needs_a_scale() -> None:
     cases = fake_cases(persons=10)
-    assert isinstance(ScaleCure(np.array([2.0])).apply(cases), Located)
+    assert isinstance(ScaleRecalibration(np.array([2.0])).apply(cases), LocationScale)
