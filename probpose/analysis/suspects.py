@@ -31,7 +31,6 @@ from torch import Tensor
 from probpose.analysis.prediction.forward import Forward, predict_persons
 from probpose.arrays import Array, as_array
 from probpose.data.crops import apply_affine, crop_from_box, cut, invert_affine
-from probpose.data.images import read_image
 from probpose.data.persons import Persons
 from probpose.errors import DataError
 from probpose.inference.fitting.gross_em import Rates, fit_rates, responsibilities
@@ -223,7 +222,7 @@ def _draw(axes: Axes, labels: GrossLabels, index: int) -> None:
     """One label on the crop of its person."""
     persons, row = labels.persons, int(labels.row[index])
     to_image = crop_from_box(persons.box[[row]], (_SIDE, _SIDE)).to_image
-    image = read_image(persons.image_dir / persons.file_name[row])
+    image = persons.picture(persons.file_name[row])
     if not isinstance(image, str):
         axes.imshow(cut(image, to_image[0], (_SIDE, _SIDE)))
     joint = int(labels.joint[index])

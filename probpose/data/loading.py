@@ -31,7 +31,7 @@ from probpose.data.crops import (
     lower_body,
     move,
 )
-from probpose.data.images import Image, read_image
+from probpose.data.images import Image
 from probpose.data.persons import Persons
 
 _CACHE_BYTES = 10**9
@@ -154,9 +154,9 @@ class CropDataset(Dataset[Batch]):
 
     def _image(self, name: str) -> Image | str:
         if self._cache is None:
-            return read_image(self.persons.image_dir / name)
+            return self.persons.picture(name)
         if name not in self._cache:
-            self._cache[name] = read_image(self.persons.image_dir / name)
+            self._cache[name] = self.persons.picture(name)
         return self._cache[name]
 
     def _frames(self, rows: list[int], jitters: list[Jitter]) -> Array:
@@ -224,7 +224,7 @@ def _start_worker(_: int) -> None:
 def _fits(persons: Persons) -> bool:
     """Whether the decoded images are expected to fit in the cache, judged by a few of them."""
     names = sorted(set(persons.file_name))
-    images = [read_image(persons.image_dir / name) for name in names[:: max(1, len(names) // 8)]]
+    images = [persons.picture(name) for name in names[:: max(1, len(names) // 8)]]
     sizes = [image.nbytes for image in images if not isinstance(image, str)]
     return bool(sizes) and float(np.mean(sizes)) * len(names) < _CACHE_BYTES
 

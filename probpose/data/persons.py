@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Persons", "target_points"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from probpose.arrays import Array
 from probpose.data.crops import apply_affine, crop_from_box, invert_affine
+from probpose.data.images import Image, read_image
 from probpose.skeleton import Skeleton
 
 _ROWS = ("image_id", "file_name", "annotation_id", "box", "area", "keypoints", "visibility", "truth")
@@ -40,6 +41,7 @@ class Persons:
             deviation per axis in pixels; otherwise None.
         skipped: number of records left out while reading, by reason.
         first_skipped: where the first of them is, by reason, such as "annotation 12 in train.json (annotations[4])".
+        pictures: images that are in memory, (h, w, 3) uint8 RGB by `file_name`; the others are read from `image_dir`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Persons:
     truth: npt.NDArray[np.float64] | None = None
     skipped: dict[str, int] = field(default_factory=dict)
     first_skipped: dict[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, Image] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -74,6 +77,10 @@ class Persons:
     def path(self, person: int) -> Path:
         """Image file of one person."""
         return self.image_dir / self.file_name[person]
+
+    def picture(self, name: str) -> Image | str:
+        """The image of that `file_name`, (h, w, 3) uint8 RGB, or why it cannot be read (`read_image`)."""
+        return self.pictures[name] if name in self.pictures else read_image(self.image_dir / name)
 
     def select(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Persons:
         """The persons in `rows`, in that order."""

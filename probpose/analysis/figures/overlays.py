@@ -26,7 +26,7 @@ from probpose.analysis.prediction.estimates import Estimator, oks_kernel, point_
 from probpose.analysis.prediction.forward import Forward
 from probpose.analysis.prediction.predict import Predictions
 from probpose.arrays import Array, as_array
-from probpose.data.images import Image, read_image
+from probpose.data.images import Image
 from probpose.errors import DataError
 from probpose.skeleton import Skeleton
 
@@ -205,7 +205,7 @@ def save_overlays(
     chosen = _by_image(predictions, least_score)
     files = []
     for number, (name, target) in enumerate(_targets(predictions, folder).items(), 1):
-        image = read_image(persons.image_dir / name)
+        image = persons.picture(name)
         if not isinstance(image, str):
             drawn = [_drawn(forward, index, estimator, kernel) for forward, index in chosen[name]]
             save_overlay(target, image, drawn, persons.skeleton, title=Path(name).name)

@@ -7,16 +7,16 @@ __all__ = ["Boxes", "read_boxes", "unlabelled_persons", "whole_images"]
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from probpose.data.datasets.arrays import ImageLike, persons_of_arrays
 from probpose.data.datasets.coco import AREA_OF_BOX, image_names, load_json, valid_box
 from probpose.data.datasets.image_lists import listed_images
-from probpose.data.images import read_image
 from probpose.data.persons import Persons
 from probpose.errors import DataError
 from probpose.skeleton import Skeleton
@@ -114,41 +114,20 @@ def unlabelled_persons(boxes: Boxes, persons: Persons) -> Persons:
     )
 
 
-def whole_images(paths: Sequence[Path], skeleton: Skeleton) -> Persons:
-    """One unlabelled person per image file, whose box is the whole image.
+def whole_images(images: Sequence[ImageLike], skeleton: Skeleton) -> Persons:
+    """One unlabelled person per image, whose box is the whole image.
 
     The image id is the file's stem where all stems are distinct numbers, as in COCO, and counts from 1 otherwise.
 
     Raises:
-        DataError: no path is given, or an image cannot be read.
+        DataError: no image is given, or one cannot be read.
     """
-    if not paths:
-        raise DataError("No image is given: name at least one image file.")
-    sizes = [_image_size(path) for path in paths]
-    stems = {path.stem for path in paths}
-    numbered = len({int(stem) for stem in stems if stem.isascii() and stem.isdigit()}) == len(paths)
-    box = np.array([[0.0, 0.0, width, height] for width, height in sizes])
-    shape = (len(paths), len(skeleton))
-    return Persons(
-        name="images",
-        skeleton=skeleton,
-        image_dir=Path(),
-        annotations=None,
-        image_id=np.array([int(path.stem) if numbered else i for i, path in enumerate(paths, 1)], dtype=np.int64),
-        file_name=tuple(str(path) for path in paths),
-        annotation_id=np.arange(1, len(paths) + 1, dtype=np.int64),
-        box=box,
-        area=AREA_OF_BOX * box[:, 2] * box[:, 3],
-        keypoints=np.zeros((*shape, 2)),
-        visibility=np.zeros(shape, dtype=np.int64),
-    )
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    image = read_image(path)
-    if isinstance(image, str):
-        raise DataError(f"{path}: {image}. Give a readable JPEG or PNG file.")
-    return image.shape[1], image.shape[0]
+    persons = persons_of_arrays(images, skeleton, name="images")
+    stems = [Path(name).stem for name in persons.file_name]
+    numbered = len({int(stem) for stem in stems if stem.isascii() and stem.isdigit()}) == len(stems)
+    count = np.arange(1, len(stems) + 1, dtype=np.int64)
+    image_id = np.array([int(stem) for stem in stems], dtype=np.int64) if numbered else count
+    return replace(persons, image_id=image_id, annotation_id=count)
 
 
 def _images_of(persons: Persons) -> tuple[dict[int, str], set[int] | None]:
