@@ -5,7 +5,7 @@ Overlays of predictions, one PNG file an image.
 
 from __future__ import annotations
 
-__all__ = ["Drawn", "draw_overlay", "save_overlay", "save_overlays"]
+__all__ = ["Drawn", "draw_image", "draw_overlay", "save_figure", "save_overlays"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -88,17 +88,15 @@ def draw_overlay(image: Image, persons: Sequence[Drawn], skeleton: Skeleton, *, 
     return figure
 
 
-def save_overlay(
-    file: Path, image: Image, persons: Sequence[Drawn], skeleton: Skeleton, *, title: str | None = None
-) -> None:
-    """Write `draw_overlay` as a PNG file.
+def save_figure(file: Path, figure: Figure) -> None:
+    """Write an overlay as a PNG file.
 
     Raises:
         DataError: the file cannot be written.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        draw_overlay(image, persons, skeleton, title=title).savefig(file, format="png")
+        figure.savefig(file, format="png")
     except OSError as error:
         raise DataError(f"{file} cannot be written: {error.strerror or error}.") from error
 
@@ -208,11 +206,36 @@ def save_overlays(
         image = persons.picture(name)
         if not isinstance(image, str):
             drawn = [_drawn(forward, index, estimator, kernel) for forward, index in chosen[name]]
-            save_overlay(target, image, drawn, persons.skeleton, title=Path(name).name)
+            save_figure(target, draw_overlay(image, drawn, persons.skeleton, title=Path(name).name))
             files.append(target)
         if progress is not None:
             progress(number)
     return files
+
+
+def draw_image(
+    predictions: Predictions, name: str, *, estimator: Estimator = "mean", least_score: float = 0.0
+) -> Figure:
+    """The overlay of one image: all of its persons.
+
+    Args:
+        predictions: with distributions.
+        name: of the image file, as the table has it.
+        estimator: the point that is drawn.
+        least_score: persons with a lower score are not drawn.
+
+    Raises:
+        DataError: the image has no prediction, or cannot be read.
+    """
+    persons, chosen = predictions.persons, _by_image(predictions, least_score)
+    if name not in chosen:
+        raise DataError(f"nothing is predicted for an image {name!r}: there are {', '.join(list(chosen)[:3])}, ...")
+    image = persons.picture(name)
+    if isinstance(image, str):
+        raise DataError(f"{name}: {image}.")
+    kernel = oks_kernel(persons, estimator, "usual")
+    drawn = [_drawn(forward, index, estimator, kernel) for forward, index in chosen[name]]
+    return draw_overlay(image, drawn, persons.skeleton, title=Path(name).name)
 
 
 def _by_image(predictions: Predictions, least_score: float) -> dict[str, list[tuple[Forward, int]]]:

@@ -33,7 +33,7 @@ __all__ = [
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ import torch
 from torch import Tensor
 
 from probpose.analysis.prediction.forward import Forward
-from probpose.arrays import Array, as_array
+from probpose.arrays import Array, Mask, as_array
 from probpose.data.datasets.coco import AREA_OF_BOX
 from probpose.data.persons import Persons
 from probpose.models.predictive.contract import POINTS, Predictive
@@ -221,6 +221,12 @@ class Estimates:
         """The estimates of several batches, one after the other."""
         known = [f.name for f in fields(cls) if getattr(parts[0], f.name) is not None]
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in known})
+
+    def select(self, chosen: Mask) -> Estimates:
+        """The estimates of the persons where `chosen` (N,) is True."""
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        chosen_columns: dict[str, Any] = {n: None if v is None else v[chosen] for n, v in columns.items()}
+        return Estimates(**chosen_columns)
 
     def ranked_by(self, score: Score) -> Estimates:
         """The same estimates with the score of that name.

@@ -7,6 +7,7 @@ __all__ = ["Predictions", "predict_images", "predict_table", "readable_images"]
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from probpose.analysis.evaluation.ranking import GroundTruth
 from probpose.analysis.prediction.estimates import Estimates, Estimator, Score, oks_kernel
 from probpose.analysis.prediction.forward import Forward, Recalibrate, predict_persons
 from probpose.analysis.prediction.results import ResultRow, result_rows
+from probpose.data.datasets.arrays import ImageLike
 from probpose.data.datasets.image_lists import listed_images
 from probpose.data.images import read_image
 from probpose.data.persons import Persons
@@ -30,8 +32,9 @@ class Predictions:
     """What is predicted for a table of persons.
 
     Attributes:
-        persons: the table.
+        persons: the table that `estimates.rows` refers to.
         forwards: the predictive distributions, in the order of the rows; empty where they were not to be kept.
+        estimates: points with their uncertainty, in the order of the rows.
         rows: rows of a COCO results file, each with the image's `file_name`.
         unreadable: images left out, one "file: reason" each.
         suppressed: number of poses that NMS removed.
@@ -39,6 +42,7 @@ class Predictions:
 
     persons: Persons
     forwards: list[Forward]
+    estimates: Estimates
     rows: list[ResultRow]
     unreadable: list[str]
     suppressed: int = 0
@@ -47,7 +51,7 @@ class Predictions:
 def predict_images(
     model: KeypointModel,
     skeleton: Skeleton,
-    paths: Sequence[Path],
+    images: Sequence[ImageLike],
     input_size: tuple[int, int],
     *,
     keep_distributions: bool = True,
@@ -60,14 +64,14 @@ def predict_images(
     recalibrate: Recalibrate | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Predictions:
-    """Predict for image files, each of which shows one person from border to border.
+    """Predict for images, each of which shows one person from border to border.
 
     A single image must be readable; of several, those that cannot be read are left out and listed.
 
     Args:
         model: in eval mode; it is moved to `device`.
         skeleton: the model's.
-        paths: image files.
+        images: files or arrays.
         input_size: height and width of the network's input.
         keep_distributions: keep `Predictions.forwards`.
         estimator: the point estimate.
@@ -82,7 +86,7 @@ def predict_images(
     Raises:
         DataError: no image is given or can be read.
     """
-    persons, unreadable = readable_images(paths, skeleton)
+    persons, unreadable = readable_images(images, skeleton)
     predictions = predict_table(
         model, persons, input_size, keep_distributions=keep_distributions, estimator=estimator, score=score,
         batch_size=batch_size, flip_test=flip_test, device=device, workers=workers, recalibrate=recalibrate,
@@ -145,13 +149,13 @@ def predict_table(
         raise DataError(f"No image can be read: {unreadable[0]}. Give readable JPEG or PNG files.")
     rows = _rows(estimates, targets, persons, boxes)
     if boxes is None:
-        return Predictions(targets, forwards, rows, unreadable)
+        return Predictions(targets, forwards, estimates, rows, unreadable)
     stays = distinct_poses(estimates, boxes, persons.skeleton, input_size, nms)
     suppressed = int((~stays).sum())
     if suppressed:
         rows = list(compress(rows, stays))
-        forwards = list(compress(_one_by_one(forwards), stays))
-    return Predictions(targets, forwards, rows, unreadable, suppressed)
+        forwards, estimates = list(compress(_one_by_one(forwards), stays)), estimates.select(stays)
+    return Predictions(targets, forwards, estimates, rows, unreadable, suppressed)
 
 
 def _rows(estimates: Estimates, targets: Persons, persons: Persons, boxes: Boxes | None) -> list[ResultRow]:
@@ -184,17 +188,18 @@ def _one_by_one(forwards: Iterable[Forward]) -> Iterator[Forward]:
             )  # fmt: skip
 
 
-def readable_images(paths: Sequence[Path], skeleton: Skeleton) -> tuple[Persons, list[str]]:
+def readable_images(images: Sequence[ImageLike], skeleton: Skeleton) -> tuple[Persons, list[str]]:
     """One person for each image that can be read, and "file: reason" of the others.
 
     Raises:
         DataError: no image is given or can be read.
     """
     try:
-        return whole_images(paths, skeleton), []
+        return whole_images(images, skeleton), []
     except DataError:
-        faults = {path: fault for path in paths if isinstance(fault := read_image(path), str)}
-        readable = [path for path in paths if path not in faults]
-        if not readable:
+        files = [one for one in images if isinstance(one, str | PathLike)]
+        faults = {str(file): fault for file in files if isinstance(fault := read_image(Path(file)), str)}
+        readable = [one for one in images if not (isinstance(one, str | PathLike) and str(one) in faults)]
+        if not readable or not faults:
             raise
-        return whole_images(readable, skeleton), [f"{path}: {fault}" for path, fault in faults.items()]
+        return whole_images(readable, skeleton), [f"{file}: {fault}" for file, fault in faults.items()]

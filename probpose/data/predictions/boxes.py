@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Boxes", "read_boxes", "unlabelled_persons", "whole_images"]
+__all__ = ["Boxes", "boxes_of_arrays", "read_boxes", "unlabelled_persons", "whole_images"]
 
 import math
 from collections import Counter
@@ -92,6 +92,44 @@ def read_boxes(file: Path, persons: Persons, least_score: float | None = None) -
     )
 
 
+def boxes_of_arrays(parts: Sequence[npt.ArrayLike], persons: Persons, least_score: float | None = None) -> Boxes:
+    """Boxes that are in memory.
+
+    Args:
+        parts: one array an image, in the order of the table's images: (n, 4) x, y, width, height in pixels, or (n, 5)
+            with the detector's score; n may be 0.
+        persons: the table of the images, one row an image.
+        least_score: boxes with a lower score are left out.
+
+    Raises:
+        DataError: another number of arrays than images, another shape, or a box that is not finite or has no area.
+    """
+    if len(parts) != len(persons):
+        raise DataError(f"there are {len(persons)} images and boxes of {len(parts)}: give one array (n, 4) an image.")
+    rows: list[tuple[int, list[float], float]] = []
+    for i, part in enumerate(parts):
+        table = np.asarray(part, dtype=np.float64)
+        table = table.reshape(0, 4) if table.size == 0 else table
+        if table.ndim != 2 or table.shape[1] not in (4, 5):
+            raise DataError(f"boxes of {persons.file_name[i]} have shape {table.shape}: expected (n, 4) or (n, 5).")
+        for row in table.tolist():
+            if valid_box(row[:4]) is None:
+                raise DataError(f"{persons.file_name[i]}: the box {row[:4]} has no area or is not finite.")
+            rows.append((i, row[:4], row[4] if len(row) == 5 else 1.0))
+    kept = [row for row in rows if least_score is None or row[2] >= least_score]
+    if not kept:
+        raise DataError(f"there is no box to predict for in {len(parts)} images.")
+    index = [row[0] for row in kept]
+    return Boxes(
+        image_id=persons.image_id[index],
+        file_name=tuple(persons.file_name[i] for i in index),
+        box=np.array([row[1] for row in kept]),
+        score=np.array([row[2] for row in kept]),
+        skipped={f"score below {least_score:g}": len(rows) - len(kept)} if len(kept) < len(rows) else {},
+        detected=any(np.shape(part)[-1:] == (5,) for part in parts),
+    )
+
+
 def unlabelled_persons(boxes: Boxes, persons: Persons) -> Persons:
     """One person per box, in that order, with every joint unlabelled; the rest is as in `persons`.
 
@@ -111,6 +149,7 @@ def unlabelled_persons(boxes: Boxes, persons: Persons) -> Persons:
         keypoints=np.zeros((count, joints, 2)),
         visibility=np.zeros((count, joints), dtype=np.int64),
         skipped=boxes.skipped,
+        pictures=persons.pictures,
     )
 
 

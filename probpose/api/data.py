@@ -1,0 +1,159 @@
+"""Data sets: opened, checked to the last pixel, described, and made."""
+
+from __future__ import annotations
+
+__all__ = ["check_data", "describe_data", "list_images", "open_data", "read_records", "synthesise"]
+
+import json
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Literal
+
+from probpose.analysis.targets.figures import draw_marginals, draw_persons, draw_targets
+from probpose.analysis.targets.statistics import TargetStatistics
+from probpose.analysis.targets.tables import targets_csv
+from probpose.data.check import check_data
+from probpose.data.datasets.catalogue import Split, examine_dataset, examine_splits, open_dataset
+from probpose.data.datasets.image_lists import open_images, read_image_info
+from probpose.data.datasets.reading import Reading
+from probpose.data.persons import Persons
+from probpose.data.synthetic import write_synthetic
+from probpose.errors import ConfigError
+from probpose.files import write_atomically
+from probpose.skeleton import COCO, Skeleton
+
+PathOrText = str | PathLike[str]
+
+
+def open_data(
+    dataset: str | None = None,
+    split: Split = "val",
+    *,
+    root: PathOrText | None = None,
+    annotations: PathOrText | None = None,
+    image_dir: PathOrText | None = None,
+    flip_pairs: Sequence[tuple[int, int]] | None = None,
+) -> Persons:
+    """The annotated persons of a data set, or of any COCO-format keypoint file.
+
+    Args:
+        dataset: such as "coco", "lspet" or "synthetic"; or `annotations`.
+        split: "train" or "val".
+        root: folder of the data set; `$PROBPOSE_DATA` or `./data/NAME` by default.
+        annotations: a COCO-format keypoint file.
+        image_dir: folder of its images; that of the file by default.
+        flip_pairs: 0-based pairs of its left and right joints; from their names by default.
+
+    Raises:
+        ConfigError: options that do not name one source of data.
+        DataError: the data are missing or cannot be read, or no person can be used.
+    """
+    check_one_source(dataset, annotations, image_dir)
+    return open_dataset(
+        dataset or "", split, root=_path(root), annotations=_path(annotations), image_dir=_path(image_dir),
+        flip_pairs=flip_pairs,
+    )  # fmt: skip
+
+
+def read_records(
+    dataset: str | None = None,
+    split: Literal["train", "val", "both"] | None = None,
+    *,
+    root: PathOrText | None = None,
+    annotations: PathOrText | None = None,
+    image_dir: PathOrText | None = None,
+) -> list[Reading]:
+    """Every record of a data set with what is wrong with it, one reading a split, for `check_data`.
+
+    Args:
+        dataset: see `open_data`; both splits by default.
+        split: one of them.
+        root: folder of the data set.
+        annotations: a COCO-format keypoint file instead.
+        image_dir: folder of its images.
+
+    Raises:
+        ConfigError: options that do not name one source of data.
+        DataError: the data are missing or cannot be read.
+    """
+    check_one_source(dataset, annotations, image_dir)
+    if annotations is not None and (root is not None or split is not None):
+        raise ConfigError("--data-root and --split belong to a named data set: leave them out with --annotations.")
+    if dataset is not None and split in (None, "both"):
+        return examine_splits(dataset, root=_path(root))
+    chosen: Split = "val" if split == "val" else "train"
+    places = _path(root), _path(annotations), _path(image_dir)
+    return [examine_dataset(dataset or "", chosen, root=places[0], annotations=places[1], image_dir=places[2])]
+
+
+def describe_data(
+    persons: Persons, input_size: tuple[int, int] = (256, 192), *, seed: int = 0, out: PathOrText | None = None
+) -> TargetStatistics:
+    """How the labels lie in the crops: spread, skewness, tails, modes, what lies outside; images are not opened.
+
+    Args:
+        persons: from `open_data`.
+        input_size: height and width of the crops; their ratio counts.
+        seed: of the test for several modes.
+        out: folder for stats.json, targets.csv and the figures targets, marginals, persons (.png, .pdf).
+    """
+    statistics = TargetStatistics.of(persons, input_size, seed=seed)
+    if out is not None:
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "stats.json", json.dumps(statistics.to_json(), allow_nan=False).encode())
+        write_atomically(folder / "targets.csv", targets_csv(statistics).encode())
+        for name, draw in (("targets", draw_targets), ("marginals", draw_marginals), ("persons", draw_persons)):
+            draw(statistics, persons, [folder / f"{name}.png", folder / f"{name}.pdf"])
+    return statistics
+
+
+def list_images(
+    source: PathOrText = "val",
+    *,
+    skeleton: Skeleton = COCO,
+    root: PathOrText | None = None,
+    image_dir: PathOrText | None = None,
+) -> Persons:
+    """Images to predict for: of COCO ("train", "val", "test-dev", "test"), or those that a COCO file lists.
+
+    Args:
+        source: a split of COCO, or a file.
+        skeleton: of the run that will predict.
+        root: folder of COCO.
+        image_dir: folder of the images that the file lists; its own by default.
+
+    Raises:
+        DataError: the file is missing or of another kind.
+    """
+    file = Path(source)
+    if file.suffix == ".json":
+        return read_image_info(file, _path(image_dir) or file.parent, skeleton)
+    return open_images(str(source), skeleton, _path(root))
+
+
+def synthesise(out: PathOrText, images: int = 4000, *, seed: int = 0, progress: bool = True) -> Path:
+    """Render human figures in COCO's format with known annotation noise; a fifth of the images is the val split.
+
+    Raises:
+        DataError: the folder holds something else.
+    """
+    write_synthetic(Path(out), images, seed, progress=progress)
+    return Path(out)
+
+
+def check_one_source(dataset: str | None, annotations: PathOrText | None, image_dir: PathOrText | None) -> None:
+    """Refuse options that do not name one source of data.
+
+    Raises:
+        ConfigError: both or none of a data set and an annotation file, or the folder of images without the file.
+    """
+    if (dataset is None) == (annotations is None):
+        raise ConfigError("name a data set, or a COCO-format file with --annotations, and not both.")
+    if annotations is None and image_dir is not None:
+        raise ConfigError("--image-dir belongs to --annotations: name the folder of a data set with --data-root.")
+
+
+def _path(text: PathOrText | None) -> Path | None:
+    return None if text is None else Path(text)

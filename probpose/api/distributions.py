@@ -1,0 +1,332 @@
+"""Predictions as distributions: where an annotator will click, keypoint by keypoint, whatever model predicted it.
+
+Arrays come in as numpy or torch and go out as numpy, in pixels of the image with pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Distribution", "Gaussian", "Heatmap", "Laplace", "Samples"]
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from probpose.analysis.figures.regions import Outline, regions
+from probpose.analysis.prediction.estimates import expected_oks
+from probpose.arrays import Array, Index, as_array
+from probpose.errors import DataError
+from probpose.models.densities import GaussianResidual, LaplaceResidual, Residual, StudentTResidual
+from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.grids import HeatmapDensity, Surface
+from probpose.models.predictive.location_scale import LocationScale
+from probpose.models.predictive.mixtures import LocationScaleMixture
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+ArrayLike = npt.ArrayLike | Tensor
+
+_TAIL_NODES = 2**12
+
+
+class Distribution:
+    """A density for each of N x K keypoints; see `Gaussian`, `Laplace`, `Samples`, `Heatmap`, and what a run predicts.
+
+    Args:
+        predictive: the densities, float64, pixels (`probpose.models.predictive.contract`).
+        joints: K names; "0", "1", ... by default.
+
+    Raises:
+        DataError: the number of names is not K.
+    """
+
+    def __init__(self, predictive: Predictive, joints: Sequence[str] | None = None) -> None:
+        self.predictive = predictive
+        self.joints = tuple(map(str, range(predictive.batch_shape[1]))) if joints is None else tuple(joints)
+        if len(self.joints) != predictive.batch_shape[1]:
+            raise DataError(f"{len(self.joints)} joints are named, and each row has {predictive.batch_shape[1]}.")
+
+    def __len__(self) -> int:
+        return int(self.predictive.batch_shape[0])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} x {len(self.joints)} keypoints)"
+
+    @property
+    def mean(self) -> Array:
+        """(N, K, 2) pixels."""
+        return as_array(self.predictive.mean)
+
+    @property
+    def median(self) -> Array:
+        """(N, K, 2) pixels, per axis."""
+        return as_array(self.predictive.median)
+
+    @property
+    def mode(self) -> Array:
+        """(N, K, 2) pixels, the most probable point."""
+        return as_array(self.predictive.mode)
+
+    @property
+    def sigma_px(self) -> Array:
+        """(N, K, 2) scale per axis: standard deviation, or half the 16-84% width where `gauge` is "quantile"."""
+        return as_array(self.predictive.sigma)
+
+    @property
+    def covariance_px(self) -> Array:
+        """(N, K, 2, 2) covariance in square pixels, of the points that represent the density."""
+        return as_array(self.predictive.covariance)
+
+    @property
+    def gauge(self) -> str:
+        """What `sigma_px` is: "moment", "quantile" or "native"."""
+        return self.predictive.gauge
+
+    def log_prob(self, points: ArrayLike) -> Array:
+        """Log density (N, K) in nats per keypoint at points (N, K, 2)."""
+        return as_array(self.predictive.log_prob(_tensor(points, (*self._shape, 2), "points")))
+
+    def sample(self, count: int, *, seed: int | None = None) -> Array:
+        """Independent draws, (count, N, K, 2) pixels; the same for the same seed."""
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            return as_array(self.predictive.sample((count,)))
+
+    def region(self, level: float = 0.9) -> list[list[Outline]]:
+        """Outlines of the smallest regions that hold `level` of the probability: [row][joint], closed curves (m, 2)."""
+        return [[levels[0] for levels in row] for row in regions(self.predictive, [_share(level)])]
+
+    def radius_px(self, level: float = 0.9) -> Array:
+        """(N, K) radius about the mean that holds `level` of the probability."""
+        return as_array(self.predictive.radius([_share(level)])[0])
+
+    def probability_within(self, radius_px: float) -> Array:
+        """(N, K) probability that the label lies within `radius_px` of the mean."""
+        return as_array(self.predictive.within(float(radius_px)))
+
+    def expected_oks(self, area: ArrayLike, oks_sigmas: ArrayLike) -> Array:
+        """(N, K) expected OKS of the mean, exp(-d^2 / (2 area (2 sigma_k)^2)) with d its distance from the label.
+
+        Args:
+            area: (N,) of the object in square pixels.
+            oks_sigmas: (K,) of the joints (https://cocodataset.org/#keypoints-eval).
+        """
+        rows, joints = self._shape
+        size, sigmas = _tensor(area, (rows,), "area"), _tensor(oks_sigmas, (joints,), "oks_sigmas")
+        return self._expected_oks(self.predictive.mean, size.unsqueeze(-1) * (2 * sigmas) ** 2)
+
+    def _expected_oks(self, point: Tensor, variance: Tensor) -> Array:
+        """(N, K) at points (N, K, 2), of a kernel of that variance (N, K)."""
+        return as_array(expected_oks(self.predictive, point, variance))
+
+    def select(self, rows: Sequence[int] | Index | slice) -> Distribution:
+        """The rows of that index, mask or slice, in its order."""
+        index = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
+        return Distribution(self.predictive.rows(torch.from_numpy(index)), self.joints)
+
+    def to_xarray(self) -> xr.Dataset:
+        """Mean, sigma and covariance with coordinates row, joint and axis."""
+        import xarray as xr
+
+        return xr.Dataset(
+            {
+                "mean_px": (("row", "joint", "axis"), self.mean),
+                "sigma_px": (("row", "joint", "axis"), self.sigma_px),
+                "covariance_px": (("row", "joint", "axis", "axis2"), self.covariance_px),
+            },
+            coords={"row": np.arange(len(self)), "joint": list(self.joints), "axis": ["x", "y"], "axis2": ["x", "y"]},
+        )
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return len(self), len(self.joints)
+
+
+class Gaussian(Distribution):
+    """Normal densities.
+
+    Args:
+        mean: (N, K, 2) pixels.
+        covariance: (N, K, 2, 2) square pixels, positive definite; or `sigma`.
+        sigma: standard deviation in pixels, (N, K, 2) per axis or (N, K) for both.
+        joints: K names.
+
+    Raises:
+        DataError: a shape is another, or a number is not finite, or no scale; the first keypoint is named.
+
+    >>> p = Gaussian([[[10.0, 20.0]]], sigma=[[2.0]])
+    >>> p.radius_px(0.9).round(1)                    # 2 sqrt(-2 log 0.1)
+    array([[4.3]])
+    """
+
+    def __init__(
+        self,
+        mean: ArrayLike,
+        covariance: ArrayLike | None = None,
+        *,
+        sigma: ArrayLike | None = None,
+        joints: Sequence[str] | None = None,
+    ) -> None:
+        loc = _points(mean)
+        if (covariance is None) == (sigma is None):
+            raise DataError("give the covariance (N, K, 2, 2) or sigma (N, K, 2), and not both.")
+        scale = _diagonal(sigma, loc, "sigma") if sigma is not None else _cholesky(covariance, loc)
+        super().__init__(LocationScale(loc, scale, _frozen("gaussian")), joints)
+
+
+class Laplace(Distribution):
+    """Independent Laplace axes, exp(-|x - mean| / scale) / (2 scale) along each.
+
+    Args:
+        mean: (N, K, 2) pixels.
+        scale: pixels, (N, K, 2) per axis or (N, K) for both: the mean absolute error; the standard deviation is
+            sqrt(2) times it.
+        joints: K names.
+
+    Raises:
+        DataError: as `Gaussian`.
+    """
+
+    def __init__(self, mean: ArrayLike, scale: ArrayLike, *, joints: Sequence[str] | None = None) -> None:
+        loc = _points(mean)
+        super().__init__(LocationScale(loc, _diagonal(scale, loc, "scale") * np.sqrt(2), _frozen("laplace")), joints)
+
+
+class Samples(Distribution):
+    """Densities of which there are draws, such as the members of an ensemble: a Gaussian kernel on each draw.
+
+    The bandwidth is Scott's, S^(-1/6) times the draws' covariance ("Multivariate Density Estimation", 1992), and the
+    draws are shrunk towards their mean by as much as the kernels widen them, so that mean and covariance stay those of
+    the draws (West, "Mixture Models, Monte Carlo, Bayesian Updating and Dynamic Models", 1993).
+
+    Args:
+        draws: (S, N, K, 2) pixels, S >= 3.
+        joints: K names.
+
+    Raises:
+        DataError: another shape, too few draws, or draws of a keypoint that lie on a line or in a point.
+    """
+
+    def __init__(self, draws: ArrayLike, *, joints: Sequence[str] | None = None) -> None:
+        points = _tensor(draws, (None, None, None, 2), "draws")
+        count = len(points)
+        if count < 3:
+            raise DataError(f"{count} draws are too few for a density on the plane: give at least 3.")
+        points = points.permute(1, 2, 0, 3)
+        mean = points.mean(-2, keepdim=True)
+        covariance = torch.einsum("nksi,nksj->nkij", points - mean, points - mean) / count
+        width = count ** (-1 / 6)
+        scale = width * _cholesky(covariance, mean.squeeze(-2))
+        loc = mean + np.sqrt(1 - width**2) * (points - mean)
+        weights = torch.full(loc.shape[:-1], -np.log(count), dtype=loc.dtype)
+        components = scale.unsqueeze(2).expand(*loc.shape, 2)
+        super().__init__(LocationScaleMixture(loc, components, weights, _frozen("gaussian")), joints)
+
+
+class Heatmap(Distribution):
+    """Heatmaps read as densities: the mass of a cell is its value over the sum of the map.
+
+    A map covers its box; outside of it a broad Student-t holds what `inside` leaves.
+
+    Args:
+        maps: (N, K, h, w), at least 0 and with a positive sum; logits where `logits`.
+        boxes: (N, 4) x, y, width, height of what each map covers: edges, in pixels of the image.
+        logits: the maps are to go through a softmax first.
+        surface: the density is "constant" inside each cell or "bilinear" between their centres.
+        inside: probability that a label lies in the box.
+        joints: K names.
+
+    Raises:
+        DataError: another shape, values that are negative or not finite, an empty map, or a box of no area.
+    """
+
+    def __init__(
+        self,
+        maps: ArrayLike,
+        boxes: ArrayLike,
+        *,
+        logits: bool = False,
+        surface: Surface = "constant",
+        inside: float = 0.99,
+        joints: Sequence[str] | None = None,
+    ) -> None:
+        values = _tensor(maps, (None, None, None, None), "maps")
+        box = _tensor(boxes, (len(values), 4), "boxes")
+        _refuse(~(box[:, 2:] > 0).all(-1), "the box of row {} has no area: boxes are x, y, width, height.")
+        log_cells = values if logits else _log_shares(values)
+        log_cells = log_cells.flatten(-2).log_softmax(-1).view(values.shape)
+        odds = torch.full(values.shape[:2], float(np.log(_share(inside) / (1 - inside))), dtype=values.dtype)
+        density = HeatmapDensity(log_cells, odds, _frozen("student_t"), surface, "dark")
+        offset = box[:, :2] + box[:, 2:] / 2 - 0.5
+        super().__init__(density.affine(torch.diag_embed(box[:, 2:]), offset), joints)
+
+
+def _log_shares(values: Tensor) -> Tensor:
+    sums = values.sum((-2, -1))
+    _refuse((values < 0).flatten(-2).any(-1), "map {} has negative values: are they logits? Then say logits=True.")
+    _refuse(~(sums > 0), "map {} is empty: it has no positive value.")
+    return values.clamp_min(1e-30).log()
+
+
+@lru_cache(maxsize=3)
+def _frozen(name: str) -> Residual:
+    """Residual densities in closed form, made once."""
+    if name == "student_t":
+        return StudentTResidual().frozen(_TAIL_NODES)
+    return (GaussianResidual if name == "gaussian" else LaplaceResidual)().frozen()
+
+
+def _tensor(values: Any, shape: tuple[int | None, ...], what: str) -> Tensor:
+    """Finite numbers of a shape (None: any size) as float64."""
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise DataError(f"{what} is of type {array.dtype}: expected numbers.")
+    if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise DataError(f"{what} has shape {array.shape}, expected ({wanted}).")
+    tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
+    broken = ~tensor.isfinite()
+    if bool(broken.any()):
+        first = tuple(broken.nonzero()[0].tolist())
+        raise DataError(f"{what}{list(first)} is {float(tensor[first])}, and {int(broken.sum())} are not finite.")
+    return tensor
+
+
+def _points(mean: ArrayLike) -> Tensor:
+    return _tensor(mean, (None, None, 2), "mean")
+
+
+def _diagonal(scale: ArrayLike, loc: Tensor, what: str) -> Tensor:
+    """Diagonal matrices (N, K, 2, 2) from scales (N, K) or (N, K, 2)."""
+    both = np.ndim(scale) == 2
+    widths = _tensor(scale, loc.shape[:2] if both else tuple(loc.shape), what)
+    widths = widths.unsqueeze(-1).expand_as(loc) if both else widths
+    _refuse(~(widths > 0).all(-1), f"{what} of keypoint {{}} is not positive.")
+    return torch.diag_embed(widths)
+
+
+def _cholesky(covariance: Any, loc: Tensor) -> Tensor:
+    matrix = _tensor(covariance, (*loc.shape, 2), "covariance")
+    factor, failed = torch.linalg.cholesky_ex((matrix + matrix.mT) / 2)
+    _refuse(failed > 0, "the covariance of keypoint {} is not positive definite.")
+    lower: Tensor = factor
+    return lower
+
+
+def _refuse(broken: Tensor, message: str) -> None:
+    """Raise a DataError that names the first index where `broken`."""
+    if broken.any():
+        first = broken.nonzero()[0].tolist()
+        raise DataError(message.format(first[0] if len(first) == 1 else tuple(first)))
+
+
+def _share(level: float) -> float:
+    if not 0 < level < 1:
+        raise DataError(f"{level} is no share of the probability: give a number between 0 and 1.")
+    return float(level)

@@ -1,0 +1,179 @@
+"""Trained runs: opened from their folders, and asked for predictions."""
+
+from __future__ import annotations
+
+__all__ = ["Run", "load"]
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from probpose.analysis.calibration.recalibration.store import run_recalibration
+from probpose.analysis.evaluation.coco import OKS_NMS
+from probpose.analysis.prediction.estimates import Estimator, Score
+from probpose.analysis.prediction.forward import Recalibrate
+from probpose.analysis.prediction.predict import Predictions, predict_images, predict_table, readable_images
+from probpose.api.distributions import ArrayLike
+from probpose.api.poses import Poses
+from probpose.data.datasets.arrays import ImageLike
+from probpose.data.persons import Persons
+from probpose.data.predictions.boxes import Boxes, boxes_of_arrays, read_boxes
+from probpose.inference.device import open_device
+from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
+from probpose.skeleton import Skeleton
+
+BoxesLike = str | PathLike[str] | ArrayLike | Sequence[ArrayLike]
+"""A file of COCO detections or annotations; boxes (n, 4) of one image, or one such array an image. A fifth column is
+the detector's score."""
+
+
+class Run:
+    """A trained run; made by `load`, `fit` and `train`.
+
+    Args:
+        loaded: the run.
+    """
+
+    def __init__(self, loaded: LoadedRun) -> None:
+        self._loaded = loaded
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}: {self.config.label}, {len(self.skeleton)} joints, epoch {self.epoch})"
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self._loaded.folder.path
+
+    @property
+    def config(self) -> TrainConfig:
+        """What was trained on what."""
+        return self._loaded.config
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The joints that it predicts."""
+        return self._loaded.skeleton
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 1, after which the checkpoint was taken."""
+        return self._loaded.epoch
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The network with its residual density (`probpose.models.keypoint_model`), in evaluation mode."""
+        return self._loaded.model
+
+    @property
+    def recalibration(self) -> str | None:
+        """Method of the recalibration that `calibrate` kept in the folder and `predict` uses; None without one."""
+        found = run_recalibration(self._loaded)
+        return None if found is None else found[1]
+
+    def predict(
+        self,
+        images: ImageLike | Sequence[ImageLike] | Persons,
+        boxes: BoxesLike | None = None,
+        *,
+        recalibrate: bool = True,
+        flip_test: bool = False,
+        estimator: Estimator = "mean",
+        score: Score = "usual",
+        nms: float = OKS_NMS,
+        least_box_score: float | None = None,
+        keep_distributions: bool = True,
+        batch_size: int = 64,
+        device: str = "auto",
+        workers: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> Poses:
+        """Predict the keypoints of persons and their uncertainty.
+
+        Args:
+            images: image files or arrays (h, w, 3), one or several; or the table of a data set's images
+                (`list_images`). Of several, those that cannot be read are left out and listed in `Poses.skipped`.
+            boxes: where the persons are; without, each image is one person from border to border.
+            recalibrate: use what `calibrate` has kept in the run, as the command does.
+            flip_test: predict with the equal mixture of the crop's density and that of its mirror image.
+            estimator: the point estimate: mean, median, mode, or "oks", the point of greatest expected OKS.
+            score: what poses are ranked by: "usual" (mean confidence), or "expected-oks".
+            nms: OKS above which one of two poses in detected boxes goes; 1 keeps all.
+            least_box_score: detected boxes with a lower score are left out.
+            keep_distributions: False keeps points and sigma only: of a large data set, densities do not fit in memory.
+            batch_size: persons at a time.
+            device: torch device, or "auto".
+            workers: processes that read images.
+            progress: called with the number of persons done so far.
+
+        Raises:
+            DataError: no image can be read, or the boxes cannot be used.
+            CheckpointError: the run's recalibration is damaged, or the network's output is not finite.
+        """
+        recalibrated, method = self._recalibration(recalibrate)
+        shared: dict[str, Any] = {
+            "recalibrate": recalibrated, "flip_test": flip_test, "estimator": estimator, "score": score,
+            "keep_distributions": keep_distributions, "batch_size": batch_size, "device": open_device(device),
+            "workers": workers, "progress": progress,
+        }  # fmt: skip
+        model, size = self._loaded.model, self._loaded.input_size
+        if boxes is None and not isinstance(images, Persons):
+            found = predict_images(model, self.skeleton, _several(images), size, **shared)
+        else:
+            found = self._in_boxes(images, boxes, least_box_score, {"nms": nms, **shared})
+        return Poses(found, estimator, method)
+
+    def _in_boxes(
+        self,
+        images: ImageLike | Sequence[ImageLike] | Persons,
+        boxes: BoxesLike | None,
+        least_score: float | None,
+        shared: dict[str, Any],
+    ) -> Predictions:
+        faults: list[str] = []
+        if not isinstance(images, Persons):
+            images, faults = readable_images(_several(images), self.skeleton)
+        chosen = None if boxes is None else _boxes(boxes, images, least_score)
+        found = predict_table(self._loaded.model, images, self._loaded.input_size, boxes=chosen, **shared)
+        return replace(found, unreadable=faults + found.unreadable)
+
+    def _recalibration(self, wanted: bool) -> tuple[Recalibrate | None, str | None]:
+        found = run_recalibration(self._loaded) if wanted else None
+        return (None, None) if found is None else found
+
+
+def load(path: str | PathLike[str] | None = None, *, checkpoint: str = "best") -> Run:
+    """Open a trained run; never executes code.
+
+    Args:
+        path: the run's folder; by default the newest one in `runs/`.
+        checkpoint: "best" by held-out likelihood, or "last".
+
+    Raises:
+        ConfigError: the folder is not a run.
+        CheckpointError: its checkpoint is missing, damaged or of another model.
+    """
+    folder = newest_run() if path is None else RunFolder(Path(path))
+    return Run(load_run(folder.path, checkpoint=checkpoint))
+
+
+def _several(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
+    """One image as a list of one."""
+    if isinstance(images, str | PathLike) or (isinstance(images, np.ndarray) and images.ndim in (2, 3)):
+        return [images]
+    return list(images)
+
+
+def _boxes(boxes: BoxesLike, images: Persons, least_score: float | None) -> Boxes:
+    """Boxes from a file, or from arrays: of the only image, or one an image."""
+    if isinstance(boxes, str | PathLike):
+        return read_boxes(Path(boxes), images, least_score)
+    given: Any = boxes
+    single = len(images) == 1 and np.ndim(given[0]) == 1
+    return boxes_of_arrays([given] if single else list(given), images, least_score)
