@@ -63,8 +63,9 @@ def _learned_grid(residual: Residual) -> Array:
     median, factor = quantile_gauge(residual.nodes, residual.native.weights)
     width = factor[0].diagonal()
     with torch.no_grad():
-        density = residual.log_prob(median[0] + width * torch.from_numpy(_grid())).exp() * width.prod()
-    return np.asarray(density.numpy())
+        at = median[0] + width * torch.from_numpy(_grid())
+        density = residual.log_prob(at.view(-1, 2)).exp() * width.prod()
+    return np.asarray(density.view(at.shape[:-1]).numpy())
 
 
 def _contours(axis: Axes, density: Array, colour: str, width: float) -> None:

@@ -78,9 +78,9 @@ def _residuals(run: LoadedRun, learned: Residual) -> tuple[Array, npt.NDArray[np
 
 def _row(name: str, density: Residual, residuals: Array, image: npt.NDArray[np.int64]) -> dict[str, Any]:
     with torch.no_grad():
-        log_prob = density.log_prob(torch.from_numpy(residuals)).numpy()
+        log_prob = density.log_prob(torch.from_numpy(residuals))[0].numpy()
     error = nll_sampling_error(log_prob, image)
-    draws = density.sample((200_000,)).numpy()
+    draws = density.sample(200_000)[0].numpy()
     return {"density": name, "nll_nats": float(-log_prob.mean()), "nll_se": error} | _shape(draws)
 
 

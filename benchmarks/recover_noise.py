@@ -196,7 +196,7 @@ def divergence(residual: Residual, noise: KnownNoise, draws: int = 200_000) -> f
     median, width = noise.quantile_gauge()
     own_median, own_width = own_quantiles(residual)
     learned = own_median + own_width * torch.from_numpy((z - median) / width)
-    log_learned = residual.log_prob(learned) + own_width.log().sum()
+    log_learned = residual.log_prob(learned)[0] + own_width.log().sum()
     log_true = noise.log_prob(z) + np.log(width).sum()
     return float(log_true.mean() - log_learned.mean())
 

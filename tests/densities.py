@@ -35,32 +35,28 @@ def random_density(name: str, gauge: Gauge, *, batch: int = 1, full: bool = Fals
 
 @torch.no_grad()
 def cell_mass(residual: Residual, edges: Array, fine: int = 8) -> Array:
-    """Integral of exp(log_prob) over the cells of a square grid, each cut into fine x fine midpoints.
-
-    Shape (m, m), or (m, m, K) for a density per joint.
-    """
+    """Integral of exp(log_prob) over the cells of a square grid, each cut into fine x fine midpoints, (B, m, m)."""
     side = np.concatenate([a + (b - a) * (np.arange(fine) + 0.5) / fine for a, b in itertools.pairwise(edges)])
     width = np.repeat(np.diff(edges) / fine, fine)
     points = torch.cartesian_prod(torch.from_numpy(side), torch.from_numpy(side))
-    log_prob = residual.log_prob(points if residual.batch_shape == () else points.unsqueeze(1))
     cells = len(edges) - 1
-    density = log_prob.exp().numpy().reshape(cells * fine, cells * fine, -1)
-    mass = (density * np.outer(width, width)[..., None]).reshape(cells, fine, cells, fine, -1).sum((1, 3))
-    return np.asarray(mass.squeeze(-1) if residual.batch_shape == () else mass)
+    density = residual.log_prob(points).exp().numpy().reshape(-1, cells * fine, cells * fine)
+    return np.asarray((density * np.outer(width, width)).reshape(-1, cells, fine, cells, fine).sum((2, 4)))
 
 
 def total_mass(residual: Residual) -> Array:
-    """Integral over a grid that is fine in the middle and reaches far into the tails: shape () or (K,)."""
+    """Integral over a grid that is fine in the middle and reaches far into the tails, (B,)."""
     far = np.geomspace(3, 4000, 50)
     edges = np.concatenate([-far[::-1], np.linspace(-3, 3, 61)[1:-1], far])
-    return np.asarray(cell_mass(residual, edges, fine=4).sum((0, 1)))
+    return np.asarray(cell_mass(residual, edges, fine=4).sum((1, 2)))
 
 
 def chi_square_p(draws: Tensor, residual: Residual) -> float:
-    """p-value of the counts of draws (n, 2) in grid cells against the integral of the density over each cell."""
+    """p-value of the counts of draws (1, n, 2) in grid cells against the integral of the density over each cell."""
+    draws = draws.squeeze(0)
     far = np.geomspace(3.4, 40, 10)
     edges = np.concatenate([-far[::-1], np.linspace(-3, 3, 19), far])
-    expected = cell_mass(residual, edges, fine=16) * len(draws)
+    expected = cell_mass(residual, edges, fine=16)[0] * len(draws)
     counts = np.histogramdd(draws.numpy(), bins=(edges, edges))[0]
     large = expected > 10
     observed = np.append(counts[large], len(draws) - counts[large].sum())

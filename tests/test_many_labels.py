@@ -34,7 +34,7 @@ def test_a_table_gives_the_density(name: str) -> None:
     exact = ContaminatedResidual(random_density(name, "moment")).frozen(2**12)
     table = tabulated(exact)
     torch.manual_seed(0)
-    z = exact.sample((20_000,))
+    z = exact.sample(20_000)
     error = (table.log_prob(z) - exact.log_prob(z)).abs()
     assert float(error.mean()) < 5e-4
     assert float(error.max()) < 0.05  # in the cells that an edge of the Laplace density runs through

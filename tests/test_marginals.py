@@ -64,7 +64,7 @@ def test_pit_of_draws_is_uniform_and_crps_is_least_for_the_truth() -> None:
         for parameter in density.parameters():
             parameter.add_(0.15 * torch.randn_like(parameter))
     residual = density.frozen()
-    draws = residual.sample((20_000,)).numpy()
+    draws = residual.sample(20_000)[0].numpy()
     for axis, marginal in enumerate(marginals_of(residual)[0]):
         counts = np.histogram(marginal.cdf(draws[:, axis]), 20, (0, 1))[0]
         chi_square = ((counts - 1000) ** 2 / 1000).sum()

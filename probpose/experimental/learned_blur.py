@@ -98,10 +98,6 @@ def _tables(residual: Residual) -> tuple[Tensor, Tensor]:
     """log R on a grid (B, SIDE, SIDE), y first, and of its axes (B, 2, SIDE)."""
     side = torch.linspace(-REACH, REACH, SIDE, dtype=torch.float64)
     x, y = torch.meshgrid(side, side, indexing="xy")
-    points = torch.stack([x, y], -1).reshape(-1, 2)
-    if residual.batch_shape == ():
-        log_prob = residual.log_prob(points).view(1, SIDE, SIDE)
-    else:
-        log_prob = residual.log_prob(points.unsqueeze(1)).movedim(-1, 0).reshape(-1, SIDE, SIDE)
+    log_prob = residual.log_prob(torch.stack([x, y], -1).view(-1, 2)).view(-1, SIDE, SIDE)
     log_axes = torch.stack([log_prob.logsumexp(1), log_prob.logsumexp(2)], 1)
     return log_prob, log_axes

@@ -53,6 +53,7 @@ from probpose.data.crops import PADDING
 from probpose.data.datasets.coco import AREA_OF_BOX
 from probpose.models.densities import LaplaceResidual
 from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.folding import log_density
 from probpose.models.predictive.location_scale import LocationScale
 
 EPSILON = 1e-9
@@ -189,7 +190,7 @@ def published_rle_loss(predictive: LocationScale, keypoints: Tensor, variant: st
         variant: `official` or `mmpose`.
     """
     sigma = predictive.scale.diagonal(dim1=-2, dim2=-1)
-    log_g = predictive.residual.log_prob(predictive.standardised(keypoints)).unsqueeze(-1)
+    log_g = log_density(predictive.residual, predictive.standardised(keypoints)).unsqueeze(-1)
     distance = (predictive.loc - keypoints).abs()
     if variant == "mmpose":
         log_q = torch.log(2 * sigma) + distance / (sigma + EPSILON)

@@ -34,7 +34,7 @@ def radii_of(predictive: Predictive, shares: Sequence[float]) -> Array:
         predictive: of N persons with K joints.
         shares: S, in (0, 1).
     """
-    if not isinstance(predictive, LocationScale) or predictive.residual.batch_shape != () or not predictive.is_aligned:
+    if not isinstance(predictive, LocationScale) or predictive.residual.batch > 1 or not predictive.is_aligned:
         return as_array(predictive.radius(shares))
     width = as_array(predictive.scale.diagonal(dim1=-2, dim2=-1))
     aspect, size = np.log(width[..., 1] / width[..., 0]), np.sqrt(width.prod(axis=-1))

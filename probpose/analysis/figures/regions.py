@@ -64,9 +64,8 @@ def _move(outlines: list[Outline], loc: Array, scale: Array) -> list[Outline]:
 @lru_cache(maxsize=32)
 def _of_residual(residual: Residual, levels: tuple[float, ...]) -> list[list[Outline]]:
     """Outlines of R in its own units, [joint or the only one][level]; kept for the next images."""
-    count = residual.native.nodes.shape[0]
-    loc = residual.loc.new_zeros(1, count, 2)
-    eye = torch.eye(2).to(loc).expand(1, count, 2, 2)
+    loc = residual.loc.new_zeros(1, residual.batch, 2)
+    eye = torch.eye(2).to(loc).expand(1, residual.batch, 2, 2)
     return _of_person(LocationScale(loc, eye, residual), levels, *_FINE)
 
 

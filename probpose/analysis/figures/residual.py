@@ -42,10 +42,9 @@ class ResidualGrid:
     def of(cls, density: Residual, *, reach: float = REACH, steps: int = STEPS) -> ResidualGrid:
         """The density on `steps` x `steps` points within `reach`."""
         side = np.linspace(-reach, reach, steps)
-        points = torch.from_numpy(np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1)).to(density.loc)
-        if not density.batch_shape:
-            return cls(density, side, as_array(density.log_prob(points))[None])
-        return cls(density, side, np.moveaxis(as_array(density.log_prob(points.unsqueeze(-2))), -1, 0))
+        along = torch.from_numpy(side).to(density.loc)
+        log_density = density.log_prob(torch.cartesian_prod(along, along))
+        return cls(density, side, as_array(log_density).reshape(-1, steps, steps))
 
     def border(self, content: float) -> Array:
         """(B,), log density on the border of the highest-density region that holds `content`."""
@@ -85,7 +84,7 @@ def draw_residual(
     Raises:
         ValueError: R is one a joint.
     """
-    if learned.batch_shape:
+    if learned.batch > 1:
         raise ValueError("R is one a joint: draw them one by one.")
     grids = {name: ResidualGrid.of(density) for name, density in {"learned": learned, **others}.items()}
     columns = 2 + len(others)

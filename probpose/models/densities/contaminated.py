@@ -72,8 +72,7 @@ class ContaminatedResidual(ResidualDensity):
         density = partial(_log_mixture, core, self.share, self.scale)
 
         def sample(count: int) -> Tensor:
-            draws = core.sample((count,))
-            draws = draws.unsqueeze(0) if core.batch_shape == () else draws.transpose(0, 1)
+            draws = core.sample(count)
             far = torch.rand(self.batch, count, 1, dtype=draws.dtype, device=draws.device) < self.share
             uniform = torch.rand(self.batch, count, 2, dtype=draws.dtype, device=draws.device)
             return torch.where(far, _broad(uniform, self.scale), draws)
@@ -83,7 +82,7 @@ class ContaminatedResidual(ResidualDensity):
 
 @torch.no_grad()
 def outlier_probability(density: ContaminatedResidual, residual: Residual, z: Tensor) -> Tensor:
-    """P(outlier | z), (...) or (..., K), at residuals z (..., 2) or (..., K, 2).
+    """P(outlier | z), (B, n), at residuals z (B, n, 2).
 
     Args:
         density: the family.
@@ -97,10 +96,7 @@ def outlier_probability(density: ContaminatedResidual, residual: Residual, z: Te
 def _log_mixture(core: Residual, share: Tensor, scale: Tensor, z: Tensor) -> Tensor:
     """Log density (B, n) at z (B, n, 2)."""
     near = z.clamp(-_FURTHEST, _FURTHEST)
-    flat = near[0] if core.batch_shape == () else near.transpose(0, 1)
-    value = core.log_prob(flat)
-    log_core = value.unsqueeze(0) if core.batch_shape == () else value.transpose(0, 1)
-    log_core = log_core.masked_fill((z != near).any(-1), -torch.inf)
+    log_core = core.log_prob(near).masked_fill((z != near).any(-1), -torch.inf)
     return torch.logaddexp(torch.log1p(-share) + log_core, share.log() + _log_broad(z, scale))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 __all__ = ["tabulated", "tilted"]
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,37 +29,20 @@ def tilted(residual: Residual, log_g: Callable[[Tensor], Tensor]) -> Residual:
         log_g: log density of the levels, elementwise on (0, 1).
     """
     nodes = residual.nodes
-    log_weights = residual.native.weights.log() + log_g(_levels(residual, nodes))
+    log_weights = residual.native.weights.log() + log_g(residual.hdr_level(nodes))
     log_z = log_weights.logsumexp(-1)
 
     def log_prob(z: Tensor) -> Tensor:
-        value = _value(residual, z)
-        tilt = log_g(residual.hdr_level(value)) + residual.log_prob(value)
-        return _batch_first(residual, tilt) - log_z.unsqueeze(-1)
+        return log_g(residual.hdr_level(z)) + residual.log_prob(z) - log_z.unsqueeze(-1)
 
     def sample(count: int) -> Tensor:
         """Draws of R, chosen again in proportion to g from `_PROPOSALS` times as many."""
-        draws = residual.sample((_PROPOSALS * count,))
-        points = draws.unsqueeze(0) if residual.batch_shape == () else draws.transpose(0, 1)
-        chosen = log_g(_levels(residual, points)).softmax(-1).multinomial(count, replacement=True)
-        return points.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
+        draws = residual.sample(_PROPOSALS * count)
+        chosen = log_g(residual.hdr_level(draws)).softmax(-1).multinomial(count, replacement=True)
+        return draws.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
 
     native = Native(log_prob, nodes, log_weights.softmax(-1), sample, log_z, residual.native.log_z_error)
     return Residual(native, residual.gauge, standardised=True)
-
-
-def _levels(residual: Residual, z: Tensor) -> Tensor:
-    """Levels (B, n) of z (B, n, 2)."""
-    return _batch_first(residual, residual.hdr_level(_value(residual, z)))
-
-
-def _value(residual: Residual, z: Tensor) -> Tensor:
-    """z (B, n, 2) as `Residual` takes it: (n, 2), or (n, K, 2)."""
-    return z[0] if residual.batch_shape == () else z.transpose(0, 1)
-
-
-def _batch_first(residual: Residual, result: Tensor) -> Tensor:
-    return result.unsqueeze(0) if residual.batch_shape == () else result.transpose(0, 1)
 
 
 REACH = 50.0
@@ -81,16 +63,14 @@ def tabulated(residual: Residual, side: int = 801) -> Residual:
         residual: frozen; one a joint is given back as it is.
         side: points along each axis.
     """
-    if residual.batch_shape != ():
+    if residual.batch > 1:
         return residual
     native = residual.native
     reach = math.asinh(REACH)
     at = torch.linspace(-reach, reach, side, dtype=torch.float64).sinh()
     rows = [native.log_prob(torch.cartesian_prod(part, at).unsqueeze(0))[0] for part in at.split(_ROWS)]
-    clone = copy.copy(residual)
-    clone.__dict__.pop("_ladder", None)
-    clone.native = replace(native, log_prob=_interpolation(torch.cat(rows), side, native.log_prob))
-    return clone
+    table = _interpolation(torch.cat(rows), side, native.log_prob)
+    return replace(residual, native=replace(native, log_prob=table))
 
 
 def _interpolation(table: Tensor, side: int, exact: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -1,18 +1,16 @@
-"""The residual density R in its gauge, as a distribution: what the annotator's error looks like in units of sigma."""
+"""The residual density R in its gauge: what the annotator's error looks like in units of sigma."""
 
 from __future__ import annotations
 
 __all__ = ["Native", "Residual"]
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import Laplace, Normal, constraints
+from torch.distributions import Laplace, Normal
 
 from probpose.models.densities.gauge import Gauge, moment_gauge, quantile_gauge, weighted_quantile
 
@@ -48,42 +46,43 @@ class Native:
         return 1 / (self.weights.shape[-1] * (self.weights**2).sum(-1))
 
 
-class Residual(TorchDistribution):
-    """R(z): batch shape () when shared by all joints or (K,) when per joint, event shape (2,).
+@dataclass(eq=False)
+class Residual:
+    """R(z), B densities on the plane side by side: B = 1 where all joints share it, K where it is one a joint.
 
     With w = m + C z and the native density p, log R(z) = log p(m + C z) + log det C (design: "Standardise R").
+    Residuals are (B, n, 2); those of fewer dimensions, such as (n, 2), are broadcast.
 
-    Args:
-        native: the density before the gauge, B = 1 or K.
+    Attributes:
+        native: the density before the gauge.
         gauge: `moment`, `quantile`, or `native` for none.
         full: whiten fully in the moment gauge (see `moment_gauge`).
         standardised: the native density is in its gauge already, m = 0 and C = I.
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}
-    support = constraints.real_vector
-    has_rsample = False
+    native: Native
+    gauge: Gauge
+    _: KW_ONLY
+    full: bool = False
+    standardised: bool = False
 
-    def __init__(self, native: Native, gauge: Gauge, *, full: bool = False, standardised: bool = False) -> None:
-        self.native = native
-        self.gauge, self.full = gauge, full
-        self.loc, self.factor = _gauge_of(native, "native" if standardised else gauge, full)
-        batch = native.nodes.shape[0]
-        super().__init__(torch.Size() if batch == 1 else torch.Size((batch,)), torch.Size((2,)), validate_args=False)
+    def __post_init__(self) -> None:
+        gauge: Gauge = "native" if self.standardised else self.gauge
+        self.loc, self.factor = _gauge_of(self.native, gauge, self.full)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Log density in nats (...) or (..., K) at residuals of shape (..., 2) or (..., K, 2)."""
-        flat, unflatten = self._flatten(value)
-        native = self.loc.unsqueeze(-2) + flat @ self.factor.mT
-        return unflatten(self.native.log_prob(native) + self._log_det)
+    @property
+    def batch(self) -> int:
+        """B."""
+        return self.native.nodes.shape[0]
 
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Independent residuals, shape `sample_shape` + batch shape + (2,), without gradient."""
-        shape = torch.Size(sample_shape)
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density in nats (B, n) at residuals z (B, n, 2)."""
+        return self.native.log_prob(self._from_gauge(z)) + self._log_det
+
+    def sample(self, count: int) -> Tensor:
+        """Independent residuals (B, count, 2), without gradient."""
         with torch.no_grad():
-            draws = self._to_gauge(self.native.sample(shape.numel()))
-        draws = draws.squeeze(0) if self.batch_shape == () else draws.transpose(0, 1)
-        return draws.reshape(shape + self.batch_shape + self.event_shape)
+            return self._to_gauge(self.native.sample(count))
 
     @cached_property
     def nodes(self) -> Tensor:
@@ -119,25 +118,24 @@ class Residual(TorchDistribution):
             best = self._highest(best.unsqueeze(-2) + torch.cartesian_prod(side, side))
         return best
 
-    def hdr_level(self, value: Tensor) -> Tensor:
-        """Probability content of the smallest highest-density region that holds `value`; shape as `log_prob`.
+    def hdr_level(self, z: Tensor) -> Tensor:
+        """Probability content (B, n) of the smallest highest-density region that holds z (B, n, 2).
 
-        Uniform on (0, 1) when `value` is drawn from R. The content is the weight of the nodes with a higher density
+        Uniform on (0, 1) when z is drawn from R. The content is the weight of the nodes with a higher density
         (Hyndman, "Computing and graphing highest density regions", The American Statistician 1996).
         """
-        return self._denser(self.log_prob(value))
+        return self._denser(self.log_prob(z))
 
-    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """As `hdr_level`: the weight of the nodes denser than `value`, and with those of equal density."""
-        height = self.log_prob(value)
+    def hdr_bounds(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """As `hdr_level`: the weight of the nodes denser than z, and with those of equal density."""
+        height = self.log_prob(z)
         return self._denser(height + PLATEAU), self._denser(height - PLATEAU)
 
     def _denser(self, height: Tensor) -> Tensor:
-        """Weight of the nodes whose log density is above `height` (...) or (..., K)."""
+        """Weight (B, n) of the nodes whose log density is above `height` (B, n)."""
         heights, content = self._ladder
-        flat, unflatten = self._flatten(height.unsqueeze(-1).expand(*height.shape, 2))
-        above = torch.searchsorted(-heights.contiguous(), -flat[..., 0].contiguous())
-        return unflatten(content.gather(-1, above))
+        above = torch.searchsorted(-heights.contiguous(), -height.contiguous())
+        return content.gather(-1, above)
 
     def hdr_threshold(self, level: float) -> Tensor:
         """Log density (B,) on the border of the highest-density region that holds `level`."""
@@ -149,8 +147,8 @@ class Residual(TorchDistribution):
     def _ladder(self) -> tuple[Tensor, Tensor]:
         """Log densities of the nodes in descending order, (B, n), and the weight above each, (B, n + 1)."""
         with torch.no_grad():
-            log_det = self._log_det
-            heights, order = (self.native.log_prob(self.native.nodes) + log_det).sort(-1, descending=True)
+            log_prob = self.native.log_prob(self.native.nodes) + self._log_det
+            heights, order = log_prob.sort(-1, descending=True)
             content = self.native.weights.gather(-1, order).cumsum(-1)
         return heights, torch.cat([torch.zeros_like(content[..., :1]), content], -1)
 
@@ -158,26 +156,17 @@ class Residual(TorchDistribution):
     def _log_det(self) -> Tensor:
         return self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
 
+    def _from_gauge(self, z: Tensor) -> Tensor:
+        return self.loc.unsqueeze(-2) + z @ self.factor.mT
+
     def _to_gauge(self, native: Tensor) -> Tensor:
         centred = native - self.loc.unsqueeze(-2)
         z: Tensor = torch.linalg.solve_triangular(self.factor, centred.mT, upper=False).mT
         return z
 
     def _highest(self, points: Tensor) -> Tensor:
-        flat = self.loc.unsqueeze(-2) + points @ self.factor.mT
-        index = self.native.log_prob(flat).argmax(-1)
+        index = self.native.log_prob(self._from_gauge(points)).argmax(-1)
         return points[torch.arange(len(points)), index]
-
-    def _flatten(self, value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """View (..., [K,] 2) as (B, n, 2), and the inverse for results (B, n)."""
-        if self.batch_shape == ():
-            shape = value.shape[:-1]
-            return value.reshape(1, -1, 2), lambda result: result.reshape(shape)
-        value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
-        lead = value.shape[:-2]
-        count = math.prod(lead)
-        flat = value.reshape(count, *self.batch_shape, 2).transpose(0, 1)
-        return flat, lambda result: result.transpose(0, 1).reshape(lead + self.batch_shape)
 
 
 def _gauge_of(native: Native, gauge: Gauge, full: bool) -> tuple[Tensor, Tensor]:

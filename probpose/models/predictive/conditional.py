@@ -22,6 +22,7 @@ from probpose.models.densities.conditional_flow import ConditionalFlow
 from probpose.models.densities.gauge import moment_gauge, quantile_gauge
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive
+from probpose.models.predictive.folding import drawn, log_density
 from probpose.models.predictive.location_scale import determinant, moved, standardised
 
 NODES = 512
@@ -79,14 +80,11 @@ class ConditionalLocationScale(Predictive):
         z = standardised(value, self.loc, self.scale)
         noise, log_slope = self.flow.inverse(self._times(self.factor, z) + self.origin, self.context)
         log_gauge = self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        log_prob: Tensor = self.base.log_prob(noise) + log_slope + log_gauge - determinant(self.scale).abs().log()
-        return log_prob
+        return log_density(self.base, noise) + log_slope + log_gauge - determinant(self.scale).abs().log()
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        persons, joints = self.batch_shape
-        lead = (persons, joints) if self.base.batch_shape == () else (persons,)
         with torch.no_grad():
-            noise = self.base.sample((*sample_shape, *lead)).to(self.loc)
+            noise = drawn(self.base, (*sample_shape, *self.batch_shape)).to(self.loc)
             centred = self.flow(noise, self.context) - self.origin
             z = torch.linalg.solve_triangular(self.factor, centred.unsqueeze(-1), upper=False).squeeze(-1)
             return self.loc + self._times(self.scale, z)

@@ -22,6 +22,7 @@ from torch import Tensor
 from probpose.models.densities.nodes import pick, uniform_nodes
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive
+from probpose.models.predictive.folding import drawn, log_density
 
 TAIL_SCALE = 0.5
 """Scale of T, network units: half the crop."""
@@ -91,12 +92,10 @@ class CropDensity(Predictive):
         return super().hdr_bounds(value)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        persons, joints = self.batch_shape
-        lead = (persons, joints) if self.residual.batch_shape == () else (persons,)
+        shape = (*sample_shape, *self.batch_shape)
         with torch.no_grad():
-            uniform = torch.rand(*sample_shape, persons, joints, 2, dtype=torch.float64, device=self.inside.device)
-            crop = self.drawn(uniform)
-            tail = TAIL_SCALE * self.residual.sample((*sample_shape, *lead)).to(crop)
+            crop = self.drawn(torch.rand(*shape, 2, dtype=torch.float64, device=self.inside.device))
+            tail = TAIL_SCALE * drawn(self.residual, shape).to(crop)
             within = torch.rand(crop.shape[:-1], dtype=crop.dtype, device=crop.device) < self.inside.sigmoid()
             return torch.where(within.unsqueeze(-1), crop, tail)
 
@@ -121,7 +120,7 @@ class CropDensity(Predictive):
         return self.crop_mode
 
     def _log_tail(self, value: Tensor) -> Tensor:
-        return self.residual.log_prob(value / TAIL_SCALE) - 2 * math.log(TAIL_SCALE)
+        return log_density(self.residual, value / TAIL_SCALE) - 2 * math.log(TAIL_SCALE)
 
 
 Decode = Literal["argmax", "quarter", "dark"]

@@ -12,6 +12,7 @@ from torch import Tensor
 from probpose.models.densities.gauge import QUANTILE_LEVELS
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive, each_joint
+from probpose.models.predictive.folding import drawn, fold, log_density, unfold
 
 
 class LocationScale(Predictive):
@@ -20,7 +21,7 @@ class LocationScale(Predictive):
     Args:
         loc: mu, (N, K, 2).
         scale: L, (N, K, 2, 2), invertible.
-        residual: R, shared (batch shape ()) or one a joint (batch shape (K,)).
+        residual: R, shared or one a joint.
     """
 
     per_person, shared = ("loc", "scale"), ("residual",)
@@ -40,13 +41,11 @@ class LocationScale(Predictive):
         return determinant(self.scale).abs().log()
 
     def log_prob(self, value: Tensor) -> Tensor:
-        return self.residual.log_prob(self.standardised(value)) - self.log_abs_det
+        return log_density(self.residual, self.standardised(value)) - self.log_abs_det
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        persons, joints = self.batch_shape
-        lead = (persons, joints) if self.residual.batch_shape == () else (persons,)
         with torch.no_grad():
-            return self._at(self.residual.sample((*sample_shape, *lead)))
+            return self._at(drawn(self.residual, (*sample_shape, *self.batch_shape)))
 
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
         nodes, weights = self.residual.nodes[:, :count], self.residual.native.weights[:, :count]
@@ -83,10 +82,12 @@ class LocationScale(Predictive):
         return not bool(off_diagonal) and bool((self.scale.diagonal(dim1=-2, dim2=-1) > 0).all())
 
     def hdr_level(self, value: Tensor) -> Tensor:
-        return self.residual.hdr_level(self.standardised(value))
+        level = self.residual.hdr_level(fold(self.standardised(value), self.residual.batch))
+        return unfold(level, value.shape[:-1])
 
     def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        return self.residual.hdr_bounds(self.standardised(value))
+        above, least = self.residual.hdr_bounds(fold(self.standardised(value), self.residual.batch))
+        return unfold(above, value.shape[:-1]), unfold(least, value.shape[:-1])
 
     def affine(self, matrix: Tensor, offset: Tensor) -> LocationScale:
         return LocationScale(*moved(self.loc, self.scale, matrix, offset), self.residual)

@@ -20,6 +20,7 @@ from probpose.errors import ConfigError
 from probpose.models.densities.nodes import pick, uniform_nodes
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive, each_joint
+from probpose.models.predictive.folding import drawn
 from probpose.models.predictive.location_scale import LocationScale
 
 HDR_POINTS = 256
@@ -140,10 +141,8 @@ class LocationScaleMixture(Predictive):
         return (self.component_log_prob(value) + self.log_weights).logsumexp(-1)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        persons, joints = self.batch_shape
-        lead = (persons, joints) if self.residual.batch_shape == () else (persons,)
         with torch.no_grad():
-            z = self.residual.sample((*sample_shape, *lead)).to(self.loc)
+            z = drawn(self.residual, (*sample_shape, *self.batch_shape)).to(self.loc)
             which, _ = pick(self.log_weights.exp(), torch.rand(z.shape[:-1], device=z.device, dtype=torch.float64))
             loc, scale = self._chosen(which)
             return loc + (scale @ z.unsqueeze(-1)).squeeze(-1)

@@ -22,6 +22,7 @@ from probpose.models.densities import Residual
 from probpose.models.densities.derived import tilted
 from probpose.models.predictive.conformal import rescaled, with_residual
 from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.folding import log_density
 from probpose.models.predictive.location_scale import LocationScale
 
 REACH = 4.0
@@ -139,7 +140,7 @@ def fit_scale(cases: Cases, *, per_joint: bool) -> ScaleRecalibration:
             return 1.0
 
         def loss(log_factor: float) -> float:
-            log_prob = predictive.residual.log_prob(z * np.exp(-log_factor))
+            log_prob = log_density(predictive.residual, z * np.exp(-log_factor))
             return float(2 * log_factor - log_prob[counted].mean())
 
         return float(np.exp(minimize_scalar(loss, bounds=(-REACH, REACH), method="bounded").x))

@@ -20,6 +20,7 @@ from probpose.models.densities.contaminated import outlier_probability
 from probpose.models.densities.derived import tabulated
 from probpose.models.noise_model import NoiseModel
 from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.folding import fold, unfold
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
 from probpose.models.registry import build_residual
@@ -48,7 +49,8 @@ class NoiseRecalibration(Recalibration):
 
     def outlier_probability(self, cases: Cases) -> Array | None:
         located = location_scale_of(self.apply(cases))
-        return as_array(outlier_probability(self.model.residual, self._residual, located.standardised(cases.filled)))
+        z = fold(located.standardised(cases.filled), self._residual.batch)
+        return as_array(unfold(outlier_probability(self.model.residual, self._residual, z), cases.labelled.shape))
 
     def for_many(self) -> Recalibration:
         return self if self.model.residual.core.standardised else replace(self, many=True)

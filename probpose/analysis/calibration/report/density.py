@@ -50,16 +50,16 @@ def peers(residual: Residual) -> dict[str, Residual]:
 def log_density(density: Residual, residuals: Residuals) -> Array:
     """(M,), nats, of each residual under a density that is shared, or the one of its joint."""
     z = torch.from_numpy(residuals.z).to(density.loc)
-    if not density.batch_shape:
-        return as_array(density.log_prob(z))
+    if density.batch == 1:
+        return as_array(density.log_prob(z)[0])
     found = np.full(len(residuals.z), np.nan)
-    rows = [np.flatnonzero(residuals.joint == k) for k in range(density.batch_shape[0])]
-    padded = z.new_zeros(max(map(len, rows), default=0), len(rows), 2)
+    rows = [np.flatnonzero(residuals.joint == k) for k in range(density.batch)]
+    padded = z.new_zeros(len(rows), max(map(len, rows)), 2)
     for k, own in enumerate(rows):
-        padded[: len(own), k] = z[own]
+        padded[k, : len(own)] = z[own]
     log_prob = as_array(density.log_prob(padded))
     for k, own in enumerate(rows):
-        found[own] = log_prob[: len(own), k]
+        found[own] = log_prob[k, : len(own)]
     return found
 
 
@@ -164,7 +164,7 @@ def _rows(
 ) -> Iterator[list[str]]:
     everything = np.ones(len(residuals.z), dtype=bool)
     yield _met("all joints", residuals.z, nats, everything)
-    shared = not residuals.density.batch_shape
+    shared = residuals.density.batch == 1
     for name, density in densities.items():
         if name != "R" or shared:
             yield _of_density("all joints", name, density, 0, len(densities))
@@ -218,7 +218,7 @@ def density_pictures(
     """
     densities = peers(residuals.density)
     found: list[Picture] = []
-    if not residuals.density.batch_shape:
+    if residuals.density.batch == 1:
         grids = {name: ResidualGrid.of(density) for name, density in densities.items()}
         found += [
             _met_in_picture(grids, residuals, state),
@@ -312,7 +312,7 @@ def _by_joint(grids: Grids, residuals: Residuals, joints: Sequence[str], state: 
     for axes, k in zip(panels, shown, strict=False):
         own = residuals.z[residuals.joint == k]
         draw_met(axes, own, cells=24)
-        draw_contours(axes, grids["R"], density=k if residuals.density.batch_shape else 0)
+        draw_contours(axes, grids["R"], density=k if residuals.density.batch > 1 else 0)
         axes.set_title(f"{short(joints[k])} ({len(own)})", fontsize=8)
         axes.set_xticks([-2, 0, 2])
         axes.set_yticks([-2, 0, 2])
