@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probpose import densities as densities
+    import probpose.densities as densities
     from probpose.api.distributions import Distribution as Distribution
     from probpose.api.distributions import Gaussian as Gaussian
     from probpose.api.distributions import Heatmap as Heatmap

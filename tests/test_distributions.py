@@ -61,7 +61,7 @@ def test_sigma_stands_for_a_diagonal_covariance() -> None:
 
 def test_the_scale_of_a_laplace_is_its_mean_absolute_error() -> None:
     laplace = pp.Laplace(MEAN, np.full((3, 2, 2), 3.0))
-    at = MEAN + [1.0, -2.0]
+    at = MEAN + np.array([1.0, -2.0])
     np.testing.assert_allclose(laplace.log_prob(at), -1.0 - 2 * np.log(6), rtol=1e-10)
     np.testing.assert_allclose(laplace.sigma_px, 3 * np.sqrt(2), rtol=2e-3)
     draws = laplace.sample(MANY, seed=0)
@@ -115,8 +115,9 @@ def test_regions_radii_and_probabilities_hold_what_they_say(number: int) -> None
     outlines = p.region(0.8)
     assert len(outlines) == len(p)
     assert len(outlines[0]) == len(p.joints)
-    if p.predictive.hdr_bounds(torch.from_numpy(draws[0]))[0].equal(p.predictive.hdr_bounds(torch.from_numpy(draws[0]))[1]):
-        inside = sum(Curve(curve).contains_points(draws[:, 0, 0]).astype(int) for curve in outlines[0][0]) % 2
+    denser, as_dense = p.predictive.hdr_bounds(torch.from_numpy(draws[0]))
+    if denser.equal(as_dense):  # without plateaus, which outlines cannot cut
+        inside = np.sum([Curve(curve).contains_points(draws[:, 0, 0]) for curve in outlines[0][0]], axis=0) % 2
         assert inside.mean() == pytest.approx(0.8, abs=error + 0.03)
 
 
@@ -155,7 +156,7 @@ def test_a_table_with_coordinates() -> None:
         (lambda: pp.Gaussian(MEAN, COVARIANCE[..., 0]), r"covariance has shape \(3, 2, 2\)"),
         (lambda: pp.Gaussian(MEAN), "and not both"),
         (lambda: pp.Gaussian(MEAN, -COVARIANCE), r"covariance of keypoint \(0, 0\) is not positive definite"),
-        (lambda: pp.Gaussian(np.where(MEAN == MEAN[1, 1, 0], np.nan, MEAN), COVARIANCE), r"mean\[1, 1, 0\] is nan"),
+        (lambda: pp.Gaussian(np.where(MEAN[1, 1, 0] == MEAN, np.nan, MEAN), COVARIANCE), r"mean\[1, 1, 0\] is nan"),
         (lambda: pp.Gaussian(MEAN, sigma=np.zeros((3, 2))), r"sigma of keypoint \(0, 0\) is not positive"),
         (lambda: pp.Gaussian([[["a", "b"]]], sigma=[[1.0]]), "mean is of type"),
         (lambda: pp.Gaussian(MEAN, COVARIANCE, joints=["knee"]), "1 joints are named, and each row has 2"),
