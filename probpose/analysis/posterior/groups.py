@@ -7,7 +7,6 @@ from __future__ import annotations
 
 __all__ = ["Groups", "from_nodes", "groups_of_cases", "groups_of_posterior"]
 
-import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,9 +52,7 @@ def _drawn_from_nodes(residual: Residual) -> Residual:
         chosen = torch.searchsorted(content, uniform).clamp_max(content.shape[-1] - 1)
         return native.nodes.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
 
-    clone = copy.copy(residual)
-    clone.native = replace(native, sample=sample)
-    return clone
+    return replace(residual, native=replace(native, sample=sample))
 
 
 Columns = dict[str, npt.NDArray[Any]]

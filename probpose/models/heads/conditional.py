@@ -13,7 +13,6 @@ from __future__ import annotations
 __all__ = ["ConditionalHeads", "ConditionalOptions", "ConditionalRegressor", "VisibleOrNot"]
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -98,7 +97,7 @@ class ConditionalHeads(LocationScaleHeads):
             return self._given(self.told, flow, residual)
         visible = self.visible.to(dtype)
         components = [self._given(torch.full_like(visible, flag), flow, residual) for flag in (0, 1)]
-        return VisibleOrNot(components, torch.stack([F.logsigmoid(-visible), F.logsigmoid(visible)]))
+        return VisibleOrNot(components, torch.stack([F.logsigmoid(-visible), F.logsigmoid(visible)], -1))
 
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> ConditionalHeads:
         said = super().unmirror(flipped, permutation)
@@ -127,9 +126,6 @@ class VisibleOrNot(Mixture):
     """The density of a keypoint of which it is not known whether it is visible; regions from all nodes of both."""
 
     hdr_points = 2 * NODES
-
-    def _made(self, components: Sequence[Predictive], log_weights: Tensor) -> VisibleOrNot:
-        return VisibleOrNot(components, log_weights)
 
 
 class ConditionalRegressor(LocationScaleRegressor):

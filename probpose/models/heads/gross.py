@@ -33,7 +33,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pyro
 import torch
@@ -87,12 +87,13 @@ class GrossMixture(Mixture):
 
     Args:
         components: p(x; theta_k), p(x; theta of the mirror image) and T.
-        log_weights: (3, N, K).
+        log_weights: (N, K, 3).
         exchanged: d of each joint, (K,); 0 for those without a mirror image.
         outlier: e, ().
         partner: (K,), index of the mirror image.
     """
 
+    shared: ClassVar[tuple[str, ...]] = ("exchanged", "outlier", "partner")
     hdr_points = 1536
 
     def __init__(
@@ -100,9 +101,6 @@ class GrossMixture(Mixture):
     ) -> None:
         self.exchanged, self.outlier, self.partner = exchanged, outlier, partner
         super().__init__(components, log_weights)
-
-    def _made(self, components: Sequence[Predictive], log_weights: Tensor) -> GrossMixture:
-        return GrossMixture(components, log_weights, self.exchanged, self.outlier, self.partner)
 
 
 @dataclass(frozen=True)
@@ -115,10 +113,10 @@ class GrossHeads(LocationScaleHeads):
 
     def density(self, residual: Residual) -> GrossMixture:
         own = super().density(residual)
-        other = LocationScale(own.loc[:, self.partner], own.scale[:, self.partner], residual)
+        other = own.replace(loc=own.loc[:, self.partner], scale=own.scale[:, self.partner])
         d, e = self.exchanged.to(own.loc), self.outlier.to(own.loc)
-        weights = torch.stack([(1 - d) * (1 - e), d * (1 - e), e.expand_as(d)])
-        log_weights = weights.clamp_min(1e-30).log().unsqueeze(1).expand(3, *own.batch_shape)
+        weights = torch.stack([(1 - d) * (1 - e), d * (1 - e), e.expand_as(d)], -1)
+        log_weights = weights.clamp_min(1e-30).log().expand(*own.batch_shape, 3)
         return GrossMixture([own, other, anywhere(own.loc)], log_weights, d, e, self.partner)
 
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> GrossHeads:

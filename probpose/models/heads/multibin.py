@@ -29,7 +29,7 @@ from probpose.models.heads.anchors import Layout, axis_bins, plane_bins
 from probpose.models.heads.base import Heads, Regressor, Targets, pooled, swapped
 from probpose.models.heads.scales import positive
 from probpose.models.objectives import Objective
-from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.contract import Moved, Predictive
 from probpose.models.predictive.mixtures import AxisMixture, LocationScaleMixture
 
 Decode = Literal["mode", "bin"]
@@ -119,7 +119,7 @@ class PlaneBins(LocationScaleMixture):
         return self.loc.gather(2, best.expand(*self.batch_shape, 1, 2)).squeeze(2)
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
-        return Predictive.affine(self, matrix, offset)
+        return Moved(self, matrix, offset)
 
     def bin_distance(self, value: Tensor) -> Tensor:
         """Distance of `value` (N, K, 2) from the bins' centres in their widths, the larger of the axes', (N, K, C)."""

@@ -97,7 +97,7 @@ class ConditionalLocationScale(Predictive):
 
     def affine(self, matrix: Tensor, offset: Tensor) -> ConditionalLocationScale:
         loc, scale = moved(self.loc, self.scale, matrix, offset)
-        return self._remade({**{name: getattr(self, name) for name in self.per_person}, "loc": loc, "scale": scale})
+        return self.replace(loc=loc, scale=scale)
 
     @staticmethod
     def _times(matrix: Tensor, vector: Tensor) -> Tensor:

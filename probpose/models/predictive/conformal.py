@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Conformal", "rescaled", "with_residual"]
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -59,6 +60,9 @@ class Conformal(Predictive):
         levels: (K, C) contents that the regions of `base` must have for that, by joint.
     """
 
+    parts: ClassVar[tuple[str, ...]] = ("base",)
+    shared: ClassVar[tuple[str, ...]] = ("contents", "levels")
+
     def __init__(self, base: Predictive, contents: Tensor, levels: Tensor) -> None:
         self.base, self.gauge = base, base.gauge
         self.contents, self.levels = contents, levels
@@ -95,16 +99,6 @@ class Conformal(Predictive):
     @property
     def mode(self) -> Tensor:
         return self.base.mode
-
-    def affine(self, matrix: Tensor, offset: Tensor) -> Conformal:
-        return Conformal(self.base.affine(matrix, offset), self.contents, self.levels)
-
-    def rows(self, index: slice | Tensor) -> Conformal:
-        return Conformal(self.base.rows(index), self.contents, self.levels)
-
-    @classmethod
-    def join(cls, parts: Sequence[Conformal]) -> Conformal:
-        return Conformal(type(parts[0].base).join([p.base for p in parts]), parts[0].contents, parts[0].levels)
 
 
 def _interpolate(at: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -36,17 +36,21 @@ PLATEAU = 1e-9
 class Predictive(TorchDistribution):
     """Density of where an annotator clicks, for N persons with K joints, in pixels or network units.
 
-    To add a family, give `log_prob`, `sample` and `points`, and name the constructor's arguments in `per_person` and
-    `shared`; all else follows from `points`, and may be overridden where there is a closed form.
+    To add a family, give `log_prob`, `sample` and `points`, and name the constructor's arguments, all of which are
+    attributes of the same name, in `per_person`, `parts` and `shared`; all else follows from `points`, and may be
+    overridden where there is a closed form.
 
     Attributes:
         gauge: what `sigma` means (`probpose.models.densities.gauge`).
-        per_person: arguments of the constructor that are attributes of the same name with persons first.
-        shared: arguments that are attributes and the same for all persons.
+        per_person: tensors with persons first.
+        parts: predictive distributions, or sequences of them, that this one is made of; by default their change of
+            coordinates is its own (see `affine`).
+        shared: what is the same for all persons.
         hdr_points: points a keypoint from which the levels of regions are found.
     """
 
     per_person: ClassVar[tuple[str, ...]] = ()
+    parts: ClassVar[tuple[str, ...]] = ()
     shared: ClassVar[tuple[str, ...]] = ()
     hdr_points: ClassVar[int] = POINTS
 
@@ -105,20 +109,31 @@ class Predictive(TorchDistribution):
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
         """The distribution of A x + b; A (N, 2, 2) and b (N, 2) of each person, or with K after N of each joint."""
+        if self.parts:
+            return self.map_parts(lambda part: part.affine(matrix, offset))
         return Moved(self, matrix, offset)
 
     def rows(self, index: slice | Tensor) -> Self:
         """The distribution of the persons in `index`, a slice or (n,) int64."""
-        return self._remade({name: getattr(self, name)[index] for name in self.per_person})
+        own = {name: getattr(self, name)[index] for name in self.per_person}
+        return self.map_parts(lambda part: part.rows(index)).replace(**own)
 
     @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """The distribution of the persons of all parts, which are of one model, one after the other."""
-        return parts[0]._remade({n: torch.cat([getattr(part, n) for part in parts]) for n in cls.per_person})
+    def join(cls, several: Sequence[Self]) -> Self:
+        """The distribution of the persons of several distributions of one model, one after the other."""
+        values = {name: [getattr(one, name) for one in several] for name in (*cls.per_person, *cls.parts)}
+        own = {name: torch.cat(values[name]) for name in cls.per_person}
+        return several[0].replace(**own, **{name: _joined(values[name]) for name in cls.parts})
 
-    def _remade(self, per_person: dict[str, Any]) -> Self:
+    def replace(self, **changes: Any) -> Self:
+        """The same distribution but for these arguments of the constructor."""
         make: Callable[..., Self] = type(self)
-        return make(**per_person, **{name: getattr(self, name) for name in self.shared})
+        names = (*self.per_person, *self.parts, *self.shared)
+        return make(**{name: getattr(self, name) for name in names} | changes)
+
+    def map_parts(self, change: Callable[[Predictive], Predictive]) -> Self:
+        """The same distribution made of changed parts."""
+        return self.replace(**{name: _changed(getattr(self, name), change) for name in self.parts})
 
     @property
     def median(self) -> Tensor:
@@ -188,6 +203,9 @@ class Moved(Predictive):
         offset: b, (N, 2) or (N, K, 2).
     """
 
+    per_person: ClassVar[tuple[str, ...]] = ("matrix", "offset")
+    parts: ClassVar[tuple[str, ...]] = ("base",)
+
     def __init__(self, base: Predictive, matrix: Tensor, offset: Tensor) -> None:
         self.base, self.gauge = base, base.gauge
         self.matrix, self.offset = each_joint(matrix, offset)
@@ -221,15 +239,8 @@ class Moved(Predictive):
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Moved:
         matrix, offset = each_joint(matrix.to(self.matrix), offset.to(self.matrix))
-        return Moved(self.base, matrix @ self.matrix, (matrix @ self.offset.unsqueeze(-1)).squeeze(-1) + offset)
-
-    def rows(self, index: slice | Tensor) -> Moved:
-        return Moved(self.base.rows(index), self.matrix[index], self.offset[index])
-
-    @classmethod
-    def join(cls, parts: Sequence[Moved]) -> Moved:
-        base = type(parts[0].base).join([part.base for part in parts])
-        return cls(base, *(torch.cat([getattr(part, name) for part in parts]) for name in ("matrix", "offset")))
+        moved = (matrix @ self.offset.unsqueeze(-1)).squeeze(-1) + offset
+        return self.replace(matrix=matrix @ self.matrix, offset=moved)
 
     def _there(self, value: Tensor) -> Tensor:
         there: Tensor = (self.matrix.to(value) @ value.unsqueeze(-1)).squeeze(-1) + self.offset.to(value)
@@ -245,6 +256,21 @@ def each_joint(matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
     """A and b with a dimension for joints, (N, K or 1, 2, 2) and (N, K or 1, 2), whether or not they have one."""
     shared = matrix.dim() == 3
     return matrix.unsqueeze(1) if shared else matrix, offset.unsqueeze(1) if shared else offset
+
+
+Parts = Predictive | tuple[Predictive, ...]
+
+
+def _changed(parts: Parts, change: Callable[[Predictive], Predictive]) -> Parts:
+    return tuple(map(change, parts)) if isinstance(parts, tuple) else change(parts)
+
+
+def _joined(several: Sequence[Any]) -> Parts:
+    """The persons of the same part, or of the same parts, of several distributions, one after the other."""
+    if isinstance(several[0], tuple):
+        return tuple(type(column[0]).join(column) for column in zip(*several, strict=True))
+    joined: Predictive = type(several[0]).join(several)
+    return joined
 
 
 def _densest(predictive: Predictive) -> Tensor:

@@ -90,7 +90,8 @@ class LocationScale(Predictive):
         return unfold(above, value.shape[:-1]), unfold(least, value.shape[:-1])
 
     def affine(self, matrix: Tensor, offset: Tensor) -> LocationScale:
-        return LocationScale(*moved(self.loc, self.scale, matrix, offset), self.residual)
+        loc, scale = moved(self.loc, self.scale, matrix, offset)
+        return self.replace(loc=loc, scale=scale)
 
     def _at(self, z: Tensor) -> Tensor:
         """mu + L z for z broadcastable to (..., N, K, 2)."""
