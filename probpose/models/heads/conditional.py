@@ -127,6 +127,11 @@ class VisibleOrNot(Mixture):
 
     hdr_points = 2 * NODES
 
+    @property
+    def unit_sigma(self) -> Tensor:
+        """The predicted scale, which is that of both components."""
+        return self.components[0].unit_sigma
+
 
 class ConditionalRegressor(LocationScaleRegressor):
     """Location, scale, visibility and the flow.

@@ -48,7 +48,7 @@ from probpose.models.densities.nodes import uniform_nodes
 from probpose.models.heads.location_scale import LocationScaleHeads, LocationScaleRegressor, ScaleBuilder
 from probpose.models.objectives import Objective
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.grids import TAIL_SCALE
+from probpose.models.predictive.crop import TAIL_SCALE
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import Mixture
 
@@ -101,6 +101,14 @@ class GrossMixture(Mixture):
     ) -> None:
         self.exchanged, self.outlier, self.partner = exchanged, outlier, partner
         super().__init__(components, log_weights)
+
+    @property
+    def without_gross_errors(self) -> Predictive:
+        return self.components[0]
+
+    @property
+    def unit_sigma(self) -> Tensor:
+        return self.without_gross_errors.unit_sigma
 
 
 @dataclass(frozen=True)
@@ -171,7 +179,7 @@ def terms_of(predictive: GrossMixture, keypoints: Tensor, labelled: Tensor) -> T
     return Terms(*(torch.where(labelled, c.log_prob(keypoints), 0.0) for c in predictive.components))
 
 
-class Exchanged(Objective):
+class Exchanged(Objective[GrossMixture]):
     """The likelihood of pairs, whose sides are exchanged together; the events are enumerated.
 
     Args:
@@ -187,17 +195,16 @@ class Exchanged(Objective):
     def begin_epoch(self, share: float) -> None:
         self.joined = share >= self.after
 
-    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: GrossMixture, keypoints: Tensor | None) -> None:
         """Without labels: a label is drawn joint by joint from its marginal density."""
         pyro.sample("keypoints", predictive, obs=keypoints)
 
     def observe(
-        self, predictive: Predictive, keypoints: Tensor | None, labelled: Tensor, person: plate, joint: plate
+        self, predictive: GrossMixture, keypoints: Tensor | None, labelled: Tensor, person: plate, joint: plate
     ) -> None:
         if keypoints is None:
             super().observe(predictive, keypoints, labelled, person, joint)
             return
-        assert isinstance(predictive, GrossMixture)
         terms = terms_of(predictive, keypoints, labelled)
         with person, poutine.scale(scale=1 / max(1, int(labelled.sum()))):
             self._pairs(predictive, terms)

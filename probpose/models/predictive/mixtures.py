@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["AxisMixture", "EqualMixture", "LocationScaleMixture", "Mixture"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -85,6 +85,9 @@ class EqualMixture(Mixture):
     def __init__(self, components: Sequence[Predictive]) -> None:
         count = len(components)
         super().__init__(components, torch.full((*components[0].batch_shape, count), -math.log(count)))
+
+    def map_location_scale(self, change: Callable[[LocationScale], Predictive]) -> Predictive:
+        return self.map_parts(lambda part: part.map_location_scale(change))
 
 
 class LocationScaleMixture(Predictive):
