@@ -49,7 +49,7 @@ COLUMNS = {
 }
 
 
-class BetaLikelihood(Objective):
+class BetaLikelihood(Objective[LocationScale]):
     """The log density weighted by scale^beta, held constant, with mean weight 1: hard keypoints weigh more in mu.
 
     Seitzer et al., "On the Pitfalls of Heteroscedastic Uncertainty Estimation with Probabilistic Neural Networks",

@@ -24,7 +24,6 @@ from probpose.arrays import Array
 from probpose.inference.training.runs import LoadedRun, load_run
 from probpose.inference.training.train import open_split
 from probpose.models.densities import Residual
-from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.registry import build_residual
 
 CLOSED_FORMS = ("gaussian", "laplace")
@@ -69,9 +68,9 @@ def _residuals(run: LoadedRun, learned: Residual) -> tuple[Array, npt.NDArray[np
     persons = open_split(run.config, "val")
     parts, images = [], []
     for forward in predict_persons(run.model, persons, run.input_size, residual=learned):
-        assert isinstance(forward.keypoints, LocationScale)
         labels, labelled = persons.keypoints[forward.rows], persons.labelled[forward.rows]
-        parts.append(forward.keypoints.standardised(torch.from_numpy(labels)).numpy()[labelled])
+        located = forward.keypoints.as_location_scale()
+        parts.append(located.standardised(torch.from_numpy(labels)).numpy()[labelled])
         images.append(np.broadcast_to(persons.image_id[forward.rows][:, None], labelled.shape)[labelled])
     return np.concatenate(parts), np.concatenate(images)
 

@@ -17,7 +17,8 @@ from probpose.inference.training.config import default_config
 from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.train import start_training
 from probpose.models.densities import StudentTResidual
-from probpose.models.heads.cell_labels import Blur, CellLabels, GaussianBlur, Smoothing
+from probpose.models.heads.cell_labels import CellLabels
+from probpose.models.predictive.blur import Blur, GaussianBlur, Smoothing
 from probpose.models.predictive.grids import HeatmapDensity, SimCCDensity
 from probpose.models.registry import options_of
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +104,17 @@ def test_rows_and_join_keep_every_person(variant: str) -> None:
         parts = [whole.rows(slice(0, 1)), whole.rows(torch.tensor([1, 2, 3]))]
         joined: Predictive = type(whole).join(parts)
         assert torch.allclose(joined.log_prob(value), whole.log_prob(value), atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", ALL)
+def test_every_argument_of_the_constructor_is_declared(variant: str) -> None:
+    predictive = random_predictive(variant, persons=2)
+    declared = {*predictive.per_person, *predictive.parts, *predictive.shared}
+    assert declared == set(inspect.signature(type(predictive)).parameters)
+    again, value = predictive.replace(), predictive.sample()
+    assert type(again) is type(predictive)
+    assert torch.equal(again.log_prob(value), predictive.log_prob(value))
+    assert torch.equal(again.mode, predictive.mode)
 
 
 @pytest.mark.parametrize("variant", ALL)

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from probpose.analysis.calibration import calibrate as calibration
-from probpose.analysis.calibration.export import radii_of
 from probpose.analysis.calibration.judged import Levels
 from probpose.analysis.calibration.recalibration.base import LevelRecalibration, NoRecalibration, fit_level
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
@@ -19,7 +18,9 @@ from probpose.models.densities.contaminated import ContaminatedResidual
 from probpose.models.densities.derived import REACH, tabulated
 from probpose.models.noise_model import NoiseModel
 from probpose.models.predictive.conformal import Conformal
+from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.location_scale import LocationScale
+from probpose.models.predictive.points import radii
 from tests.calibration_cases import JOINTS, drawn_cases, fake_cases
 from tests.densities import random_density
 
@@ -82,18 +83,21 @@ def test_a_map_of_levels_is_made_once_for_a_stream() -> None:
     assert other.residual is not first.residual
 
 
-def test_interpolated_radii_are_those_of_each_keypoint() -> None:
-    cases = drawn_cases(random_density("rle", "moment"), persons=30)
-    assert isinstance(cases.predictive, LocationScale)
+@pytest.mark.parametrize("batch", [1, JOINTS])
+def test_radii_from_a_table_are_those_of_each_keypoint(batch: int) -> None:
+    located = drawn_cases(random_density("rle", "moment", batch=batch), persons=30).predictive.as_location_scale()
     torch.manual_seed(1)
-    width = torch.rand(30, JOINTS, 2, dtype=torch.float64) + 0.2
-    aligned = LocationScale(cases.predictive.loc, torch.diag_embed(width), cases.predictive.residual)
-    expected = aligned.radius([0.5, 0.9]).numpy()
-    np.testing.assert_allclose(radii_of(aligned, [0.5, 0.9]), expected, rtol=0.01)  # of 2,048 points
-    tilted = LocationScale(
-        aligned.loc, aligned.scale @ torch.tensor([[1.0, 0.5], [0.0, 1.0]]).double(), aligned.residual
-    )
-    np.testing.assert_array_equal(radii_of(tilted, [0.5]), tilted.radius([0.5]).numpy())
+    width = (2 * torch.randn(30, JOINTS, 2, dtype=torch.float64)).exp()  # one axis up to 1,000 times the other
+    aligned = located.replace(scale=torch.diag_embed(width))
+    radius = aligned.radius([0.5, 0.9])
+    torch.testing.assert_close(radius, Predictive.radius(aligned, [0.5, 0.9]), rtol=0.015, atol=0)  # of 2,048 points
+    exact = radii(*aligned.points(2**13), aligned.mean, [0.5, 0.9]).movedim(-1, 0)
+    torch.testing.assert_close(radius, exact, rtol=0.003, atol=0)
+    assert torch.equal(aligned.rows(slice(3, 4)).radius([0.5, 0.9]), radius[:, 3:4])
+    assert aligned.rows(slice(0)).radius([0.5]).shape == (1, 0, JOINTS)
+    shear = torch.tensor([[1.0, 0.5], [0.0, 1.0]]).double()
+    tilted = aligned.replace(scale=aligned.scale @ shear)
+    assert torch.equal(tilted.radius([0.5]), Predictive.radius(tilted, [0.5]))
 
 
 def test_draws_from_nodes_are_those_of_the_density() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from probpose.models.densities.gauge import Gauge
+from probpose.models.predictive.conformal import Conformal
 from probpose.models.predictive.location_scale import LocationScale
-from probpose.models.predictive.mixtures import EqualMixture
+from probpose.models.predictive.mixtures import EqualMixture, Mixture
 from tests.densities import CASES, random_density
 
 
@@ -65,6 +68,22 @@ def test_hdr_level_of_a_mixture_is_uniform() -> None:
     levels = torch.stack([mixture.hdr_level(x) for x in mixture.sample((120,))]).flatten().numpy()
     distance = np.abs(np.sort(levels) - (np.arange(len(levels)) + 0.5) / len(levels)).max()
     assert distance < 2 / np.sqrt(len(levels)) + 0.02
+
+
+def test_what_is_made_of_parts_takes_rows_joins_and_moves_them() -> None:
+    contents, levels = torch.tensor([0.5]).double(), torch.full((3, 1), 0.6).double()
+    mixture = Mixture([located(seed=2), located(seed=3)], torch.randn(2, 3, 2).double().log_softmax(-1))
+    matrix, offset = torch.eye(2).double().mul(2).expand(2, 2, 2), torch.ones(2, 2).double()
+    x = mixture.sample()
+    for whole in (mixture, EqualMixture([mixture, mixture]), Conformal(mixture, contents, levels)):
+        parts = [whole.rows(slice(1, 2)), whole.rows(torch.tensor([0]))]
+        joined = type(whole).join(parts)
+        for found in (joined, whole.rows(torch.tensor([1, 0]))):
+            assert torch.allclose(found.log_prob(x.flip(0)), whole.log_prob(x).flip(0))
+        moved = whole.affine(matrix, offset)
+        assert type(moved) is type(whole)
+        assert torch.allclose(moved.log_prob(2 * x + 1), whole.log_prob(x) - math.log(4))
+        assert torch.allclose(moved.hdr_level(2 * x + 1), whole.hdr_level(x), atol=1e-9)
 
 
 def test_mixture_of_one_is_the_component() -> None:

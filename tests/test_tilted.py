@@ -9,12 +9,14 @@ import pytest
 import torch
 from scipy import stats
 
+from probpose.errors import ConfigError
 from probpose.models.densities import GaussianResidual, Residual
 from probpose.models.densities.derived import tilted
-from probpose.models.predictive.conformal import Conformal, rescaled, with_residual
+from probpose.models.predictive.conformal import Conformal
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
 from tests.densities import chi_square_p, random_density, total_mass
+from tests.predictives import random_predictive
 
 
 def scaled_gaussian(c: float) -> Residual:
@@ -60,7 +62,7 @@ def test_conformal_regions_are_those_of_the_mapped_contents() -> None:
     torch.testing.assert_close(after[:, 1], before[:, 1], atol=1e-9, rtol=0)
     assert bool(((before[:, 0] <= 0.6) == (after[:, 0] <= 0.5)).all())
     assert bool(((before[:, 0] <= 0.95) == (after[:, 0] <= 0.9)).all())
-    torch.testing.assert_close(conformal.base_level(0.9), torch.tensor([0.95, 0.9]).double())
+    torch.testing.assert_close(conformal.region_contents([0.9])[:, 0], torch.tensor([0.95, 0.9]).double())
     torch.testing.assert_close(conformal.log_prob(value), located.log_prob(value))
     parts = Conformal.join([conformal.rows(slice(0, 20)), conformal.rows(slice(20, 50))])
     torch.testing.assert_close(parts.hdr_level(value), after)
@@ -73,7 +75,7 @@ def test_conformal_level_of_one_is_the_whole_plane() -> None:
     conformal = Conformal(located, torch.tensor([0.5, 0.9]).double(), torch.tensor([[0.5, 1.0]]).double())
     far = torch.full((3, 1, 2), 50.0, dtype=torch.float64)
     assert bool((conformal.hdr_level(torch.zeros(3, 1, 2).double()) < 0.5).all())
-    assert float(conformal.base_level(0.9)) == 1.0
+    assert float(conformal.region_contents([0.9])) == 1.0
     assert bool((conformal.hdr_level(far) >= 0.9).all())
 
 
@@ -82,7 +84,19 @@ def test_rescaling_reaches_into_mixtures() -> None:
         torch.zeros(2, 3, 2).double(), torch.eye(2).double().expand(2, 3, 2, 2), GaussianResidual().frozen()
     )
     factor = torch.tensor([[1.0, 2.0], [3.0, 3.0], [0.5, 1.0]]).double()
-    for predictive in (located, EqualMixture([located, located])):
-        torch.testing.assert_close(rescaled(predictive, factor).half_width, predictive.half_width * factor)
-    wide = with_residual(located, scaled_gaussian(1.2))
+    mixture = EqualMixture([located, located])
+    contents, levels = torch.tensor([0.5]).double(), torch.full((3, 1), 0.6).double()
+    for predictive in (located, mixture, Conformal(mixture, contents, levels)):
+        rescaled = predictive.map_location_scale(lambda p: p.rescaled(factor))
+        assert type(rescaled) is type(predictive)
+        torch.testing.assert_close(rescaled.half_width, predictive.half_width * factor)
+    wide = located.replace(residual=scaled_gaussian(1.2))
     assert float(wide.half_width[0, 0, 0] / located.half_width[0, 0, 0]) == pytest.approx(1.2, rel=0.01)
+
+
+def test_what_is_not_of_the_location_scale_family_is_refused() -> None:
+    for variant in ("heatmap", "gross", "mixture", "conditional"):
+        predictive = random_predictive(variant)
+        assert predictive.location_scale is None
+        with pytest.raises(ConfigError, match="only location-scale predictions can be rescaled"):
+            predictive.map_location_scale(lambda located: located)

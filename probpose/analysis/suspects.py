@@ -34,7 +34,7 @@ from probpose.data.crops import apply_affine, crop_from_box, cut, invert_affine
 from probpose.data.persons import Persons
 from probpose.errors import DataError
 from probpose.inference.fitting.gross_em import Rates, fit_rates, responsibilities
-from probpose.models.heads.gross import GrossMixture, Terms, anywhere, sides
+from probpose.models.heads.gross import Terms, anywhere, sides
 from probpose.models.keypoint_model import KeypointModel
 
 LIKELY = 0.5
@@ -179,7 +179,7 @@ def find_gross_labels(
 def _terms(forward: Forward, persons: Persons, input_size: tuple[int, int], partner: Tensor) -> Terms:
     """Log densities (N, K) of a batch's labels under their joint, its mirror image, and anywhere, in pixels."""
     predictive = forward.keypoints
-    own = predictive.components[0] if isinstance(predictive, GrossMixture) else predictive
+    own = predictive.without_gross_errors
     mean = predictive.mean
     labelled = torch.from_numpy(persons.labelled[forward.rows]).to(mean.device)
     labels = torch.from_numpy(persons.keypoints[forward.rows]).to(mean)

@@ -15,8 +15,7 @@ from probpose.data.persons import Persons
 from probpose.errors import ConfigError
 from probpose.inference.training.runs import load_run
 from probpose.models.densities import Residual
-from probpose.models.heads.cell_labels import Blur
-from probpose.models.predictive.location_scale import LocationScale
+from probpose.models.predictive.blur import Blur
 
 REACH = 8.0
 """Of the table, in units of the scale."""
@@ -85,10 +84,10 @@ def learned_blur(path: Path, persons: Persons) -> LearnedBlur:
     some = persons.select(torch.linspace(0, len(persons) - 1, min(_MOST, len(persons))).long().numpy())
     scales = []
     for batch in loader(CropDataset(some, run.input_size), 64):
-        predictive = run.model(batch.image, None, residual)
-        if not isinstance(predictive, LocationScale):
+        located = run.model(batch.image, None, residual).location_scale
+        if located is None:
             raise ConfigError(f"{path} has no residual density of its own: give a run of the family regression.")
-        scales.append(predictive.scale.square().sum(-1).sqrt())
+        scales.append(located.unit_sigma)
     scale = torch.cat(scales).median(0).values
     log_density, log_axes = _tables(residual)
     return LearnedBlur(log_density.float(), log_axes.float(), REACH, scale.float())

@@ -51,14 +51,14 @@ class KeypointModel(PyroModule):
         regressor: Regressor,
         residual: ResidualDensity,
         flip_permutation: Sequence[int],
-        objective: Objective | None = None,
+        objective: Objective[Any] | None = None,
         standardisation: Standardisation | None = None,
     ) -> None:
         super().__init__()
         self.standardisation = standardisation
         self.regressor = regressor
         self.residual = residual
-        self.objective = objective or Likelihood()
+        self.objective: Objective[Any] = objective or Likelihood()
         self.prior: WeightPrior | None = None
         self.register_buffer("flip_permutation", torch.tensor(tuple(flip_permutation)), persistent=False)
 

@@ -81,7 +81,7 @@ class NoiseModel(PyroModule):
             log_scale = log_scale - (basis @ F.softplus(self.raw_slopes)).unsqueeze(-1)
         scale = claimed.scale * log_scale.exp().to(claimed.scale).unsqueeze(-2)
         loc = claimed.loc + (scale @ self.shift.to(claimed.scale).unsqueeze(-1)).squeeze(-1)
-        return LocationScale(loc, scale, residual)
+        return claimed.replace(loc=loc, scale=scale, residual=residual)
 
     def model(self, loc: Tensor, scale: Tensor, basis: Tensor | None, keypoints: Tensor, labelled: Tensor) -> None:
         """The generative program; the log density is the mean over labels.

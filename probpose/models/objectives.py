@@ -41,7 +41,7 @@ __all__ = [
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, cast
+from typing import Generic, Literal, TypeVar, cast
 
 import pyro
 import torch
@@ -62,8 +62,13 @@ LocationBy = Literal["likelihood", "laplace"]
 """What mu learns by once R has joined: the likelihood of R, or that of a Laplace density to the end."""
 
 
-class Objective(ABC):
+P = TypeVar("P", bound=Predictive, contravariant=True)
+
+
+class Objective(ABC, Generic[P]):
     """States, in the plates of persons and joints, what the labels contribute. To add one, implement `__call__`.
+
+    `P` is the class of predictive distributions that it is made for.
 
     Attributes:
         enumerates: it has discrete latent events, over which Pyro sums.
@@ -71,12 +76,10 @@ class Objective(ABC):
 
     enumerates = False
 
-    def begin_epoch(self, share: float) -> None:  # noqa: B027  most objectives do not care
+    def begin_epoch(self, share: float) -> None:
         """Told at the start of each epoch which share of the epochs is done, in [0, 1)."""
 
-    def observe(
-        self, predictive: Predictive, keypoints: Tensor | None, labelled: Tensor, person: plate, joint: plate
-    ) -> None:
+    def observe(self, predictive: P, keypoints: Tensor | None, labelled: Tensor, person: plate, joint: plate) -> None:
         """All statements about labels; the log density is a mean over them.
 
         Args:
@@ -91,18 +94,18 @@ class Objective(ABC):
             self(predictive, keypoints)
 
     @abstractmethod
-    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: P, keypoints: Tensor | None) -> None:
         """Pyro statements for `predictive` (N, K) and labels (N, K, 2), or None to draw them."""
 
 
-class Likelihood(Objective):
+class Likelihood(Objective[Predictive]):
     """log p(label | image): the objective of every normalised family."""
 
     def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
         pyro.sample("keypoints", predictive, obs=keypoints)
 
 
-class LaplaceFirst(Objective):
+class LaplaceFirst(Objective[LocationScale]):
     """Two stages: first mu and L learn by a Laplace likelihood and R is fitted to their residuals, then R joins.
 
     As long as the network errs by a large part of the body, its residuals are nearly Gaussian, and so is an R that is
@@ -124,22 +127,21 @@ class LaplaceFirst(Objective):
     def begin_epoch(self, share: float) -> None:
         self.joint = share >= self.until
 
-    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: LocationScale, keypoints: Tensor | None) -> None:
         if keypoints is None or (self.joint and self.location_by == "likelihood"):
             pyro.sample("keypoints", predictive, obs=keypoints)
             return
-        assert isinstance(predictive, LocationScale)
-        loc, scale, residual = predictive.loc, predictive.scale, predictive.residual
-        laplace = LaplaceResidual(gauge=predictive.gauge).to(loc)()
+        loc, scale = predictive.loc.detach(), predictive.scale.detach()
+        laplace = predictive.replace(residual=LaplaceResidual(gauge=predictive.gauge).to(loc)())
         if self.joint:
-            pyro.sample("keypoints", LocationScale(loc.detach(), scale, residual), obs=keypoints)
-            pyro.factor("location", LocationScale(loc, scale.detach(), laplace).log_prob(keypoints))
+            pyro.sample("keypoints", predictive.replace(loc=loc), obs=keypoints)
+            pyro.factor("location", laplace.replace(scale=scale).log_prob(keypoints))
         else:
-            pyro.sample("keypoints", LocationScale(loc, scale, laplace), obs=keypoints)
-            pyro.factor("residual", LocationScale(loc.detach(), scale.detach(), residual).log_prob(keypoints))
+            pyro.sample("keypoints", laplace, obs=keypoints)
+            pyro.factor("residual", predictive.replace(loc=loc, scale=scale).log_prob(keypoints))
 
 
-class PointLoss(Objective):
+class PointLoss(Objective[LocationScale]):
     """The plain L1 or L2 loss on mu; the scale is fitted to the residuals by likelihood with mu held fixed.
 
     Training by likelihood would weight the joints by their scales; this trains mu as everybody does.
@@ -151,15 +153,13 @@ class PointLoss(Objective):
     def __init__(self, power: int) -> None:
         self.power = power
 
-    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
-        assert isinstance(predictive, LocationScale)
-        detached = LocationScale(predictive.loc.detach(), predictive.scale, predictive.residual)
-        pyro.sample("keypoints", detached, obs=keypoints)
+    def __call__(self, predictive: LocationScale, keypoints: Tensor | None) -> None:
+        pyro.sample("keypoints", predictive.replace(loc=predictive.loc.detach()), obs=keypoints)
         if keypoints is not None:
             pyro.factor("point_loss", -(predictive.loc - keypoints).abs().pow(self.power).sum(-1))
 
 
-class PublishedRLE(Objective):
+class PublishedRLE(Objective[LocationScale]):
     """The loss of the published RLE codes, as they compute it. It is not a log density (see `published_rle_loss`).
 
     Args:
@@ -169,11 +169,10 @@ class PublishedRLE(Objective):
     def __init__(self, variant: Literal["official", "mmpose"] = "official") -> None:
         self.variant = variant
 
-    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: LocationScale, keypoints: Tensor | None) -> None:
         if keypoints is None:
             pyro.sample("keypoints", predictive)
             return
-        assert isinstance(predictive, LocationScale)
         pyro.factor("published_rle", -published_rle_loss(predictive, keypoints, self.variant).sum(-1))
 
 
@@ -203,7 +202,7 @@ AREA_OF_CROP = AREA_OF_BOX / PADDING**2
 """Area of a person over that of the crop, where the box has the crop's aspect."""
 
 
-class WithExpectedOKS(Objective):
+class WithExpectedOKS(Objective[LocationScale]):
     """An objective with lambda E[oks] added.
 
     Args:
@@ -214,7 +213,7 @@ class WithExpectedOKS(Objective):
     """
 
     def __init__(
-        self, base: Objective, weight: float, oks_sigmas: Sequence[float], input_size: tuple[int, int]
+        self, base: Objective[LocationScale], weight: float, oks_sigmas: Sequence[float], input_size: tuple[int, int]
     ) -> None:
         self.base, self.weight = base, weight
         self.sigmas = torch.tensor(tuple(oks_sigmas))
@@ -223,10 +222,9 @@ class WithExpectedOKS(Objective):
     def begin_epoch(self, share: float) -> None:
         self.base.begin_epoch(share)
 
-    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: LocationScale, keypoints: Tensor | None) -> None:
         self.base(predictive, keypoints)
         if keypoints is not None:
-            assert isinstance(predictive, LocationScale)
             pyro.factor("expected_oks", self.weight * expected_oks(predictive, keypoints, self.sigmas, self.aspect))
 
 

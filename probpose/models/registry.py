@@ -59,6 +59,7 @@ from probpose.models.heads.simcc import SimCCOptions, SimCCRegressor
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.objectives import LaplaceFirst, Likelihood, LocationBy, Objective, PointLoss, PublishedRLE
 from probpose.models.options import options_from
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.standardisation import SQUARE, Standardisation
 
 ScaleKind = Literal["diag", "full"]
@@ -79,7 +80,7 @@ class ResidualFamily:
 
     summary: str
     residual: Callable[..., ResidualDensity]
-    objective: Callable[[], Objective] = Likelihood
+    objective: Callable[[], Objective[LocationScale]] = Likelihood
     scale: ScaleBuilder | None = None
     laplace_until: float = 0.0
     location_by: LocationBy = "likelihood"
@@ -154,7 +155,7 @@ def scale_of(name: str, scale: ScaleKind) -> ScaleBuilder:
     return fixed or SCALES[scale]
 
 
-def objective_of(name: str, laplace_until: float | None, location_by: LocationBy | None = None) -> Objective:
+def objective_of(name: str, laplace_until: float | None, location_by: LocationBy | None = None) -> Objective[Any]:
     """The objective of family `name`; None takes the family's own stages.
 
     Raises:
@@ -217,7 +218,7 @@ class Family:
     build: Callable[[Network, Any], Regressor]
     residuals: tuple[str, ...] = LIKELIHOODS
     options: type[Any] = NoOptions
-    objective: Callable[[Any], Objective | None] = lambda _: None
+    objective: Callable[[Any], Objective[Any] | None] = lambda _: None
     located: bool = False
     scaled: bool = False
     maps: bool = False

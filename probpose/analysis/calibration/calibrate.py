@@ -28,7 +28,6 @@ from probpose.analysis.calibration.recalibration.choose import Candidate, Choice
 from probpose.analysis.calibration.sources import Source, gather
 from probpose.arrays import Array, Index, as_array
 from probpose.models.densities import Residual
-from probpose.models.predictive.location_scale import LocationScale
 
 
 class QuickLook:
@@ -95,12 +94,12 @@ class Outcome:
 
 def residuals_of(cases: Cases) -> Residuals | None:
     """The residuals of labels under a location-scale prediction; None under another."""
-    predictive = cases.predictive
-    if not isinstance(predictive, LocationScale):
+    located = cases.predictive.location_scale
+    if located is None:
         return None
-    z = as_array(predictive.standardised(cases.filled))
+    z = as_array(located.standardised(cases.filled))
     joint = np.nonzero(cases.labelled)[1]
-    return Residuals(predictive.residual, z[cases.labelled], joint)
+    return Residuals(located.residual, z[cases.labelled], joint)
 
 
 MANY = 500_000

@@ -1,17 +1,13 @@
-"""Radii about the mean that hold a share of the labels, for many keypoints that have one residual density in common.
-
-Predictions handed back with uncertainty that can be believed: a results file, or a table.
-"""
+"""Predictions handed back with uncertainty that can be believed: a results file, or a table."""
 
 from __future__ import annotations
 
-__all__ = ["MOST_ROWS", "radii_of", "recalibrated_rows", "recalibrated_table"]
+__all__ = ["MOST_ROWS", "recalibrated_rows", "recalibrated_table"]
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.recalibration.base import Recalibration
@@ -19,32 +15,6 @@ from probpose.analysis.calibration.sources import Source
 from probpose.analysis.prediction.results import ResultRow
 from probpose.arrays import Array, as_array
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import LocationScale
-
-_ASPECTS = 33
-
-
-def radii_of(predictive: Predictive, shares: Sequence[float]) -> Array:
-    """Radii (S, N, K) about the mean that hold `shares`, pixels.
-
-    With L = diag(a, b) a radius is sqrt(a b) times a function of b / a alone, which is computed at `_ASPECTS` values
-    and interpolated; other predictions are computed keypoint by keypoint.
-
-    Args:
-        predictive: of N persons with K joints.
-        shares: S, in (0, 1).
-    """
-    if not isinstance(predictive, LocationScale) or predictive.residual.batch > 1 or not predictive.is_aligned:
-        return as_array(predictive.radius(shares))
-    width = as_array(predictive.scale.diagonal(dim1=-2, dim2=-1))
-    aspect, size = np.log(width[..., 1] / width[..., 0]), np.sqrt(width.prod(axis=-1))
-    if not aspect.size:
-        return np.zeros((len(shares), *aspect.shape))
-    known = np.linspace(aspect.min(), aspect.max(), _ASPECTS)
-    unit = torch.from_numpy(np.exp(np.stack([-known, known], axis=-1)[:, None] / 2))
-    radius = as_array(LocationScale(torch.zeros_like(unit), torch.diag_embed(unit), predictive.residual).radius(shares))
-    return np.stack([size * np.exp(np.interp(aspect, known, np.log(row))) for row in radius[..., 0]])
-
 
 MOST_ROWS = 1_000_000
 """Keypoints at most for which a table is handed back."""
@@ -104,4 +74,5 @@ def _columns(cases: Cases, recalibration: Recalibration) -> dict[str, np.ndarray
 
 def _described(predictive: Predictive) -> tuple[Array, Array, Array]:
     """Mean (N, K, 2), sigma (N, K, 2), and the radii that hold 50% and 90% (2, N, K)."""
-    return as_array(predictive.mean), as_array(predictive.sigma), radii_of(predictive, [0.5, 0.9])
+    radii = predictive.radius([0.5, 0.9])
+    return as_array(predictive.mean), as_array(predictive.sigma), as_array(radii)

@@ -15,7 +15,6 @@ from torch import Tensor
 from probpose.arrays import Array, as_array
 from probpose.models.densities import Residual
 from probpose.models.densities.gauge import weighted_quantile
-from probpose.models.predictive.conformal import Conformal
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.location_scale import LocationScale
 
@@ -34,27 +33,25 @@ _WIDEST = 0.9999
 def regions(predictive: Predictive, levels: Sequence[float]) -> list[list[list[Outline]]]:
     """Outlines of the smallest regions that hold `levels` (ascending): [person][joint][level].
 
-    For location-scale densities the outlines of R are found once and moved by mu + L z; conformal regions are those of
-    the contents that calibration found.
+    Where calibration found contents for each joint, the outlines are those of its own; the whole plane is drawn as the
+    widest region.
     """
-    if isinstance(predictive, Conformal):
-        return _conformal(predictive, levels)
-    if not isinstance(predictive, LocationScale):
-        return [
-            _of_person(predictive.rows(slice(i, i + 1)), levels, *_COARSE) for i in range(predictive.batch_shape[0])
-        ]
-    shapes = _of_residual(predictive.residual, tuple(levels))
-    loc, scale = as_array(predictive.loc), as_array(predictive.scale)
-    persons, joints = predictive.batch_shape
-    return [[_move(shapes[k % len(shapes)], loc[n, k], scale[n, k]) for k in range(joints)] for n in range(persons)]
+    contents = predictive.region_contents(levels).clamp_max(_WIDEST)
+    rows, row_of = contents.unique(dim=0, return_inverse=True)
+    found = [_at(predictive, tuple(row)) for row in rows.tolist()]
+    persons, joints = (range(count) for count in predictive.batch_shape)
+    return [[found[row_of[k]][n][k] for k in joints] for n in persons]
 
 
-def _conformal(predictive: Conformal, levels: Sequence[float]) -> list[list[list[Outline]]]:
-    """Outlines at each joint's own contents; the whole plane is drawn as the widest region."""
-    contents = torch.stack([predictive.base_level(level) for level in levels], -1)
-    found = [regions(predictive.base, row) for row in contents.clamp_max(_WIDEST).tolist()]
-    joints = range(predictive.batch_shape[1])
-    return [[found[k][n][k] for k in joints] for n in range(predictive.batch_shape[0])]
+def _at(predictive: Predictive, levels: tuple[float, ...]) -> list[list[list[Outline]]]:
+    """Outlines at the same levels for all joints. Those of R are found once and moved by mu + L z."""
+    located = predictive.location_scale
+    persons, joints = (range(count) for count in predictive.batch_shape)
+    if located is None:
+        return [_of_person(predictive.rows(slice(n, n + 1)), levels, *_COARSE) for n in persons]
+    shapes = _of_residual(located.residual, levels)
+    loc, scale = as_array(located.loc), as_array(located.scale)
+    return [[_move(shapes[k % len(shapes)], loc[n, k], scale[n, k]) for k in joints] for n in persons]
 
 
 def _move(outlines: list[Outline], loc: Array, scale: Array) -> list[Outline]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 __all__ = ["Groups", "from_nodes", "groups_of_cases", "groups_of_posterior"]
 
-import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,12 +18,10 @@ from torch import Tensor
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.judged import Judged
 from probpose.arrays import Index, as_array
+from probpose.errors import ConfigError
 from probpose.inference.fitting.residual_posterior import ResidualPosterior
 from probpose.models.densities import Residual
-from probpose.models.predictive.conformal import Conformal
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.location_scale import LocationScale
-from probpose.models.predictive.mixtures import EqualMixture
 from probpose.models.residual_model import COLUMNS
 
 
@@ -35,13 +32,12 @@ def from_nodes(predictive: Predictive) -> Predictive:
     through it already. Two draws have the same residual with a probability of 1 / (effective number of nodes).
     Families without a residual density are given back as they are.
     """
-    if isinstance(predictive, Conformal):
-        return Conformal(from_nodes(predictive.base), predictive.contents, predictive.levels)
-    if isinstance(predictive, EqualMixture):
-        return EqualMixture([from_nodes(component) for component in predictive.components])
-    if not isinstance(predictive, LocationScale):
+    try:
+        return predictive.map_location_scale(
+            lambda located: located.replace(residual=_drawn_from_nodes(located.residual))
+        )
+    except ConfigError:
         return predictive
-    return LocationScale(predictive.loc, predictive.scale, _drawn_from_nodes(predictive.residual))
 
 
 def _drawn_from_nodes(residual: Residual) -> Residual:
@@ -53,9 +49,7 @@ def _drawn_from_nodes(residual: Residual) -> Residual:
         chosen = torch.searchsorted(content, uniform).clamp_max(content.shape[-1] - 1)
         return native.nodes.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
 
-    clone = copy.copy(residual)
-    clone.native = replace(native, sample=sample)
-    return clone
+    return replace(residual, native=replace(native, sample=sample))
 
 
 Columns = dict[str, npt.NDArray[Any]]

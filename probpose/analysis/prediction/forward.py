@@ -119,13 +119,12 @@ def _forward(model: KeypointModel, batch: Batch, residual: Residual, flip_test: 
     matrix, offset = batch.to_image[..., :2], batch.to_image[..., 2]
     inside = [model.predictive(heads, residual) for heads in views]
     in_image = [predictive.affine(matrix, offset) for predictive in inside]
-    sigma = [heads.unit_sigma(predictive) for heads, predictive in zip(views, inside, strict=True)]
     return Forward(
         rows=batch.person.cpu().numpy(),
         keypoints=EqualMixture(in_image) if flip_test else in_image[0],
         presence=_mean([heads.presence.double().sigmoid() for heads in views]),
         views=inside,
-        unit_sigma=_mean(sigma),
+        unit_sigma=_mean([predictive.unit_sigma for predictive in inside]),
         unreadable=batch.unreadable,
     )
 

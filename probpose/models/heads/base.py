@@ -59,14 +59,6 @@ class Heads(ABC):
     def placeholder(self) -> Tensor:
         """(N, K, 2) without gradient, a point of good density: stands in for labels that are missing."""
 
-    def unit_sigma(self, predictive: Predictive) -> Tensor:
-        """Scale per axis, (N, K, 2) in units of the crop's width and height, that a point's confidence is made of.
-
-        Args:
-            predictive: `self.density(...)`.
-        """
-        return predictive.sigma
-
 
 class Targets(NamedTuple):
     """Where labels lie in the training crops.

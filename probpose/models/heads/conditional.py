@@ -13,7 +13,6 @@ from __future__ import annotations
 __all__ = ["ConditionalHeads", "ConditionalOptions", "ConditionalRegressor", "VisibleOrNot"]
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -98,7 +97,7 @@ class ConditionalHeads(LocationScaleHeads):
             return self._given(self.told, flow, residual)
         visible = self.visible.to(dtype)
         components = [self._given(torch.full_like(visible, flag), flow, residual) for flag in (0, 1)]
-        return VisibleOrNot(components, torch.stack([F.logsigmoid(-visible), F.logsigmoid(visible)]))
+        return VisibleOrNot(components, torch.stack([F.logsigmoid(-visible), F.logsigmoid(visible)], -1))
 
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> ConditionalHeads:
         said = super().unmirror(flipped, permutation)
@@ -128,8 +127,10 @@ class VisibleOrNot(Mixture):
 
     hdr_points = 2 * NODES
 
-    def _made(self, components: Sequence[Predictive], log_weights: Tensor) -> VisibleOrNot:
-        return VisibleOrNot(components, log_weights)
+    @property
+    def unit_sigma(self) -> Tensor:
+        """The predicted scale, which is that of both components."""
+        return self.components[0].unit_sigma
 
 
 class ConditionalRegressor(LocationScaleRegressor):

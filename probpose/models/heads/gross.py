@@ -33,7 +33,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pyro
 import torch
@@ -48,7 +48,7 @@ from probpose.models.densities.nodes import uniform_nodes
 from probpose.models.heads.location_scale import LocationScaleHeads, LocationScaleRegressor, ScaleBuilder
 from probpose.models.objectives import Objective
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.grids import TAIL_SCALE
+from probpose.models.predictive.crop import TAIL_SCALE
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import Mixture
 
@@ -87,12 +87,13 @@ class GrossMixture(Mixture):
 
     Args:
         components: p(x; theta_k), p(x; theta of the mirror image) and T.
-        log_weights: (3, N, K).
+        log_weights: (N, K, 3).
         exchanged: d of each joint, (K,); 0 for those without a mirror image.
         outlier: e, ().
         partner: (K,), index of the mirror image.
     """
 
+    shared: ClassVar[tuple[str, ...]] = ("exchanged", "outlier", "partner")
     hdr_points = 1536
 
     def __init__(
@@ -101,8 +102,13 @@ class GrossMixture(Mixture):
         self.exchanged, self.outlier, self.partner = exchanged, outlier, partner
         super().__init__(components, log_weights)
 
-    def _made(self, components: Sequence[Predictive], log_weights: Tensor) -> GrossMixture:
-        return GrossMixture(components, log_weights, self.exchanged, self.outlier, self.partner)
+    @property
+    def without_gross_errors(self) -> Predictive:
+        return self.components[0]
+
+    @property
+    def unit_sigma(self) -> Tensor:
+        return self.without_gross_errors.unit_sigma
 
 
 @dataclass(frozen=True)
@@ -115,10 +121,10 @@ class GrossHeads(LocationScaleHeads):
 
     def density(self, residual: Residual) -> GrossMixture:
         own = super().density(residual)
-        other = LocationScale(own.loc[:, self.partner], own.scale[:, self.partner], residual)
+        other = own.replace(loc=own.loc[:, self.partner], scale=own.scale[:, self.partner])
         d, e = self.exchanged.to(own.loc), self.outlier.to(own.loc)
-        weights = torch.stack([(1 - d) * (1 - e), d * (1 - e), e.expand_as(d)])
-        log_weights = weights.clamp_min(1e-30).log().unsqueeze(1).expand(3, *own.batch_shape)
+        weights = torch.stack([(1 - d) * (1 - e), d * (1 - e), e.expand_as(d)], -1)
+        log_weights = weights.clamp_min(1e-30).log().expand(*own.batch_shape, 3)
         return GrossMixture([own, other, anywhere(own.loc)], log_weights, d, e, self.partner)
 
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> GrossHeads:
@@ -173,7 +179,7 @@ def terms_of(predictive: GrossMixture, keypoints: Tensor, labelled: Tensor) -> T
     return Terms(*(torch.where(labelled, c.log_prob(keypoints), 0.0) for c in predictive.components))
 
 
-class Exchanged(Objective):
+class Exchanged(Objective[GrossMixture]):
     """The likelihood of pairs, whose sides are exchanged together; the events are enumerated.
 
     Args:
@@ -189,17 +195,16 @@ class Exchanged(Objective):
     def begin_epoch(self, share: float) -> None:
         self.joined = share >= self.after
 
-    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: GrossMixture, keypoints: Tensor | None) -> None:
         """Without labels: a label is drawn joint by joint from its marginal density."""
         pyro.sample("keypoints", predictive, obs=keypoints)
 
     def observe(
-        self, predictive: Predictive, keypoints: Tensor | None, labelled: Tensor, person: plate, joint: plate
+        self, predictive: GrossMixture, keypoints: Tensor | None, labelled: Tensor, person: plate, joint: plate
     ) -> None:
         if keypoints is None:
             super().observe(predictive, keypoints, labelled, person, joint)
             return
-        assert isinstance(predictive, GrossMixture)
         terms = terms_of(predictive, keypoints, labelled)
         with person, poutine.scale(scale=1 / max(1, int(labelled.sum()))):
             self._pairs(predictive, terms)

@@ -16,7 +16,6 @@ from probpose.models.heads.base import Heads, Regressor, Targets, pooled, swappe
 from probpose.models.heads.scales import ScaleHead
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.location_scale import LocationScale, unmirror
-from probpose.models.predictive.mixtures import Mixture
 
 ScaleBuilder = Callable[[int, int], ScaleHead]
 """Builds a scale head from the numbers of features and joints."""
@@ -46,12 +45,6 @@ class LocationScaleHeads(Heads):
     @property
     def placeholder(self) -> Tensor:
         return self.loc.detach()
-
-    def unit_sigma(self, predictive: Predictive) -> Tensor:
-        """Lengths of the rows of L: the scale per axis when R has unit scale."""
-        first = predictive.components[0] if isinstance(predictive, Mixture) else predictive
-        length: Tensor = (first.scale.double() ** 2).sum(-1).sqrt()
-        return length
 
 
 class LocationScaleRegressor(Regressor):

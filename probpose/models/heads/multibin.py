@@ -29,7 +29,7 @@ from probpose.models.heads.anchors import Layout, axis_bins, plane_bins
 from probpose.models.heads.base import Heads, Regressor, Targets, pooled, swapped
 from probpose.models.heads.scales import positive
 from probpose.models.objectives import Objective
-from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.contract import Moved, Predictive
 from probpose.models.predictive.mixtures import AxisMixture, LocationScaleMixture
 
 Decode = Literal["mode", "bin"]
@@ -119,14 +119,14 @@ class PlaneBins(LocationScaleMixture):
         return self.loc.gather(2, best.expand(*self.batch_shape, 1, 2)).squeeze(2)
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
-        return Predictive.affine(self, matrix, offset)
+        return Moved(self, matrix, offset)
 
     def bin_distance(self, value: Tensor) -> Tensor:
         """Distance of `value` (N, K, 2) from the bins' centres in their widths, the larger of the axes', (N, K, C)."""
         return ((value.unsqueeze(-2) - self.centre).abs() / self.width).amax(-1)
 
 
-class BinBound(Objective):
+class BinBound(Objective[AxisBins | PlaneBins]):
     """The lower bound of the log likelihood that trains bins by their assignment to the label.
 
     Args:
@@ -137,19 +137,17 @@ class BinBound(Objective):
     def __init__(self, assign: Literal["hold", "soft"], overlap: float) -> None:
         self.assign, self.overlap = assign, overlap
 
-    def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
+    def __call__(self, predictive: AxisBins | PlaneBins, keypoints: Tensor | None) -> None:
         if keypoints is None:
             pyro.sample("keypoints", predictive)
             return
         pyro.factor("bin_bound", self.bound(predictive, keypoints))
 
-    def bound(self, predictive: Predictive, keypoints: Tensor) -> Tensor:
-        """The bound (N, K) in nats at labels (N, K, 2)."""
-        assert isinstance(predictive, AxisBins | PlaneBins)
+    def bound(self, predictive: AxisBins | PlaneBins, keypoints: Tensor) -> Tensor:
+        """The bound (N, K) in nats at labels (N, K, 2): the sum over bins, where they are along an axis over both."""
         q = self.assignment(predictive.bin_distance(keypoints))
         inside = predictive.component_log_prob(keypoints) + predictive.log_weights
-        bound = torch.where(q > 0, q * (inside - q.clamp_min(1e-30).log()), 0.0).sum(-1)
-        return bound.sum(-1) if isinstance(predictive, AxisBins) else bound
+        return torch.where(q > 0, q * (inside - q.clamp_min(1e-30).log()), 0.0).flatten(2).sum(-1)
 
     def assignment(self, distance: Tensor) -> Tensor:
         """q over bins (..., B) from distances in units of the bins' widths."""
@@ -160,7 +158,7 @@ class BinBound(Objective):
         return held / held.sum(-1, keepdim=True)
 
 
-def bound_of(options: MultiBinOptions) -> Objective | None:
+def bound_of(options: MultiBinOptions) -> BinBound | None:
     """The objective that the options ask for; None for the likelihood."""
     return BinBound(options.assign, options.overlap) if options.train == "bound" else None
 

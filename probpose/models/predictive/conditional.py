@@ -23,7 +23,7 @@ from probpose.models.densities.gauge import moment_gauge, quantile_gauge
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive
 from probpose.models.predictive.folding import drawn, log_density
-from probpose.models.predictive.location_scale import determinant, moved, standardised
+from probpose.models.predictive.location_scale import determinant, lengths, moved, standardised
 
 NODES = 512
 """Draws a keypoint that hold the gauge and represent R where no gradient is needed; they are kept."""
@@ -97,7 +97,12 @@ class ConditionalLocationScale(Predictive):
 
     def affine(self, matrix: Tensor, offset: Tensor) -> ConditionalLocationScale:
         loc, scale = moved(self.loc, self.scale, matrix, offset)
-        return self._remade({**{name: getattr(self, name) for name in self.per_person}, "loc": loc, "scale": scale})
+        return self.replace(loc=loc, scale=scale)
+
+    @property
+    def unit_sigma(self) -> Tensor:
+        """Lengths of the rows of L."""
+        return lengths(self.scale)
 
     @staticmethod
     def _times(matrix: Tensor, vector: Tensor) -> Tensor:

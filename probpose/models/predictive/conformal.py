@@ -1,53 +1,17 @@
-"""Predictive distributions that are recalibrated: rescaled, with another residual density, or with other regions."""
+"""Predictive distributions with recalibrated regions."""
 
 from __future__ import annotations
 
-__all__ = ["Conformal", "rescaled", "with_residual"]
+__all__ = ["Conformal"]
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from probpose.errors import ConfigError
-from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive
 from probpose.models.predictive.location_scale import LocationScale
-from probpose.models.predictive.mixtures import EqualMixture
-
-
-def rescaled(predictive: Predictive, factor: Tensor) -> Predictive:
-    """L diag(factor) in place of L.
-
-    Args:
-        predictive: location-scale, or a mixture of such.
-        factor: broadcastable to (K, 2), positive.
-
-    Raises:
-        ConfigError: the distribution has no scale.
-    """
-    return _each(predictive, lambda p: LocationScale(p.loc, p.scale * factor.to(p.scale).unsqueeze(-2), p.residual))
-
-
-def with_residual(predictive: Predictive, residual: Residual) -> Predictive:
-    """The residual density in place of R, in the units of the predicted scale.
-
-    Args:
-        predictive: location-scale, or a mixture of such.
-        residual: frozen.
-
-    Raises:
-        ConfigError: the distribution has no residual density.
-    """
-    return _each(predictive, lambda p: LocationScale(p.loc, p.scale, residual))
-
-
-def _each(predictive: Predictive, change: Callable[[LocationScale], LocationScale]) -> Predictive:
-    if isinstance(predictive, EqualMixture):
-        return EqualMixture([_each(component, change) for component in predictive.components])
-    if not isinstance(predictive, LocationScale):
-        raise ConfigError("only location-scale predictions can be rescaled: recalibrate with conformal regions.")
-    return change(predictive)
 
 
 class Conformal(Predictive):
@@ -59,14 +23,25 @@ class Conformal(Predictive):
         levels: (K, C) contents that the regions of `base` must have for that, by joint.
     """
 
+    parts: ClassVar[tuple[str, ...]] = ("base",)
+    shared: ClassVar[tuple[str, ...]] = ("contents", "levels")
+
     def __init__(self, base: Predictive, contents: Tensor, levels: Tensor) -> None:
         self.base, self.gauge = base, base.gauge
         self.contents, self.levels = contents, levels
         super().__init__(*base.batch_shape)
 
-    def base_level(self, content: float) -> Tensor:
-        """Content (K,) of the region of `base` that is to hold `content`, linear between the calibrated ones."""
-        return torch.stack([_interpolate(self.contents.new_tensor([content]), *pair)[0] for pair in self._knots()])
+    def region_contents(self, contents: Sequence[float]) -> Tensor:
+        """Linear between the calibrated contents."""
+        at = self.contents.new_tensor(contents)
+        return torch.stack([_interpolate(at, *pair) for pair in self._knots()])
+
+    @property
+    def location_scale(self) -> LocationScale | None:
+        return self.base.location_scale
+
+    def map_location_scale(self, change: Callable[[LocationScale], Predictive]) -> Predictive:
+        return self.map_parts(lambda part: part.map_location_scale(change))
 
     def hdr_level(self, value: Tensor) -> Tensor:
         level = self.base.hdr_level(value)
@@ -95,16 +70,6 @@ class Conformal(Predictive):
     @property
     def mode(self) -> Tensor:
         return self.base.mode
-
-    def affine(self, matrix: Tensor, offset: Tensor) -> Conformal:
-        return Conformal(self.base.affine(matrix, offset), self.contents, self.levels)
-
-    def rows(self, index: slice | Tensor) -> Conformal:
-        return Conformal(self.base.rows(index), self.contents, self.levels)
-
-    @classmethod
-    def join(cls, parts: Sequence[Conformal]) -> Conformal:
-        return Conformal(type(parts[0].base).join([p.base for p in parts]), parts[0].contents, parts[0].levels)
 
 
 def _interpolate(at: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -10,21 +10,25 @@ __all__ = ["POINTS", "Moved", "Predictive", "each_joint"]
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from probpose.errors import ConfigError
 from probpose.models.densities.gauge import QUANTILE_LEVELS, Gauge, weighted_quantile
+from probpose.models.predictive.points import highest_point, radii, spread
+
+if TYPE_CHECKING:
+    from probpose.models.predictive.location_scale import LocationScale
 
 POINTS = 2048
 """Weighted points a keypoint, for statistics that have no closed form."""
 
 CHUNK = 128
 """Persons handled at once where each keypoint is represented by `POINTS` points: bounds the memory."""
-
 
 HDR_CHUNK = 32
 """The same where the density is evaluated at each of the points."""
@@ -36,17 +40,21 @@ PLATEAU = 1e-9
 class Predictive(TorchDistribution):
     """Density of where an annotator clicks, for N persons with K joints, in pixels or network units.
 
-    To add a family, give `log_prob`, `sample` and `points`, and name the constructor's arguments in `per_person` and
-    `shared`; all else follows from `points`, and may be overridden where there is a closed form.
+    To add a family, give `log_prob`, `sample` and `points`, and name the constructor's arguments, all of which are
+    attributes of the same name, in `per_person`, `parts` and `shared`; all else follows from `points`, and may be
+    overridden where there is a closed form.
 
     Attributes:
         gauge: what `sigma` means (`probpose.models.densities.gauge`).
-        per_person: arguments of the constructor that are attributes of the same name with persons first.
-        shared: arguments that are attributes and the same for all persons.
+        per_person: tensors with persons first.
+        parts: predictive distributions, or sequences of them, that this one is made of; by default their change of
+            coordinates is its own (see `affine`).
+        shared: what is the same for all persons.
         hdr_points: points a keypoint from which the levels of regions are found.
     """
 
     per_person: ClassVar[tuple[str, ...]] = ()
+    parts: ClassVar[tuple[str, ...]] = ()
     shared: ClassVar[tuple[str, ...]] = ()
     hdr_points: ClassVar[int] = POINTS
 
@@ -84,7 +92,11 @@ class Predictive(TorchDistribution):
     @property
     def mode(self) -> Tensor:
         """(N, K, 2), the most probable point: the densest of the points, refined on three ever finer grids."""
-        return self.chunked(_densest, HDR_CHUNK)
+
+        def of(part: Self) -> Tensor:
+            return highest_point(part.log_prob, part.points()[0], part.half_width)
+
+        return self.chunked(of, HDR_CHUNK)
 
     def hdr_level(self, value: Tensor) -> Tensor:
         """Content (N, K) of the smallest highest-density region that holds `value` (N, K, 2); uniform if calibrated."""
@@ -103,22 +115,65 @@ class Predictive(TorchDistribution):
         """What regions are made of, (..., N, K): the log density, the same all over a plateau."""
         return self.log_prob(value)
 
+    def region_contents(self, contents: Sequence[float]) -> Tensor:
+        """Contents (K, C), by joint, of the highest-density regions that are to hold `contents`: the same."""
+        return torch.tensor(contents, dtype=torch.float64).expand(self.batch_shape[1], -1)
+
+    @property
+    def location_scale(self) -> LocationScale | None:
+        """The density as x = mu + L z with z ~ R; None where it is not of the location-scale family."""
+        return None
+
+    def map_location_scale(self, change: Callable[[LocationScale], Predictive]) -> Predictive:
+        """The same with its location-scale density changed, in a mixture of several views that of each.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        return change(self.as_location_scale())
+
+    def as_location_scale(self) -> LocationScale:
+        """`location_scale`, where there is one.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.location_scale is None:
+            raise ConfigError("only location-scale predictions can be rescaled: recalibrate with conformal regions.")
+        return self.location_scale
+
+    @property
+    def without_gross_errors(self) -> Predictive:
+        """The density of labels that are no gross errors: all, unless the family models gross errors."""
+        return self
+
     def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
         """The distribution of A x + b; A (N, 2, 2) and b (N, 2) of each person, or with K after N of each joint."""
+        if self.parts:
+            return self.map_parts(lambda part: part.affine(matrix, offset))
         return Moved(self, matrix, offset)
 
     def rows(self, index: slice | Tensor) -> Self:
         """The distribution of the persons in `index`, a slice or (n,) int64."""
-        return self._remade({name: getattr(self, name)[index] for name in self.per_person})
+        own = {name: getattr(self, name)[index] for name in self.per_person}
+        return self.map_parts(lambda part: part.rows(index)).replace(**own)
 
     @classmethod
-    def join(cls, parts: Sequence[Self]) -> Self:
-        """The distribution of the persons of all parts, which are of one model, one after the other."""
-        return parts[0]._remade({n: torch.cat([getattr(part, n) for part in parts]) for n in cls.per_person})
+    def join(cls, several: Sequence[Self]) -> Self:
+        """The distribution of the persons of several distributions of one model, one after the other."""
+        values = {name: [getattr(one, name) for one in several] for name in (*cls.per_person, *cls.parts)}
+        own = {name: torch.cat(values[name]) for name in cls.per_person}
+        return several[0].replace(**own, **{name: _joined(values[name]) for name in cls.parts})
 
-    def _remade(self, per_person: dict[str, Any]) -> Self:
+    def replace(self, **changes: Any) -> Self:
+        """The same distribution but for these arguments of the constructor."""
         make: Callable[..., Self] = type(self)
-        return make(**per_person, **{name: getattr(self, name) for name in self.shared})
+        names = (*self.per_person, *self.parts, *self.shared)
+        return make(**{name: getattr(self, name) for name in names} | changes)
+
+    def map_parts(self, change: Callable[[Predictive], Predictive]) -> Self:
+        """The same distribution made of changed parts."""
+        return self.replace(**{name: _changed(getattr(self, name), change) for name in self.parts})
 
     @property
     def median(self) -> Tensor:
@@ -130,7 +185,12 @@ class Predictive(TorchDistribution):
         """Scale per axis, (N, K, 2): standard deviation, or half the 16-84% width in the quantile gauge."""
         if self.gauge == "quantile":
             return self.half_width
-        return self.chunked(lambda part: _spread(*part.points()))
+        return self.chunked(lambda part: spread(*part.points()))
+
+    @property
+    def unit_sigma(self) -> Tensor:
+        """Scale per axis, (N, K, 2), that a point's confidence is made of: of mu + L z, that of an R of unit scale."""
+        return self.sigma
 
     @property
     def half_width(self) -> Tensor:
@@ -150,13 +210,7 @@ class Predictive(TorchDistribution):
 
     def radius(self, levels: Sequence[float]) -> Tensor:
         """Radii about the mean that hold `levels` of the probability, (len(levels), N, K); they need no gauge."""
-
-        def of(part: Self) -> Tensor:
-            points, weights = part.points()
-            distance = (points - part.mean.unsqueeze(-2)).norm(dim=-1)
-            return weighted_quantile(distance, weights, levels).movedim(0, -1)
-
-        return self.chunked(of).movedim(-1, 0)
+        return self.chunked(lambda part: radii(*part.points(), part.mean, levels)).movedim(-1, 0)
 
     def _denser(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (N, K) of the points that are denser than `value`, and of those that are at least as dense."""
@@ -187,6 +241,9 @@ class Moved(Predictive):
         matrix: A, (N, 2, 2) or (N, K, 2, 2), invertible.
         offset: b, (N, 2) or (N, K, 2).
     """
+
+    per_person: ClassVar[tuple[str, ...]] = ("matrix", "offset")
+    parts: ClassVar[tuple[str, ...]] = ("base",)
 
     def __init__(self, base: Predictive, matrix: Tensor, offset: Tensor) -> None:
         self.base, self.gauge = base, base.gauge
@@ -221,15 +278,8 @@ class Moved(Predictive):
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Moved:
         matrix, offset = each_joint(matrix.to(self.matrix), offset.to(self.matrix))
-        return Moved(self.base, matrix @ self.matrix, (matrix @ self.offset.unsqueeze(-1)).squeeze(-1) + offset)
-
-    def rows(self, index: slice | Tensor) -> Moved:
-        return Moved(self.base.rows(index), self.matrix[index], self.offset[index])
-
-    @classmethod
-    def join(cls, parts: Sequence[Moved]) -> Moved:
-        base = type(parts[0].base).join([part.base for part in parts])
-        return cls(base, *(torch.cat([getattr(part, name) for part in parts]) for name in ("matrix", "offset")))
+        moved = (matrix @ self.offset.unsqueeze(-1)).squeeze(-1) + offset
+        return self.replace(matrix=matrix @ self.matrix, offset=moved)
 
     def _there(self, value: Tensor) -> Tensor:
         there: Tensor = (self.matrix.to(value) @ value.unsqueeze(-1)).squeeze(-1) + self.offset.to(value)
@@ -247,25 +297,16 @@ def each_joint(matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
     return matrix.unsqueeze(1) if shared else matrix, offset.unsqueeze(1) if shared else offset
 
 
-def _densest(predictive: Predictive) -> Tensor:
-    """The highest point (N, K, 2), by ever finer grids about the densest of the points."""
-    points, _ = predictive.points()
-    best = _highest(predictive, points)
-    width = predictive.half_width.unsqueeze(-2)
-    for reach in (0.4, 0.1, 0.025):
-        side = torch.linspace(-reach, reach, 9, dtype=best.dtype, device=best.device)
-        best = _highest(predictive, best.unsqueeze(-2) + width * torch.cartesian_prod(side, side))
-    return best
+Parts = Predictive | tuple[Predictive, ...]
 
 
-def _highest(predictive: Predictive, points: Tensor) -> Tensor:
-    """The densest (N, K, 2) of points (N, K, S, 2)."""
-    index = predictive.log_prob(points.movedim(-2, 0)).argmax(0)
-    return points.gather(-2, index[..., None, None].expand(*index.shape, 1, 2)).squeeze(-2)
+def _changed(parts: Parts, change: Callable[[Predictive], Predictive]) -> Parts:
+    return tuple(map(change, parts)) if isinstance(parts, tuple) else change(parts)
 
 
-def _spread(points: Tensor, weights: Tensor) -> Tensor:
-    """Standard deviation per axis (N, K, 2) of weighted points (N, K, S, 2)."""
-    weights = weights.unsqueeze(-1)
-    mean = (weights * points).sum(-2, keepdim=True)
-    return (weights * (points - mean) ** 2).sum(-2).sqrt()
+def _joined(several: Sequence[Any]) -> Parts:
+    """The persons of the same part, or of the same parts, of several distributions, one after the other."""
+    if isinstance(several[0], tuple):
+        return tuple(type(column[0]).join(column) for column in zip(*several, strict=True))
+    joined: Predictive = type(several[0]).join(several)
+    return joined

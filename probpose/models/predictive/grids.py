@@ -1,127 +1,19 @@
-"""Densities that live in the crop, made densities on the plane: p(x) = pi p_crop(x) + (1 - pi) T(x).
-
-T is a broad density about the crop's centre with half the crop as its scale, so that a label outside the crop, as one
-in a hundred real ones is, has a log density; pi is said by the network. With p_crop piecewise constant the regions are
-made of whole cells (see `Predictive.hdr_bounds`).
-
-A density on the cells of a grid over the crop: what a heatmap is when it is read as a classification of cells.
-"""
+"""Densities on the cells of a grid over the crop: heatmaps and SimCC, read as classifications of cells."""
 
 from __future__ import annotations
 
-__all__ = ["TAIL_SCALE", "CropDensity", "Decode", "HeatmapDensity", "SimCCDensity", "cell_centres"]
+__all__ = ["Decode", "HeatmapDensity", "SimCCDensity", "Surface", "cell_centres"]
 
 import math
-from abc import abstractmethod
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from probpose.models.densities.nodes import pick, uniform_nodes
+from probpose.models.densities.nodes import pick
 from probpose.models.densities.residual import Residual
-from probpose.models.predictive.contract import POINTS, Predictive
-from probpose.models.predictive.folding import drawn, log_density
-
-TAIL_SCALE = 0.5
-"""Scale of T, network units: half the crop."""
-
-_TAIL_SHARE = 8
-"""One point in so many represents T."""
-
-
-class CropDensity(Predictive):
-    """A density inside the crop with a broad one around it, in network units.
-
-    To add one, give `log_crop`, `drawn` and `crop_mode`, and `crop_mean` if there is a closed form.
-
-    Args:
-        inside: logit of pi, (N, K).
-        residual: T in its gauge, shared by all joints or one a joint.
-    """
-
-    per_person: ClassVar[tuple[str, ...]] = ("inside",)
-    shared: ClassVar[tuple[str, ...]] = ("residual",)
-
-    def __init__(self, inside: Tensor, residual: Residual) -> None:
-        self.inside, self.residual = inside, residual
-        self.gauge = "quantile"
-        super().__init__(*inside.shape)
-
-    @abstractmethod
-    def log_crop(self, value: Tensor) -> Tensor:
-        """log p_crop, (..., N, K), at `value` (..., N, K, 2) inside the crop; anything finite outside."""
-
-    @abstractmethod
-    def drawn(self, uniform: Tensor) -> Tensor:
-        """Draws of p_crop, (..., N, K, 2), from points of the unit square of the same shape."""
-
-    @property
-    @abstractmethod
-    def crop_mean(self) -> Tensor:
-        """Mean of p_crop, (N, K, 2)."""
-
-    @property
-    @abstractmethod
-    def crop_mode(self) -> Tensor:
-        """Most probable point of p_crop, (N, K, 2), or the point that the family decodes."""
-
-    def cell_centre(self, value: Tensor) -> Tensor:
-        """The centre of the plateau that `value` (..., N, K, 2) is on; `value` itself where there are no plateaus."""
-        return value
-
-    @property
-    def has_plateaus(self) -> bool:
-        """Whether p_crop is piecewise constant."""
-        return False
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        within = (value.abs() < 0.5).all(-1)
-        log_crop = self.log_crop(value.clamp(-0.5, 0.5 - 1e-6)).masked_fill(~within, -torch.inf)
-        log_pi, log_rest = torch.nn.functional.logsigmoid(self.inside), torch.nn.functional.logsigmoid(-self.inside)
-        return torch.logaddexp(log_pi + log_crop, log_rest + self._log_tail(value))
-
-    def height(self, value: Tensor) -> Tensor:
-        within = (value.abs() < 0.5).all(-1, keepdim=True)
-        return self.log_prob(torch.where(within, self.cell_centre(value), value))
-
-    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        if self.has_plateaus:
-            return self._denser(value)
-        return super().hdr_bounds(value)
-
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        shape = (*sample_shape, *self.batch_shape)
-        with torch.no_grad():
-            crop = self.drawn(torch.rand(*shape, 2, dtype=torch.float64, device=self.inside.device))
-            tail = TAIL_SCALE * drawn(self.residual, shape).to(crop)
-            within = torch.rand(crop.shape[:-1], dtype=crop.dtype, device=crop.device) < self.inside.sigmoid()
-            return torch.where(within.unsqueeze(-1), crop, tail)
-
-    def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
-        persons, joints = self.batch_shape
-        uniform = uniform_nodes(count, generator=torch.Generator().manual_seed(0)).to(self.inside.device)
-        crop = self.drawn(uniform[:, None, None].expand(count, persons, joints, 2)).movedim(0, -2)
-        some = count // _TAIL_SHARE
-        nodes, weights = self.residual.nodes[:, :some].to(crop), self.residual.native.weights[:, :some].to(crop)
-        tail = (TAIL_SCALE * nodes).expand(persons, joints, -1, 2)
-        pi = self.inside.sigmoid().unsqueeze(-1)
-        shares = [(pi / count).expand(persons, joints, count), (1 - pi) * weights / weights.sum(-1, keepdim=True)]
-        return torch.cat([crop, tail], -2), torch.cat(shares, -1)
-
-    @property
-    def mean(self) -> Tensor:
-        pi = self.inside.sigmoid().unsqueeze(-1)
-        return pi * self.crop_mean + (1 - pi) * TAIL_SCALE * self.residual.mean.to(pi)
-
-    @property
-    def mode(self) -> Tensor:
-        return self.crop_mode
-
-    def _log_tail(self, value: Tensor) -> Tensor:
-        return log_density(self.residual, value / TAIL_SCALE) - 2 * math.log(TAIL_SCALE)
-
+from probpose.models.predictive.blur import Blur
+from probpose.models.predictive.crop import CropDensity
 
 Decode = Literal["argmax", "quarter", "dark"]
 """How the point of greatest probability is found inside the best cell: its centre; a quarter cell towards the higher
@@ -170,6 +62,12 @@ class HeatmapDensity(CropDensity):
                 corner = self._at(first + first.new_tensor([dx, dy]))
                 logs.append(torch.where(weight > 0, corner + weight.clamp_min(1e-30).log(), -torch.inf))
         return torch.stack(logs).logsumexp(0) - log_area
+
+    def expected_log_crop(self, label: Tensor, blur: Blur) -> Tensor:
+        height, width = self.log_cells.shape[-2:]
+        offset = (cell_centres(self.log_cells) - label[:, :, None, None]) * label.new_tensor([width, height])
+        q = blur.size((width, height)).log_plane(offset).flatten(-2).softmax(-1)
+        return (q * self.log_cells.flatten(-2)).sum(-1) + math.log(height * width)
 
     def cell_centre(self, value: Tensor) -> Tensor:
         if self.surface == "bilinear":
@@ -283,6 +181,15 @@ class SimCCDensity(CropDensity):
     def log_crop(self, value: Tensor) -> Tensor:
         logs = [_gather(log, _bin(value[..., d], log)) + math.log(log.shape[-1]) for d, log in enumerate(self.axes)]
         return logs[0] + logs[1]
+
+    def expected_log_crop(self, label: Tensor, blur: Blur) -> Tensor:
+        cells = (self.log_x.shape[-1], self.log_y.shape[-1])
+        blur, total = blur.size(cells), label.new_zeros(label.shape[:2])
+        for axis, log in enumerate(self.axes):
+            offset = (_centres(log).to(label) - label[..., axis, None]) * cells[axis]
+            q = blur.log_axis(offset, axis).softmax(-1)
+            total = total + (q * log).sum(-1) + math.log(cells[axis])
+        return total
 
     def cell_centre(self, value: Tensor) -> Tensor:
         centres = [(_bin(value[..., d], log) + 0.5) / log.shape[-1] - 0.5 for d, log in enumerate(self.axes)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["LocationScale", "determinant", "moved", "standardised", "unmirror"]
+__all__ = ["LocationScale", "determinant", "lengths", "moved", "standardised", "unmirror"]
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from probpose.models.densities.gauge import QUANTILE_LEVELS
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive, each_joint
 from probpose.models.predictive.folding import drawn, fold, log_density, unfold
+from probpose.models.predictive.points import radii
 
 
 class LocationScale(Predictive):
@@ -81,6 +83,30 @@ class LocationScale(Predictive):
         off_diagonal = self.scale[..., 0, 1].any() or self.scale[..., 1, 0].any()
         return not bool(off_diagonal) and bool((self.scale.diagonal(dim1=-2, dim2=-1) > 0).all())
 
+    @property
+    def unit_sigma(self) -> Tensor:
+        """Lengths of the rows of L."""
+        return lengths(self.scale)
+
+    def radius(self, levels: Sequence[float]) -> Tensor:
+        """Where L = diag(a, b), a radius is the larger of a and b times a function of b / a, read from a table."""
+        if not self.is_aligned:
+            return super().radius(levels)
+        width, joints = self.scale.diagonal(dim1=-2, dim2=-1), self.batch_shape[1]
+        aspect = (width[..., 1] / width[..., 0]).log().clamp(-_FURTHEST, _FURTHEST)
+        place = (aspect + _FURTHEST) * ((_ASPECTS - 1) / (2 * _FURTHEST))
+        cell, joint = place.floor().long().clamp_max(_ASPECTS - 2), torch.arange(joints, device=width.device)
+        table = _radii(self.residual, tuple(levels)).to(width).expand(-1, -1, joints)
+        return width.amax(-1) * torch.lerp(table[:, cell, joint], table[:, cell + 1, joint], place - cell)
+
+    @property
+    def location_scale(self) -> LocationScale:
+        return self
+
+    def rescaled(self, factor: Tensor) -> LocationScale:
+        """L diag(factor) in place of L; `factor`, positive, is broadcastable to (K, 2)."""
+        return self.replace(scale=self.scale * factor.to(self.scale).unsqueeze(-2))
+
     def hdr_level(self, value: Tensor) -> Tensor:
         level = self.residual.hdr_level(fold(self.standardised(value), self.residual.batch))
         return unfold(level, value.shape[:-1])
@@ -90,11 +116,34 @@ class LocationScale(Predictive):
         return unfold(above, value.shape[:-1]), unfold(least, value.shape[:-1])
 
     def affine(self, matrix: Tensor, offset: Tensor) -> LocationScale:
-        return LocationScale(*moved(self.loc, self.scale, matrix, offset), self.residual)
+        loc, scale = moved(self.loc, self.scale, matrix, offset)
+        return self.replace(loc=loc, scale=scale)
 
     def _at(self, z: Tensor) -> Tensor:
         """mu + L z for z broadcastable to (..., N, K, 2)."""
         return self.loc + (self.scale @ z.to(self.loc).unsqueeze(-1)).squeeze(-1)
+
+
+_ASPECTS, _FURTHEST = 129, 4.0
+"""Values of log b / a at which radii are computed, and the largest: beyond, a radius is that along one axis."""
+
+_NODES = 2**13
+"""Nodes of R from which they are."""
+
+
+@lru_cache(maxsize=8)
+@torch.no_grad()
+def _radii(residual: Residual, levels: tuple[float, ...]) -> Tensor:
+    """Radii (S, `_ASPECTS`, B) that hold `levels` (S), of x = diag(a, b) z where the larger of a and b is 1."""
+    aspect = torch.linspace(-_FURTHEST, _FURTHEST, _ASPECTS).to(residual.loc)
+    width = torch.stack([-aspect, aspect], -1).clamp_max(0).exp().unsqueeze(1).expand(-1, residual.batch, 2)
+    unit = LocationScale(torch.zeros_like(width), torch.diag_embed(width), residual)
+    return radii(*unit.points(_NODES), unit.mean, levels).movedim(-1, 0)
+
+
+def lengths(scale: Tensor) -> Tensor:
+    """Lengths (..., 2) of the rows of L (..., 2, 2): the scale per axis where R has unit scale."""
+    return (scale.double() ** 2).sum(-1).sqrt()
 
 
 def determinant(matrix: Tensor) -> Tensor:

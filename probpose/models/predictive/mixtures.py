@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["AxisMixture", "EqualMixture", "LocationScaleMixture", "Mixture"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -31,9 +31,11 @@ class Mixture(Predictive):
 
     Args:
         components: C of them, of the same batch shape and gauge.
-        log_weights: (C, N, K), log w_c, whose exponentials sum to 1 over C.
+        log_weights: (N, K, C), log w_c, whose exponentials sum to 1 over C.
     """
 
+    per_person: ClassVar[tuple[str, ...]] = ("log_weights",)
+    parts: ClassVar[tuple[str, ...]] = ("components",)
     hdr_points = HDR_POINTS
 
     def __init__(self, components: Sequence[Predictive], log_weights: Tensor) -> None:
@@ -43,30 +45,25 @@ class Mixture(Predictive):
         super().__init__(*self.components[0].batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        logs = torch.stack([c.log_prob(value) for c in self.components], -3)
-        return (logs + self.log_weights.to(logs)).logsumexp(-3)
-
-    def responsibilities(self, value: Tensor) -> Tensor:
-        """Posterior probability (..., C, N, K) that a component made `value` (..., N, K, 2)."""
-        logs = torch.stack([c.log_prob(value) for c in self.components], -3)
-        return (logs + self.log_weights.to(logs)).softmax(-3)
+        logs = torch.stack([c.log_prob(value) for c in self.components], -1)
+        return (logs + self.log_weights.to(logs)).logsumexp(-1)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         draws = torch.stack([c.sample(sample_shape) for c in self.components])
-        share = self.log_weights.exp().movedim(0, -1).expand(*draws.shape[1:-1], -1)
+        share = self.log_weights.exp().expand(*draws.shape[1:-1], -1)
         which = share.reshape(-1, share.shape[-1]).multinomial(1).view(draws.shape[1:-1])
         return draws.gather(0, which[None, ..., None].expand(1, *draws.shape[1:])).squeeze(0)
 
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
         parts = [c.points(-(-count // len(self.components))) for c in self.components]
-        shares = self.log_weights.exp().unsqueeze(-1)
+        shares = self.log_weights.exp().unsqueeze(-2).unbind(-1)
         weights = [w.expand(p.shape[:-1]) * share.to(p) for (p, w), share in zip(parts, shares, strict=True)]
         return torch.cat([p for p, _ in parts], -2), torch.cat(weights, -1)
 
     @property
     def mean(self) -> Tensor:
-        means = torch.stack([c.mean for c in self.components])
-        return (self.log_weights.exp().unsqueeze(-1).to(means) * means).sum(0)
+        means = torch.stack([c.mean for c in self.components], -1)
+        return (self.log_weights.exp().unsqueeze(-2).to(means) * means).sum(-1)
 
     @property
     def mode(self) -> Tensor:
@@ -74,22 +71,6 @@ class Mixture(Predictive):
         modes = torch.stack([c.mode for c in self.components])
         best = self.log_prob(modes).argmax(0)
         return modes.gather(0, best[None, ..., None].expand(1, *modes.shape[1:])).squeeze(0)
-
-    def affine(self, matrix: Tensor, offset: Tensor) -> Mixture:
-        return self._made([c.affine(matrix, offset) for c in self.components], self.log_weights)
-
-    def rows(self, index: slice | Tensor) -> Mixture:
-        return self._made([c.rows(index) for c in self.components], self.log_weights[:, index])
-
-    @classmethod
-    def join(cls, parts: Sequence[Mixture]) -> Mixture:
-        columns = zip(*(part.components for part in parts), strict=True)
-        components = [type(column[0]).join(column) for column in columns]
-        return parts[0]._made(components, torch.cat([part.log_weights for part in parts], dim=1))
-
-    def _made(self, components: Sequence[Predictive], log_weights: Tensor) -> Mixture:
-        """A mixture of the same class, all else equal."""
-        return Mixture(components, log_weights)
 
 
 class EqualMixture(Mixture):
@@ -99,12 +80,14 @@ class EqualMixture(Mixture):
         components: at least one, of the same batch shape and gauge.
     """
 
+    per_person: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, components: Sequence[Predictive]) -> None:
         count = len(components)
-        super().__init__(components, torch.full((count, *components[0].batch_shape), -math.log(count)))
+        super().__init__(components, torch.full((*components[0].batch_shape, count), -math.log(count)))
 
-    def _made(self, components: Sequence[Predictive], log_weights: Tensor) -> EqualMixture:
-        return EqualMixture(components)
+    def map_location_scale(self, change: Callable[[LocationScale], Predictive]) -> Predictive:
+        return self.map_parts(lambda part: part.map_location_scale(change))
 
 
 class LocationScaleMixture(Predictive):
@@ -161,10 +144,10 @@ class LocationScaleMixture(Predictive):
         centres = self.loc + (self.scale @ self.residual.mean.to(self.loc)[:, None, :, None]).squeeze(-1)
         return (self.log_weights.exp().unsqueeze(-1) * centres).sum(-2)
 
-    def affine(self, matrix: Tensor, offset: Tensor) -> LocationScaleMixture:
+    def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
         matrix, offset = (part.unsqueeze(2) for part in each_joint(matrix.to(self.loc), offset.to(self.loc)))
         loc = (matrix @ self.loc.unsqueeze(-1)).squeeze(-1) + offset
-        return LocationScaleMixture(loc, matrix @ self.scale, self.log_weights, self.residual)
+        return self.replace(loc=loc, scale=matrix @ self.scale)
 
     def _chosen(self, which: Tensor) -> tuple[Tensor, Tensor]:
         """Location (..., N, K, 2) and scale (..., N, K, 2, 2) of one component each, `which` (..., N, K)."""

@@ -17,13 +17,10 @@ from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.judged import Levels
 from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.arrays import Array, as_array
-from probpose.errors import ConfigError
 from probpose.models.densities import Residual
 from probpose.models.densities.derived import tilted
-from probpose.models.predictive.conformal import rescaled, with_residual
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.folding import log_density
-from probpose.models.predictive.location_scale import LocationScale
 
 REACH = 4.0
 """Largest |log factor| of a scale."""
@@ -80,7 +77,8 @@ class ScaleRecalibration(Recalibration):
     method = "scale"
 
     def apply(self, cases: Cases) -> Predictive:
-        return rescaled(cases.predictive, torch.from_numpy(self.factor).unsqueeze(-1).expand(-1, 2))
+        factor = torch.from_numpy(self.factor).unsqueeze(-1)
+        return cases.predictive.map_location_scale(lambda located: located.rescaled(factor))
 
     def record(self) -> dict[str, Any]:
         return {"method": self.method, "factor": self.factor.tolist()}
@@ -102,7 +100,7 @@ class LevelRecalibration(Recalibration):
 
     def apply(self, cases: Cases) -> Predictive:
         predictive = self.base.apply(cases)
-        return with_residual(predictive, self._mapped(residual_of(predictive)))
+        return predictive.map_location_scale(lambda located: located.replace(residual=self._mapped(located.residual)))
 
     def record(self) -> dict[str, Any]:
         knots = {"knots": self.level_map.knots.tolist(), "values": self.level_map.values.tolist()}
@@ -131,7 +129,7 @@ def fit_scale(cases: Cases, *, per_joint: bool) -> ScaleRecalibration:
     Raises:
         ConfigError: the prediction has no scale.
     """
-    predictive = location_scale_of(cases.predictive)
+    predictive = cases.predictive.as_location_scale()
     z, labelled = predictive.standardised(cases.filled), torch.from_numpy(cases.labelled)
 
     def best(joints: Tensor) -> float:
@@ -161,20 +159,3 @@ def fit_level(base: Recalibration, cases: Cases, *, seed: int = 0) -> LevelRecal
         DataError: too few labels.
     """
     return LevelRecalibration(base, LevelMap.fit(Levels.of(cases.under(base.apply(cases)), seed).level))
-
-
-def location_scale_of(predictive: Predictive) -> LocationScale:
-    """The distribution, if it is location-scale.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    if not isinstance(predictive, LocationScale):
-        raise ConfigError("only location-scale predictions can be rescaled: recalibrate with conformal regions.")
-    return predictive
-
-
-def residual_of(predictive: Predictive) -> Any:
-    """The residual density of a location-scale distribution, or of the first component of a mixture."""
-    components = getattr(predictive, "components", (predictive,))
-    return location_scale_of(components[0]).residual

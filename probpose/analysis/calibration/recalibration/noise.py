@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.recalibration.base import Recalibration, location_scale_of
+from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.arrays import Array, as_array
 from probpose.inference.fitting.noise import NoiseData, fit_noise
 from probpose.models.densities import Residual
@@ -21,8 +21,6 @@ from probpose.models.densities.derived import tabulated
 from probpose.models.noise_model import NoiseModel
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.folding import fold, unfold
-from probpose.models.predictive.location_scale import LocationScale
-from probpose.models.predictive.mixtures import EqualMixture
 from probpose.models.registry import build_residual
 
 DENSITIES = ("rle", "flow", "gaussian", "laplace", "student_t")
@@ -45,10 +43,14 @@ class NoiseRecalibration(Recalibration):
     method = "density"
 
     def apply(self, cases: Cases) -> Predictive:
-        return self._of(cases.predictive, self._basis(cases))
+        basis = self._basis(cases)
+        with torch.no_grad():
+            return cases.predictive.map_location_scale(
+                lambda claimed: self.model.located(claimed, basis, self._residual)
+            )
 
     def outlier_probability(self, cases: Cases) -> Array | None:
-        located = location_scale_of(self.apply(cases))
+        located = self.apply(cases).as_location_scale()
         z = fold(located.standardised(cases.filled), self._residual.batch)
         return as_array(unfold(outlier_probability(self.model.residual, self._residual, z), cases.labelled.shape))
 
@@ -79,12 +81,6 @@ class NoiseRecalibration(Recalibration):
         residual = self.model.residual.frozen()
         return tabulated(residual) if self.many else residual
 
-    def _of(self, predictive: Predictive, basis: Tensor | None) -> Predictive:
-        if isinstance(predictive, EqualMixture):
-            return EqualMixture([self._of(component, basis) for component in predictive.components])
-        with torch.no_grad():
-            return self.model.located(location_scale_of(predictive), basis, self._residual)
-
     def _basis(self, cases: Cases) -> Tensor | None:
         if cases.confidence is None or not self.model.knots:
             return None
@@ -106,14 +102,9 @@ def fit_noise_recalibration(
         ConfigError: the prediction has no scale.
         DataError: too few labels.
     """
-    claimed = location_scale_of(cases.predictive)
     confidence = None if cases.confidence is None else torch.from_numpy(cases.confidence)
-    data = NoiseData(
-        LocationScale(claimed.loc, claimed.scale, claimed.residual),
-        cases.filled,
-        torch.from_numpy(cases.labelled),
-        confidence,
-    )
+    claimed = cases.predictive.as_location_scale()
+    data = NoiseData(claimed, cases.filled, torch.from_numpy(cases.labelled), confidence)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         core = build_residual(family, batch=len(cases.joints) if per_joint else 1)
