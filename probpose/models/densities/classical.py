@@ -26,15 +26,16 @@ _UPPER = QUANTILE_LEVELS[2]
 class _FixedShape(ResidualDensity):
     """A density without parameters, written down in its gauge: nothing is standardised by draws.
 
-    `unit` is the density's own scale when its gauge scale is 1.
+    `exact` is the density's own scale when its gauge scale is 1, and `unit` the same as a tensor.
     """
 
     standardised = True
 
     def __init__(self, batch: int, gauge: Gauge, full: bool, units: dict[Gauge, float]) -> None:
         super().__init__(batch, gauge=gauge, full=full)
+        self.exact = units[gauge]
         self.unit: Tensor
-        self.register_buffer("unit", torch.tensor(units[gauge], dtype=torch.float64).float(), persistent=False)
+        self.register_buffer("unit", torch.tensor(self.exact), persistent=False)
 
 
 class GaussianResidual(_FixedShape):
@@ -45,11 +46,13 @@ class GaussianResidual(_FixedShape):
         super().__init__(batch, gauge, full, units)
 
     def native(self, uniform: Tensor, replicates: int) -> Native:
-        def log_prob(w: Tensor) -> Tensor:
-            return -0.5 * ((w / self.unit) ** 2).sum(-1) - 2 * self.unit.log() - LOG_2PI
+        unit = uniform.new_tensor(self.exact)
 
-        native = closed_form(log_prob, lambda u: self.unit * normal_nodes(u), uniform, self.batch)
-        return replace(native, axis=Normal(0.0, self.unit, validate_args=False))
+        def log_prob(w: Tensor) -> Tensor:
+            return -0.5 * ((w / unit) ** 2).sum(-1) - 2 * unit.log() - LOG_2PI
+
+        native = closed_form(log_prob, lambda u: unit * normal_nodes(u), uniform, self.batch)
+        return replace(native, axis=Normal(0.0, unit, validate_args=False))
 
 
 class LaplaceResidual(_FixedShape):
@@ -60,15 +63,17 @@ class LaplaceResidual(_FixedShape):
         super().__init__(batch, gauge, full, units)
 
     def native(self, uniform: Tensor, replicates: int) -> Native:
+        unit = uniform.new_tensor(self.exact)
+
         def log_prob(w: Tensor) -> Tensor:
-            return -(w.abs() / self.unit).sum(-1) - 2 * (2 * self.unit).log()
+            return -(w.abs() / unit).sum(-1) - 2 * (2 * unit).log()
 
         def draw(u: Tensor) -> Tensor:
             side = u - 0.5
-            return -self.unit * side.sign() * torch.log1p(-2 * side.abs().clamp_max(0.5 - 1e-7))
+            return -unit * side.sign() * torch.log1p(-2 * side.abs().clamp_max(0.5 - 1e-7))
 
         native = closed_form(log_prob, draw, uniform, self.batch)
-        return replace(native, axis=Laplace(0.0, self.unit, validate_args=False))
+        return replace(native, axis=Laplace(0.0, unit, validate_args=False))
 
 
 class StudentTResidual(ResidualDensity):

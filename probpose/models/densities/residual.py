@@ -91,12 +91,16 @@ class Residual:
 
     @cached_property
     def mean(self) -> Tensor:
-        """(B, 2)."""
+        """(B, 2); exact where the law of an axis is known."""
+        if self.native.axis is not None:
+            return torch.zeros_like(self.nodes[:, 0])
         return moment_gauge(self.nodes, self.native.weights)[0]
 
     @cached_property
     def covariance(self) -> Tensor:
-        """(B, 2, 2)."""
+        """(B, 2, 2); exact where the law of an axis is known."""
+        if self.native.axis is not None:
+            return self.native.axis.variance * torch.eye(2).to(self.nodes).expand(self.batch, 2, 2)
         factor = moment_gauge(self.nodes, self.native.weights, full=True)[1]
         return factor @ factor.mT
 

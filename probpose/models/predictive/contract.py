@@ -193,6 +193,28 @@ class Predictive(TorchDistribution):
         return self.sigma
 
     @property
+    def covariance(self) -> Tensor:
+        """(N, K, 2, 2), of the points that represent the density: finite also where the density's own is not."""
+
+        def of(part: Self) -> Tensor:
+            points, weights = part.points()
+            centred = points - (weights.unsqueeze(-1) * points).sum(-2, keepdim=True)
+            return torch.einsum("nks,nksi,nksj->nkij", weights.expand(points.shape[:-1]), centred, centred)
+
+        return self.chunked(of)
+
+    def within(self, radius: float) -> Tensor:
+        """Probability (N, K) of the disc of that radius about the mean."""
+
+        def of(part: Self) -> Tensor:
+            points, weights = part.points()
+            near = (points - part.mean.unsqueeze(-2)).norm(dim=-1) <= radius
+            share: Tensor = (near * weights).sum(-1)
+            return share
+
+        return self.chunked(of)
+
+    @property
     def half_width(self) -> Tensor:
         """Half the 16-84% width per axis, (N, K, 2): a scale that exists for every density."""
         low, _, high = self.quantiles(QUANTILE_LEVELS)

@@ -66,8 +66,11 @@ class LocationScale(Predictive):
     def sigma(self) -> Tensor:
         if self.gauge == "quantile":
             return self.half_width
-        product = self.scale @ self.residual.covariance.to(self.scale) @ self.scale.mT
-        return product.diagonal(dim1=-2, dim2=-1).sqrt()
+        return self.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
+
+    @property
+    def covariance(self) -> Tensor:
+        return self.scale @ self.residual.covariance.to(self.scale) @ self.scale.mT
 
     @property
     def half_width(self) -> Tensor:
