@@ -30,7 +30,7 @@ NEW = "tests-own"
 def _undone() -> Iterator[None]:
     yield
     for entries in (RESIDUALS, FAMILIES, BACKBONES):
-        entries.pop(NEW, None)  # type: ignore[attr-defined]
+        entries.pop(NEW, None)
 
 
 def test_each_family_takes_the_densities_that_fit() -> None:
