@@ -24,7 +24,7 @@ from probpose.arrays import Array
 from probpose.inference.training.runs import LoadedRun, load_run
 from probpose.inference.training.train import open_split
 from probpose.models.densities import Residual
-from probpose.models.registry import build_residual
+from probpose.models.residual_families import build_residual
 
 CLOSED_FORMS = ("gaussian", "laplace")
 COLUMNS = {

@@ -27,7 +27,7 @@ from scipy import stats
 
 from benchmarks.tables import report
 from probpose.models.predictive.grids import Decode, HeatmapDensity, Surface
-from probpose.models.registry import build_residual
+from probpose.models.residual_families import build_residual
 
 Array = npt.NDArray[np.float64]
 

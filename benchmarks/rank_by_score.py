@@ -26,7 +26,7 @@ from scipy import stats
 
 from benchmarks.tables import report
 from probpose.analysis.calibration.cases import Cases, Split
-from probpose.analysis.calibration.recalibration.noise import DENSITIES, fit_noise_recalibration
+from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
 from probpose.analysis.calibration.sources import join_cases, prediction_source
 from probpose.analysis.evaluation.coco import coco_metrics, oks
 from probpose.analysis.evaluation.ranking import GroundTruth
@@ -34,6 +34,7 @@ from probpose.analysis.prediction.estimates import expected_oks, instance_score,
 from probpose.arrays import Array, as_array
 from probpose.data.datasets.coco import read_coco
 from probpose.data.predictions.results import Predictions, read_predictions
+from probpose.models.residual_families import refittable
 
 OWN, ORACLE = "the model's own score", "the OKS itself"
 COLUMNS = {
@@ -135,7 +136,7 @@ def rows(splits: Sequence[Mapping[str, Mapping[str, float]]]) -> Iterable[dict[s
 @click.argument("results", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("annotations", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--splits", type=click.IntRange(1), default=20, show_default=True, help="By image, seeds 0, 1, ...")
-@click.option("--residual", "family", type=click.Choice(DENSITIES), default="student_t", show_default=True)
+@click.option("--residual", "family", type=click.Choice(refittable()), default="student_t", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for table.md and table.json.")
 def main(results: Path, annotations: Path, splits: int, family: str, out: Path | None) -> None:
     """Rank the poses of RESULTS by each score, and print the AP against ANNOTATIONS."""

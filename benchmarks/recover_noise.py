@@ -31,7 +31,7 @@ from probpose.models.densities.gauge import Gauge, quantile_gauge
 from probpose.models.heads.base import Targets
 from probpose.models.heads.location_scale import LocationScaleHeads
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.registry import RESIDUALS, build_residual, residual_family_of, scale_of
+from probpose.models.residual_families import RESIDUALS, build_residual, residual_family_of, scale_of
 
 Array = npt.NDArray[np.float64]
 

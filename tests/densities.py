@@ -14,7 +14,7 @@ from torch import Tensor
 from probpose.models.densities import FlowResidual, Residual, ResidualDensity, RLEResidual
 from probpose.models.densities.flows import RealNVP
 from probpose.models.densities.gauge import Gauge
-from probpose.models.registry import RESIDUALS, build_residual
+from probpose.models.residual_families import RESIDUALS, build_residual
 
 Array = npt.NDArray[np.float64]
 

@@ -17,7 +17,8 @@ from probpose.models.heads.conditional import ConditionalHeads
 from probpose.models.predictive.conditional import ConditionalLocationScale
 from probpose.models.predictive.folding import log_density
 from probpose.models.predictive.mixtures import Mixture
-from probpose.models.registry import build_model, build_residual
+from probpose.models.registry import build_model
+from probpose.models.residual_families import build_residual
 from tests.predictives import PixelBackbone, images, small_model
 
 COUPLINGS: tuple[Coupling, ...] = ("affine", "spline")

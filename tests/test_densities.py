@@ -16,7 +16,7 @@ from probpose.models.densities.flows import RealNVP
 from probpose.models.densities.gauge import Gauge
 from probpose.models.densities.nodes import normal_nodes, uniform_nodes
 from probpose.models.densities.rle import log_mean
-from probpose.models.registry import RESIDUALS, build_residual
+from probpose.models.residual_families import RESIDUALS, build_residual
 from tests.densities import CASES, WRONG_SAMPLERS, chi_square_p, random_density, total_mass
 
 

@@ -17,7 +17,8 @@ from probpose.models.heads.location_scale import LocationScaleHeads
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.predictive.folding import log_density
 from probpose.models.predictive.location_scale import LocationScale
-from probpose.models.registry import RESIDUALS, build_model
+from probpose.models.registry import build_model
+from probpose.models.residual_families import RESIDUALS
 from probpose.skeleton import COCO
 
 N, K = 3, 17

@@ -13,13 +13,14 @@ from rich.console import Console
 from probpose.analysis.calibration.calibrate import Settings
 from probpose.analysis.calibration.calibrate import calibrate as calibrate_source
 from probpose.analysis.calibration.recalibration.choose import METHODS
-from probpose.analysis.calibration.recalibration.noise import DENSITIES, fit_noise_recalibration
+from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
 from probpose.analysis.calibration.save import WARMUP, save_calibration
 from probpose.analysis.calibration.subject import Subject, predictions_subject, run_subject, table_subject
 from probpose.analysis.calibration.tables import calibration_tables
 from probpose.cli.options import counting, data_options, judged_persons, machine_options, run_of
 from probpose.data.datasets.coco import read_coco
 from probpose.errors import ConfigError
+from probpose.models.residual_families import refittable
 
 EPILOG = """\b
 Example:
@@ -40,7 +41,7 @@ Example:
     "--recalibrate", "method", type=click.Choice(METHODS), default="auto", show_default=True, help="How to recalibrate."
 )
 @click.option(
-    "--residual", type=click.Choice(DENSITIES), default="rle", show_default=True, help="Family that is refitted."
+    "--residual", type=click.Choice(refittable()), default="rle", show_default=True, help="Family that is refitted."
 )
 @click.option("--per-joint", is_flag=True, help="Conformal guarantees by joint instead of for a random keypoint.")
 @click.option("--radius", type=click.FloatRange(0, min_open=True), help="r of P(error <= r) in pixels. [median error]")

@@ -30,7 +30,8 @@ from probpose.inference.training.comparison import Entry, entries, is_finished, 
 from probpose.inference.training.config import load_config, split_specs
 from probpose.inference.training.runs import RunFolder, load_run
 from probpose.inference.training.train import open_split
-from probpose.models.registry import FAMILIES, RESIDUALS
+from probpose.models.registry import FAMILIES
+from probpose.models.residual_families import RESIDUALS
 
 EPILOG = (
     """\b

@@ -16,7 +16,8 @@ from probpose.cli.training_options import config_of, training_options
 from probpose.errors import ConfigError
 from probpose.inference.training.runs import RunFolder, new_run_folder, newest_run
 from probpose.inference.training.train import resume_training, start_training
-from probpose.models.registry import FAMILIES, RESIDUALS
+from probpose.models.registry import FAMILIES
+from probpose.models.residual_families import RESIDUALS
 
 EPILOG = """\b
 Example:

@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from probpose.models.backbones.registry import BACKBONES, build_backbone
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.registry import FAMILIES, RESIDUALS, build_model
+from probpose.models.registry import FAMILIES, build_model
+from probpose.models.residual_families import RESIDUALS
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,23 @@
-"""Residual families by name: density, gauge, scale head and objective that belong together.
+"""Predictive families by name: heads, and the density that follows from them; and models built of named parts.
 
-Predictive families by name: what is said of a keypoint, and the density that follows from it.
-
-To add a family, write `Heads` and a `Regressor` (`probpose.models.heads.base`), a dataclass of its options, and an
-entry here; training, evaluation, prediction, calibration and comparison follow from the contract (docs/losses.md).
+Training, evaluation, prediction, calibration and comparison of a family that is added follow from the contract
+(docs/extend/add_a_family.md).
 """
 
 from __future__ import annotations
 
 __all__ = [
     "FAMILIES",
-    "RESIDUALS",
-    "SCALES",
     "Family",
     "Network",
     "NoOptions",
-    "ResidualFamily",
-    "ScaleKind",
     "build_model",
-    "build_residual",
+    "family_names",
     "family_of",
-    "objective_of",
     "options_of",
     "parameter_groups",
-    "residual_family_of",
-    "scale_of",
+    "register_family",
 ]
-
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,15 +27,6 @@ from torch import nn
 
 from probpose.errors import ConfigError
 from probpose.models.backbones.base import Backbone
-from probpose.models.densities import (
-    FlowResidual,
-    GaussianResidual,
-    LaplaceResidual,
-    PublishedResidual,
-    ResidualDensity,
-    RLEResidual,
-    StudentTResidual,
-)
 from probpose.models.densities.gauge import Gauge
 from probpose.models.heads.base import Regressor
 from probpose.models.heads.cell_labels import labels_of
@@ -54,124 +36,16 @@ from probpose.models.heads.heatmap import HeatmapOptions, HeatmapRegressor, Soft
 from probpose.models.heads.location_scale import LocationScaleRegressor, ScaleBuilder
 from probpose.models.heads.mixture_density import MixtureOptions, MixtureRegressor
 from probpose.models.heads.multibin import MultiBinOptions, MultiBinRegressor, bound_of
-from probpose.models.heads.scales import DiagonalScale, FullScale, JointScale, SigmoidScale
 from probpose.models.heads.simcc import SimCCOptions, SimCCRegressor
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.objectives import LaplaceFirst, Likelihood, LocationBy, Objective, PointLoss, PublishedRLE
+from probpose.models.named import add, lookup
+from probpose.models.objectives import LocationBy, Objective
 from probpose.models.options import options_from
-from probpose.models.predictive.location_scale import LocationScale
+from probpose.models.residual_families import RESIDUALS, ScaleKind, build_residual, objective_of, scale_of
 from probpose.models.standardisation import SQUARE, Standardisation
 
-ScaleKind = Literal["diag", "full"]
-
-
-@dataclass(frozen=True)
-class ResidualFamily:
-    """One entry of `--residual`.
-
-    Attributes:
-        summary: one line for `--help` and tables.
-        residual: the density; called with `batch`, `gauge`, `full`.
-        objective: what is maximised.
-        scale: the scale head where the family dictates one; otherwise `--scale` chooses.
-        laplace_until: share of the training in which mu and L learn by a Laplace likelihood (see `LaplaceFirst`).
-        location_by: what mu learns by afterwards.
-    """
-
-    summary: str
-    residual: Callable[..., ResidualDensity]
-    objective: Callable[[], Objective[LocationScale]] = Likelihood
-    scale: ScaleBuilder | None = None
-    laplace_until: float = 0.0
-    location_by: LocationBy = "likelihood"
-
-    @property
-    def gauges(self) -> tuple[Gauge, ...]:
-        """The gauges that the density allows, the default first."""
-        gauges: tuple[Gauge, ...] = self.residual.gauges  # type: ignore[attr-defined]
-        return gauges
-
-
-RESIDUALS: Mapping[str, ResidualFamily] = {
-    "rle": ResidualFamily(
-        "simple density times flow, pinned, normalised and standardised",
-        RLEResidual,
-        laplace_until=0.8,
-        location_by="laplace",
-    ),
-    "flow": ResidualFamily("RealNVP flow, standardised", FlowResidual),
-    "gaussian": ResidualFamily("heteroscedastic L2", GaussianResidual),
-    "laplace": ResidualFamily("heteroscedastic L1", LaplaceResidual),
-    "student_t": ResidualFamily("elliptical Student-t with free degrees of freedom", StudentTResidual),
-    "l1": ResidualFamily("plain L1 on mu, one scale a joint", LaplaceResidual, lambda: PointLoss(1), JointScale),
-    "l2": ResidualFamily("plain L2 on mu, one scale a joint", GaussianResidual, lambda: PointLoss(2), JointScale),
-    "rle-published": ResidualFamily(
-        "the published RLE loss, not a likelihood", PublishedResidual, PublishedRLE, SigmoidScale
-    ),
-}
-
-SCALES: Mapping[ScaleKind, ScaleBuilder] = {"diag": DiagonalScale, "full": FullScale}
-
-
-def residual_family_of(name: str) -> ResidualFamily:
-    """The family called `name`.
-
-    Raises:
-        ConfigError: an unknown name.
-    """
-    if name not in RESIDUALS:
-        raise ConfigError(f"unknown residual family {name!r}: choose one of {', '.join(RESIDUALS)}.")
-    return RESIDUALS[name]
-
-
-def build_residual(name: str, *, batch: int = 1, gauge: Gauge | None = None, full: bool = False) -> ResidualDensity:
-    """The residual density of family `name`.
-
-    Args:
-        name: a key of `RESIDUALS`.
-        batch: 1 for one shared by all joints, K for one a joint.
-        gauge: None takes the family's default.
-        full: the regressor's scale is a full triangle.
-
-    Raises:
-        ConfigError: an unknown name, or a gauge that the family does not allow.
-    """
-    family = residual_family_of(name)
-    gauge = gauge or family.gauges[0]
-    if gauge not in family.gauges:
-        raise ConfigError(f"residual {name} does not have the gauge {gauge!r}: choose {' or '.join(family.gauges)}.")
-    return family.residual(batch, gauge=gauge, full=full)
-
-
-def scale_of(name: str, scale: ScaleKind) -> ScaleBuilder:
-    """The scale head of family `name` under `--scale`.
-
-    Raises:
-        ConfigError: `full` for a family whose scale is fixed.
-    """
-    fixed = residual_family_of(name).scale
-    if fixed is not None and scale == "full":
-        raise ConfigError(f"residual {name} has one scale an axis by definition: use --scale diag.")
-    return fixed or SCALES[scale]
-
-
-def objective_of(name: str, laplace_until: float | None, location_by: LocationBy | None = None) -> Objective[Any]:
-    """The objective of family `name`; None takes the family's own stages.
-
-    Raises:
-        ConfigError: stages are asked for, and the family is not trained by likelihood.
-    """
-    family = residual_family_of(name)
-    objective = family.objective()
-    until = family.laplace_until if laplace_until is None else laplace_until
-    by = family.location_by if location_by is None else location_by
-    if (until or by == "laplace") and not isinstance(objective, Likelihood):
-        raise ConfigError(f"residual {name} is not trained by likelihood: leave out --laplace-until and --location-by.")
-    return LaplaceFirst(until, by) if until or by == "laplace" else objective
-
-
-LIKELIHOODS = ("laplace", "gaussian", "student_t", "flow", "rle")
-"""Residual families that are trained by likelihood, and so can stand inside any family."""
+Need = Literal["by_likelihood", "closed_form", "independent_axes", "heavy_tails"]
+"""What a family may ask of the residual density: see `ResidualFamily`."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +79,8 @@ class Family:
     Attributes:
         summary: one line for `--help` and tables.
         build: makes the regressor of a network with options of the class `options`.
-        residuals: residual families that the density may be built on, the default first.
+        residual: name of the residual family that the density is built on by default.
+        needs: what else a residual family must be to take its place.
         options: dataclass of the family's own options, all with defaults.
         objective: from the options, where it is not the likelihood or what the residual family asks for.
         located: the density is of the location-scale family, trained by the likelihood or in stages.
@@ -216,7 +91,8 @@ class Family:
 
     summary: str
     build: Callable[[Network, Any], Regressor]
-    residuals: tuple[str, ...] = LIKELIHOODS
+    residual: str = "laplace"
+    needs: tuple[Need, ...] = ("by_likelihood",)
     options: type[Any] = NoOptions
     objective: Callable[[Any], Objective[Any] | None] = lambda _: None
     located: bool = False
@@ -224,20 +100,27 @@ class Family:
     maps: bool = False
     square: bool = False
 
+    @property
+    def residuals(self) -> tuple[str, ...]:
+        """Names of the residual families that the density may be built on, the default first; those known by now."""
+        fitting = [name for name, entry in RESIDUALS.items() if all(getattr(entry, need) for need in self.needs)]
+        return tuple(sorted(fitting, key=lambda name: name != self.residual))
 
-FAMILIES: Mapping[str, Family] = {
+
+FAMILIES: dict[str, Family] = {
     "regression": Family(
         "location, scale and residual density: x = mu + L z, z ~ R",
         lambda net, _: LocationScaleRegressor(net.backbone, net.joints, net.scale),
-        tuple(RESIDUALS),
+        "rle",
+        needs=(),
         located=True,
         scaled=True,
     ),
     "conditional": Family(
         "location and scale, with a residual flow that knows the joint, its visibility and the scale",
         lambda net, options: ConditionalRegressor(net.backbone, net.joints, net.scale, options),
-        ("laplace", "gaussian", "student_t"),
-        ConditionalOptions,
+        needs=("by_likelihood", "closed_form"),
+        options=ConditionalOptions,
         scaled=True,
     ),
     "softargmax": Family(
@@ -260,35 +143,55 @@ FAMILIES: Mapping[str, Family] = {
     "mixture": Family(
         "mixture density network: a few components, each with weight, location and scale",
         lambda net, options: MixtureRegressor(net.backbone, net.joints, options),
-        ("laplace", "gaussian", "student_t"),
-        MixtureOptions,
+        needs=("by_likelihood", "closed_form"),
+        options=MixtureOptions,
     ),
     "multibin": Family(
         "softmax over bins, and a residual density about a predicted place inside each",
         lambda net, options: MultiBinRegressor(net.backbone, net.joints, options),
-        ("laplace", "gaussian"),
-        MultiBinOptions,
-        bound_of,
+        needs=("by_likelihood", "independent_axes"),
+        options=MultiBinOptions,
+        objective=bound_of,
         square=True,
     ),
     "heatmap": Family(
         "softmax over the cells of a grid: a density constant inside each cell",
         lambda net, options: HeatmapRegressor(net.backbone, net.joints, options),
-        ("student_t",),
-        HeatmapOptions,
-        labels_of,
+        "student_t",
+        needs=("by_likelihood", "heavy_tails"),
+        options=HeatmapOptions,
+        objective=labels_of,
         maps=True,
         square=True,
     ),
     "simcc": Family(
         "two softmaxes over fine bins along the axes",
         lambda net, options: SimCCRegressor(net.backbone, net.joints, net.input_size, options),
-        ("student_t",),
-        SimCCOptions,
-        labels_of,
+        "student_t",
+        needs=("by_likelihood", "heavy_tails"),
+        options=SimCCOptions,
+        objective=labels_of,
         square=True,
     ),
 }
+
+
+def family_names() -> tuple[str, ...]:
+    """All names, those registered by now."""
+    return tuple(FAMILIES)
+
+
+def register_family(name: str, family: Family) -> None:
+    """Add a predictive family (docs/extend/add_a_family.md).
+
+    Args:
+        name: for `build_model(family=...)` and `--family`.
+        family: what it is made of.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    add(FAMILIES, "family", name, family)
 
 
 def family_of(name: str) -> Family:
@@ -297,9 +200,7 @@ def family_of(name: str) -> Family:
     Raises:
         ConfigError: an unknown name.
     """
-    if name not in FAMILIES:
-        raise ConfigError(f"unknown family {name!r}: choose one of {', '.join(FAMILIES)}.")
-    return FAMILIES[name]
+    return lookup(FAMILIES, "family", name)
 
 
 def options_of(name: str, values: Mapping[str, Any]) -> Any:
@@ -329,10 +230,10 @@ def build_model(
     """A keypoint model on `backbone`, with random weights.
 
     Args:
-        residual: a key of `RESIDUALS`.
+        residual: one of `residual_names()`.
         backbone: the image network.
         flip_permutation: index of each joint's mirror image; its length is the number of joints.
-        family: a key of `FAMILIES`.
+        family: one of `family_names()`.
         options: of the family, those that are not at their defaults.
         input_size: height and width of the crop, pixels, which some families make bins of.
         scale: `diag` or `full`.
@@ -341,7 +242,7 @@ def build_model(
         laplace_until: share of the training in which mu and L learn by a Laplace likelihood; None: the residual
             family's own in the family `regression`, none in the others.
         location_by: what mu learns by afterwards; None likewise.
-        standardise: the network says where keypoints are in units of the spread of the training targets.
+        standardise: the network predicts keypoints in units of the spread of the training targets.
 
     Raises:
         ConfigError: options that do not go together.

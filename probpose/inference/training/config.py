@@ -27,7 +27,8 @@ import tomli_w
 from probpose.errors import ConfigError
 from probpose.files import write_atomically
 from probpose.models.options import checked
-from probpose.models.registry import FAMILIES, RESIDUALS, family_of, options_of
+from probpose.models.registry import FAMILIES, family_of, options_of
+from probpose.models.residual_families import RESIDUALS
 
 _SPEC = re.compile(r"(?P<name>[\w-]+)(\+(?P<residual>[\w-]+))?(\[(?P<options>.*)\])?")
 
@@ -95,7 +96,7 @@ class TrainConfig:
         weights: file of backbone weights (.pth or .safetensors) to start from.
         family: name in `probpose.models.registry.FAMILIES`.
         options: of the family, those that are not at their defaults.
-        residual: name in `probpose.models.registry.RESIDUALS`.
+        residual: name in `probpose.models.residual_families.RESIDUALS`.
         scale: one sigma per axis (`diag`), or a full triangle (`full`).
         gauge: what sigma means; None takes the family's own.
         per_joint: one residual density a joint instead of one for all.

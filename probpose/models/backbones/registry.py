@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["BACKBONES", "build_backbone"]
+__all__ = ["BACKBONES", "backbone_names", "build_backbone", "register_backbone"]
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from probpose.errors import ConfigError
 from probpose.models.backbones.base import Backbone
 from probpose.models.backbones.resnet import resnet
 from probpose.models.backbones.small import SmallConvNet
+from probpose.models.named import add, lookup
 
-BACKBONES: Mapping[str, Callable[[bool], Backbone]] = {
+BACKBONES: dict[str, Callable[[bool], Backbone]] = {
     "small": lambda maps: SmallConvNet(maps=maps),
     "resnet18": lambda _: resnet(18),
     "resnet34": lambda _: resnet(34),
@@ -22,16 +22,32 @@ BACKBONES: Mapping[str, Callable[[bool], Backbone]] = {
 """By name; called with whether feature maps are wanted whose places are those of the crop."""
 
 
+def backbone_names() -> tuple[str, ...]:
+    """All names, those registered by now."""
+    return tuple(BACKBONES)
+
+
+def register_backbone(name: str, build: Callable[[bool], Backbone]) -> None:
+    """Add a backbone (docs/extend/add_a_backbone.md).
+
+    Args:
+        name: for `build_backbone` and `--backbone`.
+        build: makes it; called with whether feature maps are wanted whose places are those of the crop.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    add(BACKBONES, "backbone", name, build)
+
+
 def build_backbone(name: str, *, maps: bool = False) -> Backbone:
     """The backbone called `name`, with random weights.
 
     Args:
-        name: a key of `BACKBONES`.
+        name: one of `backbone_names()`.
         maps: for families that need to know where in the crop a feature is.
 
     Raises:
         ConfigError: an unknown name.
     """
-    if name not in BACKBONES:
-        raise ConfigError(f"unknown backbone {name!r}: choose one of {', '.join(BACKBONES)}.")
-    return BACKBONES[name](maps)
+    return lookup(BACKBONES, "backbone", name)(maps)

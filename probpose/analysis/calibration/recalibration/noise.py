@@ -14,6 +14,7 @@ from torch import Tensor
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.arrays import Array, as_array
+from probpose.errors import ConfigError
 from probpose.inference.fitting.noise import NoiseData, fit_noise
 from probpose.models.densities import Residual
 from probpose.models.densities.contaminated import outlier_probability
@@ -21,10 +22,7 @@ from probpose.models.densities.derived import tabulated
 from probpose.models.noise_model import NoiseModel
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.folding import fold, unfold
-from probpose.models.registry import build_residual
-
-DENSITIES = ("rle", "flow", "gaussian", "laplace", "student_t")
-"""Families of the refitted residual density."""
+from probpose.models.residual_families import build_residual, refittable
 
 
 @dataclass(frozen=True)
@@ -94,14 +92,16 @@ def fit_noise_recalibration(
 
     Args:
         cases: of the location-scale family.
-        family: of the residual density, one of `DENSITIES`.
+        family: of the residual density, one of `refittable()`.
         per_joint: a residual density for each joint.
         seed: of the fit.
 
     Raises:
-        ConfigError: the prediction has no scale.
+        ConfigError: the prediction has no scale, or the density cannot be refitted.
         DataError: too few labels.
     """
+    if family not in refittable():
+        raise ConfigError(f"residual {family} cannot be refitted: choose one of {', '.join(refittable())}.")
     confidence = None if cases.confidence is None else torch.from_numpy(cases.confidence)
     claimed = cases.predictive.as_location_scale()
     data = NoiseData(claimed, cases.filled, torch.from_numpy(cases.labelled), confidence)

@@ -35,7 +35,7 @@ from probpose.analysis.calibration.report.tables import Table, number
 from probpose.analysis.figures.residual import LEVELS, ResidualGrid, draw_contours, draw_marginal, draw_met
 from probpose.arrays import Array, as_array
 from probpose.models.densities import Residual
-from probpose.models.registry import build_residual
+from probpose.models.residual_families import build_residual
 
 CLOSED_FORMS = ("gaussian", "laplace")
 
