@@ -36,7 +36,7 @@ from probpose.models.densities import (
     StudentTResidual,
 )
 from probpose.models.predictive.location_scale import LocationScale
-from probpose.models.registry import build_residual
+from probpose.models.residual_families import build_residual
 
 RLE, Flow, StudentT = RLEResidual, FlowResidual, StudentTResidual
 Gaussian, Laplace = GaussianResidual, LaplaceResidual
