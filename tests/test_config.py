@@ -13,9 +13,11 @@ from probpose.inference.training.schedule import learning_rate
 
 def test_defaults_on_coco_are_those_of_the_literature() -> None:
     config = default_config("coco")
-    assert (config.backbone, config.input_size, config.epochs, config.batch_size) == ("resnet50", (256, 192), 210, 256)
-    assert (config.lr, config.lr_steps, config.warmup, config.schedule) == (1e-3, (170, 200), 500, "step")
-    assert config.rotation == 0
+    recipe = config.optimiser
+    assert (config.model.backbone, config.input_size) == ("resnet50", (256, 192))
+    assert (recipe.epochs, recipe.batch_size) == (210, 256)
+    assert (recipe.lr, recipe.lr_steps, recipe.warmup, recipe.schedule) == (1e-3, (170, 200), 500, "step")
+    assert config.augmentation.rotation == 0
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -50,15 +52,15 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_integers_stand_for_floats(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("lr = 1")
-    assert load_config(tmp_path / "config.toml") == TrainConfig(lr=1.0)
+    assert load_config(tmp_path / "config.toml") == TrainConfig().changed(lr=1.0)
 
 
 def test_step_schedule() -> None:
-    config = default_config("coco")
+    config = default_config("coco").optimiser
     rates = [learning_rate(config, step, 100) for step in (0, 249, 499, 16_999, 17_000, 20_000)]
     assert rates == pytest.approx([2e-6, 5e-4, 1e-3, 1e-3, 1e-4, 1e-5])
 
 
 def test_cosine_schedule() -> None:
-    config = default_config("synthetic", epochs=10, warmup=0, lr=1.0)
+    config = default_config("synthetic", epochs=10, warmup=0, lr=1.0).optimiser
     assert [learning_rate(config, step, 10) for step in (0, 50, 100)] == pytest.approx([1.0, 0.5, 0.0])

@@ -57,7 +57,7 @@ def test_likelihood_improves(figures: Path, tmp_path: Path) -> None:
     config = tiny(figures, epochs=15, batch_size=8, warmup=5, **still)
     folder = RunFolder(tmp_path / "run")
     start_training(config, folder)
-    train, _ = open_split(config, "train").split_by_image(config.selection, config.seed)
+    train, _ = open_split(config, "train").split_by_image(config.data.selection, config.seed)
     judge = Judge(loader(CropDataset(train, config.input_size), 64), torch.device("cpu"))
     start = untrained_model(config, train.skeleton)
     start.regressor.start_at(training_targets(train, config.input_size))
@@ -122,23 +122,23 @@ def test_resumed_average_and_accumulation_end_bit_identical(figures: Path, tmp_p
 def test_the_residual_density_has_a_rate_of_its_own(figures: Path, tmp_path: Path) -> None:
     """Adam's first step moves every parameter by its rate, whatever the gradient."""
     config = tiny(figures, residual_lr=0.25, warmup=0, clip_norm=0.0)
-    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    train, selection = open_split(config, "train").split_by_image(config.data.selection, config.seed)
     trainer = Trainer(config, RunFolder(tmp_path), untrained_model(config, train.skeleton), train, selection)
     before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
     trainer._train_step(list(itertools.islice(trainer._usable(sums := _Epoch()), 1)), sums)
     moved = {
         name: float((value.detach() - before[name]).abs().max()) for name, value in trainer.model.named_parameters()
     }
-    assert moved["regressor.loc.weight"] == pytest.approx(config.lr, rel=1e-3)
+    assert moved["regressor.loc.weight"] == pytest.approx(config.optimiser.lr, rel=1e-3)
     last_layers = [name for name in moved if name.startswith("residual") and name.endswith("biases.2")]
     assert len(last_layers) == 6
     for name in last_layers:
-        assert moved[name] == pytest.approx(0.25 * config.lr, rel=1e-3)
+        assert moved[name] == pytest.approx(0.25 * config.optimiser.lr, rel=1e-3)
 
 
 def test_accumulated_gradient_is_the_mean_over_batches(figures: Path, tmp_path: Path) -> None:
     config = tiny(figures, accumulate=3, batch_size=8, residual="laplace", lr=1e-12, clip_norm=0.0)
-    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    train, selection = open_split(config, "train").split_by_image(config.data.selection, config.seed)
     trainer = Trainer(config, RunFolder(tmp_path), untrained_model(config, train.skeleton), train, selection)
     assert trainer.steps_per_epoch == -(-(len(train) // 8) // 3)
     group = list(itertools.islice(trainer._usable(sums := _Epoch()), 3))
@@ -179,7 +179,7 @@ def test_a_non_finite_step_is_skipped_counted_and_shown(
     figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny(figures, epochs=1)
-    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    train, selection = open_split(config, "train").split_by_image(config.data.selection, config.seed)
     folder = RunFolder(tmp_path / "run")
     folder.create(config, train.skeleton)
     trainer = Trainer(config, folder, untrained_model(config, train.skeleton), train, selection)

@@ -7,7 +7,6 @@ __all__ = ["ReportingGroup"]
 from typing import Any
 
 import click
-import torch
 
 from probpose.errors import ConfigError, ProbposeError
 
@@ -24,7 +23,18 @@ class ReportingGroup(click.Group):
             raise kind(str(error)) from error
         except OSError as error:
             raise click.ClickException(f"{error}: check the path, its permissions and the space left.") from error
-        except (MemoryError, torch.OutOfMemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            if not _is_lack_of_memory(error):
+                raise
             raise click.ClickException(
                 f"out of memory ({error}): lower --batch-size or --input-size, or use --precision bf16."
             ) from error
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether main memory is used up, or a device's."""
+    if isinstance(error, MemoryError):
+        return True
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError)
