@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["ReportingGroup"]
 
+import sys
 from typing import Any
 
 import click
@@ -32,9 +33,6 @@ class ReportingGroup(click.Group):
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """Whether main memory is used up, or a device's."""
-    if isinstance(error, MemoryError):
-        return True
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError)
+    """Whether main memory is used up, or a device's, whose error exists only where torch is in use."""
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))

@@ -17,6 +17,10 @@ from probpose.inference.training.specs import parse_spec
 from probpose.inference.training.train import resume_training, start_training
 
 
+_WHERE = ("device", "workers")
+"""Settings that make no other run: two processes, each with a GPU of its own, share a comparison."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One run of a comparison.
@@ -143,7 +147,8 @@ def train_entry(entry: Entry, on_epoch: Callable[[RunFolder], None] = lambda _: 
 
 def _check_same(entry: Entry) -> None:
     found, wanted = load_config(entry.folder.config).flat(), entry.config.flat()
-    different = [f"{name} {found[name]!r}, not {wanted[name]!r}" for name in wanted if found[name] != wanted[name]]
+    counted = [name for name in wanted if name not in _WHERE]
+    different = [f"{name} {found[name]!r}, not {wanted[name]!r}" for name in counted if found[name] != wanted[name]]
     if different:
         raise ConfigError(
             f"{entry.folder.path} holds a run with {'; '.join(different)}: compare in another --out, or give the same "
