@@ -37,7 +37,7 @@ def imported(code: str, *arguments: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def commands(group: LazyGroup = main, path: tuple[str, ...] = ()) -> Iterator[tuple[LazyGroup, tuple[str, ...]]]:  # type: ignore[assignment]
+def commands(group: LazyGroup = main, path: tuple[str, ...] = ()) -> Iterator[tuple[LazyGroup, tuple[str, ...]]]:
     """Every command below a group: the group that it is in, and its words."""
     for name in group.places:
         yield group, (*path, name)

@@ -18,6 +18,8 @@ import torch
 from probpose.analysis.figures.curves import draw_curves
 from probpose.data.loading import CropDataset, loader
 from probpose.errors import ConfigError, DataError
+from probpose.inference import device as devices
+from probpose.inference.training.checkpoint import load_checkpoint
 from probpose.inference.training.config import TrainConfig, default_config
 from probpose.inference.training.guards import Judge
 from probpose.inference.training.report import Report, StepRecord, read_log
@@ -49,6 +51,33 @@ def test_run_folder_is_complete(finished: RunFolder, figures: Path) -> None:
     assert run.config == tiny(figures)
     best = min(records, key=lambda record: record["selection_nll_nats"])
     assert run.epoch == best["epoch"]
+
+
+def test_a_checkpoint_says_what_it_was_trained_with(
+    finished: RunFolder, figures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    record = load_checkpoint(finished.best).record
+    assert (record["device"], record["precision"]) == ("cpu", "fp32")
+    folder = RunFolder(tmp_path / "run")
+    start_training(tiny(figures, epochs=1, precision="bf16"), folder)
+    assert load_checkpoint(folder.best).record["precision"] == "bf16"
+    assert "device: cpu, precision bf16\n" in capfd.readouterr().err
+    assert not load_run(folder.path).model.regressor.bf16
+
+
+def test_the_best_precision_of_the_device_is_trained_with(
+    figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_best_precision", lambda _: "bf16")
+    trainers = {}
+    for precision in ("auto", "fp32"):
+        config = tiny(figures, precision=precision, ema=0.9)
+        train, selection = open_split(config, "train").split_by_image(config.data.selection, config.seed)
+        model = untrained_model(config, train.skeleton)
+        trainers[precision] = Trainer(config, RunFolder(tmp_path), model, train, selection)
+    assert trainers["auto"].model.regressor.bf16
+    assert trainers["auto"]._kept().regressor.bf16
+    assert not trainers["fp32"].model.regressor.bf16
 
 
 def test_likelihood_improves(figures: Path, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.specs import parse_spec
 from probpose.inference.training.train import resume_training, start_training
 
-
 _WHERE = ("device", "workers")
 """Settings that make no other run: two processes, each with a GPU of its own, share a comparison."""
 
