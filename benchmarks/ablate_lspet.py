@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["main"]
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,12 @@ VARIANTS = {
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of runs and table.")
 def main(data_root: str | None, seeds: int, only: tuple[str, ...], out: Path) -> None:
     """Train the variants and print the table."""
-    base = replace(load_config(BASE), data_root=data_root, backbone="small", input_height=64, input_width=64)
+    base = load_config(BASE).changed(data_root=data_root, backbone="small", input_height=64, input_width=64)
     chosen = [name for name in VARIANTS if name == "laplace" or not only or any(part in name for part in only)]
     scores: dict[str, dict[int, Scores]] = {name: {} for name in chosen}
     for seed in range(seeds):
         for name in chosen:
-            scores[name][seed] = _run(VARIANTS[name], replace(base, seed=seed), out / f"{_slug(name)}-seed{seed}")
+            scores[name][seed] = _run(VARIANTS[name], base.changed(seed=seed), out / f"{_slug(name)}-seed{seed}")
             _report(scores, out)
 
 
@@ -125,9 +125,9 @@ def _slug(name: str) -> str:
 
 def _run(variant: Variant, base: TrainConfig, path: Path) -> Scores:
     """Train a variant unless it is finished, and score it on the validation images."""
-    config, folder = replace(base, **variant.config), RunFolder(path)
+    config, folder = base.changed(**variant.config), RunFolder(path)
     records = read_log(folder.log)
-    if not records or records[-1]["epoch"] < config.epochs:
+    if not records or records[-1]["epoch"] < config.optimiser.epochs:
         _train(config, variant, folder)
     run = load_run(path)
     variant.change(run.model)
@@ -135,7 +135,7 @@ def _run(variant: Variant, base: TrainConfig, path: Path) -> Scores:
 
 
 def _train(config: TrainConfig, variant: Variant, folder: RunFolder) -> None:
-    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    train, selection = open_split(config, "train").split_by_image(config.data.selection, config.seed)
     model, _ = initial_model(config, train)
     variant.change(model)
     with folder.locked():
@@ -144,7 +144,7 @@ def _train(config: TrainConfig, variant: Variant, folder: RunFolder) -> None:
         trainer = Trainer(config, folder, model, train, selection)
         if folder.last.exists():
             trainer.resume()
-        with Report(config.epochs, trainer.steps_per_epoch, trainer.step) as progress:
+        with Report(config.optimiser.epochs, trainer.steps_per_epoch, trainer.step) as progress:
             progress.say(str(folder.path))
             trainer.fit(progress)
 

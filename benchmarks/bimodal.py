@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.tables import report
 from probpose.inference.fitting.svi import negative_log_likelihood
-from probpose.inference.training.config import parse_spec
+from probpose.inference.training.specs import parse_spec
 from probpose.models.backbones.base import Backbone
 from probpose.models.heads.base import Targets
 from probpose.models.keypoint_model import KeypointModel

@@ -52,7 +52,8 @@ def main(run: Path, out: Path) -> None:
     residuals, image = _residuals(loaded, learned)
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "residual_density.png", out / "residual_density.pdf"]
-    title = f"{loaded.config.dataset}: {len(residuals)} labels of {len(np.unique(image))} images, {learned.gauge} gauge"
+    counts = f"{len(residuals)} labels of {len(np.unique(image))} images"
+    title = f"{loaded.config.data.dataset}: {counts}, {learned.gauge} gauge"
     draw_residual(learned, {name: densities[name] for name in CLOSED_FORMS}, residuals, files, title=title)
     met = {"density": "residuals met", "nll_nats": None, "nll_se": None} | _shape(residuals)
     report([met, *(_row(name, density, residuals, image) for name, density in densities.items())], COLUMNS, out)

@@ -49,7 +49,7 @@ def main(runs: tuple[Path, ...], out: Path) -> None:
     rows, learned = [], dict[str, Residual]()
     for folder in runs:
         run = load_run(folder)
-        family, epochs = run.config.residual, len(read_log(run.folder.log))
+        family, epochs = run.config.model.residual, len(read_log(run.folder.log))
         density = learned[f"{family}, {epochs}"] = freeze(run.model)
         known = {"residual": family, "epochs": epochs, "divergence": divergence(density, truth)}
         rows.append(asdict(judge(run, open_split(run.config, "val"))) | known)

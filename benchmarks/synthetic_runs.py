@@ -41,7 +41,7 @@ def finished_run(config: TrainConfig, path: Path) -> LoadedRun:
     if not folder.config.exists():
         click.echo(f"training {path}", err=True)
         start_training(config, folder)
-    elif len(read_log(folder.log)) < config.epochs:
+    elif len(read_log(folder.log)) < config.optimiser.epochs:
         resume_training(folder)
     return load_run(path)
 

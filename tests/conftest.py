@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 from probpose.data.persons import Persons
 from probpose.data.synthetic import write_synthetic
 from probpose.skeleton import COCO
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests compare bits, which only the CPU repeats; the commands they start too
 
 Document = dict[str, Any]
 

@@ -38,7 +38,7 @@ def plain_metrics(file: Path, results: Path) -> dict[str, float | None]:
 
 def untrained_run(path: Path) -> RunFolder:
     """The folder of a run whose small network has random weights and says something else of each crop."""
-    config, folder = TrainConfig(dataset="coco", residual="laplace"), RunFolder(path)
+    config, folder = TrainConfig().changed(dataset="coco", residual="laplace"), RunFolder(path)
     model = untrained_model(config, COCO)
     with torch.no_grad():
         model.regressor.get_parameter("loc.weight").normal_(std=0.3)

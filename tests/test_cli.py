@@ -6,7 +6,10 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -113,6 +116,36 @@ def test_evaluate_prints_one_json_object(trained: Path, monkeypatch: pytest.Monk
     assert {*coco, *own, "keypoints", "persons"} <= set(numbers)
     assert numbers["estimator"] == "mean"
     assert 0 < numbers["coverage50"] < numbers["coverage90"] <= 1
+
+
+def test_the_device_is_named_but_beside_json(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    for command in (["evaluate"], ["suspects"], ["calibrate", "--no-report", "--recalibrate", "scale"]):
+        assert "device: cpu, precision fp32\n" in run(command).stderr
+        assert "device" not in run([*command, "--json"]).stderr
+    assert "device: cpu, precision fp32\n" in run(["predict", "photo.jpg", "--no-overlays"]).stderr
+    next(Path("runs").glob("*/recalibration.safetensors")).unlink()
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), torch.OutOfMemoryError("no room")])
+def test_lack_of_memory_says_what_to_do(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("probpose.cli.evaluate"), "run_of", raising(error))
+    result = run(["evaluate"])
+    assert result.exit_code == 1
+    assert "out of memory (no room): lower --batch-size" in result.stderr
+
+
+def test_other_errors_keep_their_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("probpose.cli.evaluate"), "run_of", raising(RuntimeError("a fault of ours")))
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        run(["evaluate"])
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def function(*_: object) -> Any:
+        raise error
+
+    return function
 
 
 def test_evaluate_with_detected_boxes(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,8 @@ def test_a_comparison_goes_on(compared: Path, figures: Path) -> None:
         result = compare(figures, compared, "--residual", "laplace,l1")
     assert "left to the other process" in result.stderr
     assert "not compared, for it is not finished: l1, seed 0" in result.stderr
+    result = compare(figures, compared, "--residual", "laplace", "--device", "cpu", "--workers", "1", "--no-train")
+    assert result.exit_code == 0, result.output  # a run is the same wherever it is computed
     result = CliRunner().invoke(main, ["compare", "--residual", "laplace", "--out", str(compared), "--epochs", "3"])
     assert result.exit_code == 2
     assert "laplace-seed0 holds a run with" in result.stderr

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.io import savemat
 
+from probpose.cli import main
 from probpose.data.datasets import catalogue as sources
-from probpose.data.datasets.catalogue import DATASETS, examine_splits, open_dataset
+from probpose.data.datasets.catalogue import DATASETS, examine_splits, open_dataset, register_dataset
 from probpose.data.synthetic import SyntheticSpec
 from probpose.errors import ConfigError, DataError
 from probpose.skeleton import COCO
@@ -107,6 +109,24 @@ def test_broken_truth_is_refused(figures: Path, tmp_path: Path) -> None:
 
 def test_names() -> None:
     assert set(DATASETS) == {"coco", "lsp", "lspet", "synthetic"}
+
+
+def test_a_registered_dataset_is_opened_by_name_and_offered_by_commands(
+    figures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/extend/add_a_dataset.md writes one and trains on it."""
+    monkeypatch.setattr(sources, "_READERS", readers := dict(sources._READERS))
+    monkeypatch.setattr(sources, "DATASETS", readers)
+    help_before = CliRunner().invoke(main, ["evaluate", "--help"]).output
+    register_dataset("mine", lambda split, root: DATASETS["synthetic"](split, figures))
+    assert open_dataset("mine", "val").name == "synthetic val2017"
+    assert "mine" not in help_before
+    assert "coco|lsp|lspet|synthetic|mine" in CliRunner().invoke(main, ["evaluate", "--help"]).output
+    for taken in ("mine", "coco"):
+        with pytest.raises(ConfigError, match=f"already called '{taken}': register yours under another name"):
+            register_dataset(taken, lambda split, root: DATASETS["synthetic"](split, figures))
+    with pytest.raises(TypeError):
+        DATASETS["coco"] = DATASETS["lsp"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("name", ["lsp", "lspet"])

@@ -112,4 +112,4 @@ def test_terms_in_units_of_the_crop_are_refused() -> None:
         {"family": "heatmap", "residual": "student_t", "options": {"label_density": "x", "labels": "density"}},
     ):
         with pytest.raises(ConfigError, match="leave out standardise"):
-            TrainConfig(standardise=True, **other)
+            TrainConfig().changed(standardise=True, **other)

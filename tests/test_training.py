@@ -18,6 +18,8 @@ import torch
 from probpose.analysis.figures.curves import draw_curves
 from probpose.data.loading import CropDataset, loader
 from probpose.errors import ConfigError, DataError
+from probpose.inference import device as devices
+from probpose.inference.training.checkpoint import load_checkpoint
 from probpose.inference.training.config import TrainConfig, default_config
 from probpose.inference.training.guards import Judge
 from probpose.inference.training.report import Report, StepRecord, read_log
@@ -51,13 +53,40 @@ def test_run_folder_is_complete(finished: RunFolder, figures: Path) -> None:
     assert run.epoch == best["epoch"]
 
 
+def test_a_checkpoint_says_what_it_was_trained_with(
+    finished: RunFolder, figures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    record = load_checkpoint(finished.best).record
+    assert (record["device"], record["precision"]) == ("cpu", "fp32")
+    folder = RunFolder(tmp_path / "run")
+    start_training(tiny(figures, epochs=1, precision="bf16"), folder)
+    assert load_checkpoint(folder.best).record["precision"] == "bf16"
+    assert "device: cpu, precision bf16\n" in capfd.readouterr().err
+    assert not load_run(folder.path).model.regressor.bf16
+
+
+def test_the_best_precision_of_the_device_is_trained_with(
+    figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_best_precision", lambda _: "bf16")
+    trainers = {}
+    for precision in ("auto", "fp32"):
+        config = tiny(figures, precision=precision, ema=0.9)
+        train, selection = open_split(config, "train").split_by_image(config.data.selection, config.seed)
+        model = untrained_model(config, train.skeleton)
+        trainers[precision] = Trainer(config, RunFolder(tmp_path), model, train, selection)
+    assert trainers["auto"].model.regressor.bf16
+    assert trainers["auto"]._kept().regressor.bf16
+    assert not trainers["fp32"].model.regressor.bf16
+
+
 def test_likelihood_improves(figures: Path, tmp_path: Path) -> None:
     """A network memorises unaugmented crops: NLL at the start (mu and sigma of the targets) and at the end."""
     still = {"flip": 0.0, "scale_jitter": 0.0, "shift": 0.0, "colour": 0.0}
     config = tiny(figures, epochs=15, batch_size=8, warmup=5, **still)
     folder = RunFolder(tmp_path / "run")
     start_training(config, folder)
-    train, _ = open_split(config, "train").split_by_image(config.selection, config.seed)
+    train, _ = open_split(config, "train").split_by_image(config.data.selection, config.seed)
     judge = Judge(loader(CropDataset(train, config.input_size), 64), torch.device("cpu"))
     start = untrained_model(config, train.skeleton)
     start.regressor.start_at(training_targets(train, config.input_size))
@@ -122,23 +151,23 @@ def test_resumed_average_and_accumulation_end_bit_identical(figures: Path, tmp_p
 def test_the_residual_density_has_a_rate_of_its_own(figures: Path, tmp_path: Path) -> None:
     """Adam's first step moves every parameter by its rate, whatever the gradient."""
     config = tiny(figures, residual_lr=0.25, warmup=0, clip_norm=0.0)
-    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    train, selection = open_split(config, "train").split_by_image(config.data.selection, config.seed)
     trainer = Trainer(config, RunFolder(tmp_path), untrained_model(config, train.skeleton), train, selection)
     before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
     trainer._train_step(list(itertools.islice(trainer._usable(sums := _Epoch()), 1)), sums)
     moved = {
         name: float((value.detach() - before[name]).abs().max()) for name, value in trainer.model.named_parameters()
     }
-    assert moved["regressor.loc.weight"] == pytest.approx(config.lr, rel=1e-3)
+    assert moved["regressor.loc.weight"] == pytest.approx(config.optimiser.lr, rel=1e-3)
     last_layers = [name for name in moved if name.startswith("residual") and name.endswith("biases.2")]
     assert len(last_layers) == 6
     for name in last_layers:
-        assert moved[name] == pytest.approx(0.25 * config.lr, rel=1e-3)
+        assert moved[name] == pytest.approx(0.25 * config.optimiser.lr, rel=1e-3)
 
 
 def test_accumulated_gradient_is_the_mean_over_batches(figures: Path, tmp_path: Path) -> None:
     config = tiny(figures, accumulate=3, batch_size=8, residual="laplace", lr=1e-12, clip_norm=0.0)
-    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    train, selection = open_split(config, "train").split_by_image(config.data.selection, config.seed)
     trainer = Trainer(config, RunFolder(tmp_path), untrained_model(config, train.skeleton), train, selection)
     assert trainer.steps_per_epoch == -(-(len(train) // 8) // 3)
     group = list(itertools.islice(trainer._usable(sums := _Epoch()), 3))
@@ -179,7 +208,7 @@ def test_a_non_finite_step_is_skipped_counted_and_shown(
     figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny(figures, epochs=1)
-    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    train, selection = open_split(config, "train").split_by_image(config.data.selection, config.seed)
     folder = RunFolder(tmp_path / "run")
     folder.create(config, train.skeleton)
     trainer = Trainer(config, folder, untrained_model(config, train.skeleton), train, selection)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from scipy.io import savemat
 
+from probpose.analysis.figures import curves
 from probpose.cli import main
 from probpose.data.datasets.coco import read_coco
 from tests.conftest import Document, person_record
@@ -33,7 +33,7 @@ SMALL = {"backbone": "small", "residual": "laplace", "input-size": "32x32", "epo
 @pytest.fixture(autouse=True)
 def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing the curves of one epoch takes four times as long as the epoch; test_cli.py draws them."""
-    monkeypatch.setattr(import_module("probpose.cli.train"), "draw_curves", lambda *_: None)
+    monkeypatch.setattr(curves, "draw_curves", lambda *_: None)
 
 
 def train(folder: Path, *data: object) -> Result:

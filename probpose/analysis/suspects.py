@@ -11,12 +11,14 @@ The most suspicious labels on their crops: what was clicked, what was predicted,
 
 from __future__ import annotations
 
-__all__ = ["GrossLabels", "draw_suspects", "find_gross_labels"]
+__all__ = ["GrossLabels", "draw_suspects", "find_gross_labels", "save_suspects"]
 
 import csv
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ from probpose.arrays import Array, as_array
 from probpose.data.crops import apply_affine, crop_from_box, cut, invert_affine
 from probpose.data.persons import Persons
 from probpose.errors import DataError
+from probpose.files import write_atomically
 from probpose.inference.fitting.gross_em import Rates, fit_rates, responsibilities
 from probpose.models.heads.gross import Terms, anywhere, sides
 from probpose.models.keypoint_model import KeypointModel
@@ -189,6 +192,18 @@ def _terms(forward: Forward, persons: Persons, input_size: tuple[int, int], part
     straight, other = own.log_prob(label), own.log_prob(label[:, partner])[:, partner]
     values = (straight, other, broad.log_prob(label))
     return Terms(*(torch.where(labelled, value, 0.0).cpu() for value in values))
+
+
+def save_suspects(labels: GrossLabels, folder: Path) -> None:
+    """Write responsibilities.csv (all labels), suspects.json (the summary) and suspects.png.
+
+    Raises:
+        OSError: the folder is not writable.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "responsibilities.csv", labels.csv().encode())
+    write_atomically(folder / "suspects.json", json.dumps(labels.summary(), indent=1).encode())
+    draw_suspects(labels).savefig(folder / "suspects.png", dpi=110)
 
 
 SHOWN = 16

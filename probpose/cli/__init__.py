@@ -1,4 +1,7 @@
-"""The command line: parse, call, print."""
+"""The command line: parse, call, print.
+
+Nothing that a command needs is imported before it runs: `probpose --help` costs little more than click.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,19 @@ __all__ = ["main"]
 import click
 
 from probpose import __version__
-from probpose.cli.calibrate import calibrate
-from probpose.cli.compare import compare
-from probpose.cli.data import data
-from probpose.cli.errors import ReportingGroup
-from probpose.cli.evaluate import evaluate
-from probpose.cli.models import models
-from probpose.cli.predict import predict
-from probpose.cli.suspects import suspects
-from probpose.cli.train import train
+from probpose.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "calibrate": "Can the predicted uncertainty be believed? And if not, make it so.",
+    "compare": "Train models with one network and budget, and compare them with each other and with finished runs.",
+    "data": "Make, check and describe data sets.",
+    "evaluate": "Evaluate a run: AP, PCK, error, nats per keypoint, coverage, sigma, r50 and r90.",
+    "models": "List families, residual densities and backbones, with what each costs.",
+    "predict": "Predict keypoints and their uncertainty.",
+    "suspects": "Find labels that are probably wrong: left and right exchanged, or far off.",
+    "train": "Train a keypoint regressor by maximum likelihood.",
+}
+"""The first line of the help of each command, which is the attribute of its name in the module of its name."""
 
 EPILOG = """\b
 Example:
@@ -27,14 +34,12 @@ Example:
 
 
 @click.group(
-    cls=ReportingGroup,
+    cls=LazyGroup,
+    places={name: f"probpose.cli.{name}:{name}" for name in COMMANDS},
+    lines=COMMANDS,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="probpose")
 def main() -> None:
     """Keypoint regression whose uncertainty means something."""
-
-
-for command in (train, evaluate, predict, calibrate, compare, suspects, models, data):
-    main.add_command(command)

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 __all__ = ["calibrate"]
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
-from probpose.analysis.calibration.calibrate import Settings
-from probpose.analysis.calibration.calibrate import calibrate as calibrate_source
-from probpose.analysis.calibration.recalibration.choose import METHODS
-from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
-from probpose.analysis.calibration.save import WARMUP, save_calibration
-from probpose.analysis.calibration.subject import Subject, predictions_subject, run_subject, table_subject
-from probpose.analysis.calibration.tables import calibration_tables
-from probpose.cli.options import counting, data_options, judged_persons, machine_options, run_of
-from probpose.data.datasets.coco import read_coco
+from probpose.cli.options import data_options, json_option, machine_options, run_argument
+from probpose.cli.terminal import counting, device_of, judged_persons, note, run_of
+from probpose.cli.types import LateChoice
 from probpose.errors import ConfigError
-from probpose.models.residual_families import refittable
+
+if TYPE_CHECKING:
+    from probpose.analysis.calibration.subject import Subject
 
 EPILOG = """\b
 Example:
@@ -31,17 +27,34 @@ Example:
 """
 
 
+def _methods() -> Iterable[str]:
+    from probpose.analysis.calibration.recalibration.choose import METHODS
+
+    return METHODS
+
+
+def _densities() -> Iterable[str]:
+    from probpose.models.residual_families import refittable
+
+    return refittable()
+
+
 @click.command(epilog=EPILOG)
-@click.argument("run", required=False, type=click.Path(path_type=Path, file_okay=False))
+@run_argument
 @data_options
 @click.option("--predictions", type=click.Path(path_type=Path), help="Instead of a run: COCO results of any model.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="The COCO-format ground truth of --predictions.")
 @click.option("--table", type=click.Path(path_type=Path), help="Or .npz, .csv, .parquet: prediction, label, scale.")
 @click.option(
-    "--recalibrate", "method", type=click.Choice(METHODS), default="auto", show_default=True, help="How to recalibrate."
+    "--recalibrate",
+    "method",
+    type=LateChoice(_methods),
+    default="auto",
+    show_default=True,
+    help="How to recalibrate.",
 )
 @click.option(
-    "--residual", type=click.Choice(refittable()), default="rle", show_default=True, help="Family that is refitted."
+    "--residual", type=LateChoice(_densities), default="rle", show_default=True, help="Family that is refitted."
 )
 @click.option("--per-joint", is_flag=True, help="Conformal guarantees by joint instead of for a random keypoint.")
 @click.option("--radius", type=click.FloatRange(0, min_open=True), help="r of P(error <= r) in pixels. [median error]")
@@ -52,7 +65,7 @@ Example:
 @machine_options
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. [RUN/calibration, or beside the predictions]")
 @click.option("--report/--no-report", default=True, show_default=True, help="Write report.html and figures.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else on standard output.")
+@json_option
 def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any) -> None:
     """Can the predicted uncertainty be believed? And if not, make it so.
 
@@ -60,9 +73,17 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
     on the third, before and after; the chosen one is kept in the run, where predict and evaluate use it. RUN is the
     folder of a run, by default the newest one. Writes calibration.json, report.html, posterior.nc and figures.
     """
-    subject = _subject(run, options)
+    from rich.console import Console
+
+    from probpose.analysis.calibration.calibrate import Settings
+    from probpose.analysis.calibration.calibrate import calibrate as calibrate_source
+    from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
+    from probpose.analysis.calibration.save import WARMUP, save_calibration
+    from probpose.analysis.calibration.tables import calibration_tables
+
+    subject = _subject(run, options, quiet=as_json)
     for line in subject.left_out:
-        click.echo(f"left out: {line}", err=True)
+        note(f"left out: {line}")
     settings = Settings(
         method=options["method"],
         density=lambda cases: fit_noise_recalibration(cases, options["residual"], seed=options["seed"]),
@@ -83,15 +104,18 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
         click.echo((folder / "calibration.json").read_text(encoding="utf-8"))
     else:
         Console().print(calibration_tables(outcome.record))
-    click.echo(f"written: {', '.join(map(str, written))}", err=True)
+    note(f"written: {', '.join(map(str, written))}")
 
 
-def _subject(run: Path | None, options: dict[str, Any]) -> Subject:
+def _subject(run: Path | None, options: dict[str, Any], *, quiet: bool) -> Subject:
     """What the options name.
 
     Raises:
         ConfigError: options that do not go together.
     """
+    from probpose.analysis.calibration.subject import predictions_subject, run_subject, table_subject
+    from probpose.data.datasets.coco import read_coco
+
     results, table, annotations = options["predictions"], options["table"], options["annotations"]
     if sum(one is not None for one in (run, results, table)) > 1:
         raise ConfigError("a run, --predictions and --table each name predictions: leave all but one out.")
@@ -101,8 +125,9 @@ def _subject(run: Path | None, options: dict[str, Any]) -> Subject:
         return predictions_subject(results, read_coco(annotations, annotations.parent), seed=options["seed"])
     if table is not None:
         return table_subject(table, seed=options["seed"])
+    device = device_of(options["device"], quiet=quiet)
     loaded = run_of(run)
-    persons = judged_persons(loaded.config, options)
-    machine = {name: options[name] for name in ("batch_size", "device", "workers")}
+    persons = judged_persons(loaded, options)
+    machine = {name: options[name] for name in ("batch_size", "workers")}
     with counting("predicting", len(persons)) as progress:
-        return run_subject(loaded, persons, progress=progress, **machine)
+        return run_subject(loaded, persons, device=device, progress=progress, **machine)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 __all__ = ["ReportingGroup"]
 
+import sys
 from typing import Any
 
 import click
-import torch
 
 from probpose.errors import ConfigError, ProbposeError
 
@@ -24,7 +24,15 @@ class ReportingGroup(click.Group):
             raise kind(str(error)) from error
         except OSError as error:
             raise click.ClickException(f"{error}: check the path, its permissions and the space left.") from error
-        except (MemoryError, torch.OutOfMemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            if not _is_lack_of_memory(error):
+                raise
             raise click.ClickException(
                 f"out of memory ({error}): lower --batch-size or --input-size, or use --precision bf16."
             ) from error
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether main memory is used up, or a device's, whose error exists only where torch is in use."""
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))

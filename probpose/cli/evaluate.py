@@ -4,32 +4,23 @@ from __future__ import annotations
 
 __all__ = ["evaluate"]
 
-import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from probpose.analysis.evaluation.evaluate import evaluate as evaluate_model
-from probpose.analysis.evaluation.tables import evaluation_tables
-from probpose.analysis.prediction.results import write_results
 from probpose.cli.options import (
-    counting,
     data_options,
     detection_options,
     estimator_option,
-    judged_persons,
+    flip_test_option,
+    json_option,
     machine_options,
-    recalibration_of_run,
     recalibration_option,
     run_argument,
-    run_of,
     score_option,
 )
-from probpose.data.predictions.boxes import read_boxes
-from probpose.files import write_atomically
+from probpose.cli.terminal import counting, device_of, judged_persons, recalibration_of, run_of
 
 EPILOG = """\b
 Example:
@@ -45,23 +36,33 @@ Example:
 @data_options
 @click.option("--boxes", default="gt", show_default=True, help="gt, or a COCO detection results file.")
 @detection_options
-@click.option(
-    "--flip-test", is_flag=True, help="Predict with the mixture of the crop's and its mirror image's density."
-)
+@flip_test_option
 @estimator_option
 @score_option
 @recalibration_option
 @machine_options
 @click.option("--results", type=click.Path(path_type=Path), help="Write a COCO results file too.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else on standard output.")
+@json_option
 def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, estimator: Any, **options: Any) -> None:
-    """Judge a run: AP, PCK, error, nats per keypoint, coverage, sigma, r50 and r90.
+    """Evaluate a run: AP, PCK, error, nats per keypoint, coverage, sigma, r50 and r90.
 
     RUN is the folder of a run, by default the newest one. The numbers are also written to its evaluation.json.
     """
+    import dataclasses
+    import json
+
+    from rich.console import Console
+
+    from probpose.analysis.evaluation.evaluate import evaluate as evaluate_model
+    from probpose.analysis.evaluation.tables import evaluation_tables
+    from probpose.analysis.prediction.results import write_results
+    from probpose.data.predictions.boxes import read_boxes
+    from probpose.files import write_atomically
+
+    device = device_of(options["device"], quiet=as_json)
     loaded = run_of(run)
-    persons = judged_persons(loaded.config, options)
-    recalibrate, method = recalibration_of_run(loaded, options["recalibration"])
+    persons = judged_persons(loaded, options)
+    recalibrate, method = recalibration_of(loaded, options["recalibration"])
     detected = None if boxes == "gt" else read_boxes(Path(boxes), persons, options["least_box_score"])
     with counting("evaluating", len(persons if detected is None else detected)) as progress:
         evaluation = evaluate_model(
@@ -74,7 +75,7 @@ def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, 
             boxes=detected,
             nms=options["nms"],
             batch_size=options["batch_size"],
-            device=options["device"],
+            device=device,
             workers=options["workers"],
             recalibrate=recalibrate,
             progress=progress,

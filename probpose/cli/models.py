@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from probpose.cli.options import SIZE
+from probpose.cli.options import json_option
+from probpose.cli.types import SIZE, LateChoice
 from probpose.models.backbones.registry import BACKBONES
 from probpose.models.cost import Entry, catalogue
 from probpose.models.options import options_text
@@ -26,10 +27,10 @@ Example:
 
 
 @click.command(epilog=EPILOG)
-@click.option("--backbone", type=click.Choice(list(BACKBONES)), default="resnet18", show_default=True)
+@click.option("--backbone", type=LateChoice(lambda: BACKBONES), default="resnet18", show_default=True)
 @click.option("--input-size", type=SIZE, default="256x192", show_default=True, help="Height x width of the crops.")
 @click.option("--joints", type=click.IntRange(1), default=17, show_default=True, help="Keypoints of a person.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def models(backbone: str, input_size: tuple[int, int], joints: int, as_json: bool) -> None:
     """List families, residual densities and backbones, with what each costs.
 

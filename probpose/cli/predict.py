@@ -4,29 +4,27 @@ from __future__ import annotations
 
 __all__ = ["predict"]
 
-import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from probpose.analysis.figures.overlays import save_overlays
-from probpose.analysis.prediction.predict import Predictions, predict_images, predict_table, readable_images
-from probpose.analysis.prediction.results import server_file_name, server_rows, write_results
 from probpose.cli.options import (
-    counting,
     detection_options,
     estimator_option,
+    flip_test_option,
     machine_options,
-    recalibration_of_run,
     recalibration_option,
-    run_of,
     score_option,
 )
-from probpose.data.datasets.image_lists import IMAGE_SETS, open_images, read_image_info
-from probpose.data.persons import Persons
-from probpose.data.predictions.boxes import read_boxes
-from probpose.inference.training.runs import LoadedRun
+from probpose.cli.terminal import counting, device_of, note, recalibration_of, run_of
+from probpose.cli.types import LateChoice
+
+if TYPE_CHECKING:
+    from probpose.analysis.prediction.predict import Predictions
+    from probpose.data.persons import Persons
+    from probpose.inference.training.runs import LoadedRun
 
 EPILOG = """\b
 Example:
@@ -37,19 +35,23 @@ Example:
 """
 
 
+def _image_sets() -> Iterable[str]:
+    from probpose.data.datasets.image_lists import IMAGE_SETS
+
+    return IMAGE_SETS
+
+
 @click.command(epilog=EPILOG)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN] [IMAGE...]")
 @click.option("--dataset", type=click.Choice(["coco"]), help="Predict for the images of a data set, with --boxes.")
-@click.option("--split", type=click.Choice(list(IMAGE_SETS)), help="Of --dataset. [val]")
+@click.option("--split", type=LateChoice(_image_sets), help="Of --dataset. [val]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of --dataset. [that of the run]")
 @click.option("--image-info", type=click.Path(path_type=Path), help="Or of the images that a COCO file lists.")
 @click.option("--image-dir", type=click.Path(path_type=Path), help="Their folder. [that of --image-info]")
 @click.option("--boxes", type=click.Path(path_type=Path), help="COCO detections or annotations of the images.")
 @detection_options
 @click.option("--least-score", type=float, default=0.0, show_default=True, help="Draw persons with this score.")
-@click.option(
-    "--flip-test", is_flag=True, help="Predict with the mixture of the crop's and its mirror image's density."
-)
+@flip_test_option
 @estimator_option
 @score_option
 @recalibration_option
@@ -68,18 +70,22 @@ def predict(paths: tuple[Path, ...], out: Path | None, overlays: bool | None, se
     Without --boxes the whole image is one person. RUN is the folder of a run, by default the newest one. Predictions
     for a data set go into the file that COCO's evaluation server takes with --split test-dev or --server.
     """
+    from probpose.analysis.prediction.predict import readable_images
+    from probpose.analysis.prediction.results import server_rows, write_results
+
     named = paths[0] if paths and paths[0].is_dir() else None
     images = list(paths[1:] if named is not None else paths)
     of_set = options["dataset"] is not None or options["image_info"] is not None
     server = server or options["split"] == "test-dev"
     _check(images, of_set, server, options)
-    loaded = run_of(named)
-    options["recalibrate"], _ = recalibration_of_run(loaded, options["recalibration"])
+    device = device_of(options["device"])
+    run = run_of(named)
+    persons, faults = (_image_set(run, options), []) if of_set else readable_images(images, run.skeleton)
     drawn = not of_set if overlays is None else overlays
-    predictions = _of_set(loaded, drawn, options) if of_set else _of_images(loaded, images, drawn, options)
-    file = out or loaded.folder.path / "predictions" / _file_name(predictions, loaded, server)
+    predictions = _predict(run, persons, options | {"device": device, "keep_distributions": drawn})
+    file = out or run.folder.path / "predictions" / _file_name(predictions, run, server)
     write_results(file, server_rows(predictions.rows) if server else predictions.rows)
-    _report(predictions, file)
+    _report(predictions, faults + predictions.unreadable, file)
     if drawn:
         _draw(predictions, file.with_suffix(""), options["estimator"], options["least_score"])
 
@@ -105,57 +111,53 @@ def _spelt(*names: str) -> list[str]:
     return [name.replace("_", "-") for name in names]
 
 
-def _shared(keep: bool, options: dict[str, Any]) -> dict[str, Any]:
-    names = ("flip_test", "estimator", "score", "recalibrate", "batch_size", "device", "workers")
-    return {"keep_distributions": keep} | {name: options[name] for name in names}
+def _image_set(run: LoadedRun, options: dict[str, Any]) -> Persons:
+    """The images of --dataset or --image-info."""
+    from probpose.data.datasets.image_lists import open_images, read_image_info
 
-
-def _of_images(loaded: LoadedRun, images: list[Path], keep: bool, options: dict[str, Any]) -> Predictions:
-    if options["boxes"] is not None:
-        persons, faults = readable_images(images, loaded.skeleton)
-        found = _in_boxes(loaded, persons, keep, options)
-        return dataclasses.replace(found, unreadable=faults + found.unreadable)
-    with counting("predicting", len(images)) as progress:
-        shared = _shared(keep, options)
-        return predict_images(loaded.model, loaded.skeleton, images, loaded.input_size, progress=progress, **shared)
-
-
-def _of_set(loaded: LoadedRun, keep: bool, options: dict[str, Any]) -> Predictions:
     info: Path | None = options["image_info"]
     if info is not None:
-        images = read_image_info(info, options["image_dir"] or info.parent, loaded.skeleton)
-    else:
-        own = loaded.config.data_root if loaded.config.dataset == "coco" else None
-        root = options["data_root"] or (None if own is None else Path(own))
-        images = open_images(options["split"] or "val", loaded.skeleton, root)
-    return _in_boxes(loaded, images, keep, options)
+        return read_image_info(info, options["image_dir"] or info.parent, run.skeleton)
+    own = run.config.data.data_root if run.config.data.dataset == "coco" else None
+    root = options["data_root"] or (None if own is None else Path(own))
+    return open_images(options["split"] or "val", run.skeleton, root)
 
 
-def _in_boxes(loaded: LoadedRun, persons: Persons, keep: bool, options: dict[str, Any]) -> Predictions:
-    boxes = read_boxes(options["boxes"], persons, options["least_box_score"])
-    for reason, count in boxes.skipped.items():
-        click.echo(f"boxes left out: {count} x {reason}", err=True)
-    shared = _shared(keep, options) | {"boxes": boxes, "nms": options["nms"]}
-    with counting("predicting", len(boxes)) as progress:
-        return predict_table(loaded.model, persons, loaded.input_size, progress=progress, **shared)
+def _predict(run: LoadedRun, persons: Persons, options: dict[str, Any]) -> Predictions:
+    from probpose.analysis.prediction.predict import predict_table
+    from probpose.data.predictions.boxes import read_boxes
+
+    recalibrate, _ = recalibration_of(run, options["recalibration"])
+    boxes = None if options["boxes"] is None else read_boxes(options["boxes"], persons, options["least_box_score"])
+    for reason, count in boxes.skipped.items() if boxes is not None else ():
+        note(f"boxes left out: {count} x {reason}")
+    passed = ("nms", "keep_distributions", "flip_test", "estimator", "score", "batch_size", "device", "workers")
+    shared = {name: options[name] for name in passed}
+    with counting("predicting", len(persons if boxes is None else boxes)) as progress:
+        return predict_table(
+            run.model, persons, run.input_size, boxes=boxes, recalibrate=recalibrate, progress=progress, **shared
+        )
 
 
-def _file_name(predictions: Predictions, loaded: LoadedRun, server: bool) -> str:
+def _file_name(predictions: Predictions, run: LoadedRun, server: bool) -> str:
+    from probpose.analysis.prediction.results import server_file_name
+
     listing = predictions.persons.annotations
-    return server_file_name(listing, loaded.folder.path.resolve().name) if server and listing else "results.json"
+    return server_file_name(listing, run.folder.path.resolve().name) if server and listing else "results.json"
 
 
-def _report(predictions: Predictions, file: Path) -> None:
-    faults = predictions.unreadable
+def _report(predictions: Predictions, faults: list[str], file: Path) -> None:
     for fault in faults:
-        click.echo(f"skipped {fault}", err=True)
+        note(f"skipped {fault}")
     if len(faults) > 1:
-        click.echo(f"skipped {len(faults)} images in all", err=True)
+        note(f"skipped {len(faults)} images in all")
     removed = f" (NMS removed {predictions.suppressed} poses)" if predictions.suppressed else ""
     click.echo(f"{len(predictions.rows)} persons{removed}: {file}")
 
 
 def _draw(predictions: Predictions, folder: Path, estimator: Any, least_score: float) -> None:
+    from probpose.analysis.figures.overlays import save_overlays
+
     folder.mkdir(parents=True, exist_ok=True)
     with counting("drawing", len({row["file_name"] for row in predictions.rows})) as progress:
         files = save_overlays(predictions, folder, estimator=estimator, least_score=least_score, progress=progress)

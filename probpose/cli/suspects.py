@@ -4,18 +4,18 @@ from __future__ import annotations
 
 __all__ = ["suspects"]
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from probpose.analysis.suspects import GrossLabels, draw_suspects, find_gross_labels
-from probpose.cli.options import counting, data_options, judged_persons, machine_options, run_argument, run_of
-from probpose.files import write_atomically
+from probpose.cli.options import data_options, json_option, machine_options, run_argument
+from probpose.cli.terminal import counting, device_of, judged_persons, note, run_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from probpose.analysis.suspects import GrossLabels
 
 EPILOG = """\b
 Example:
@@ -32,36 +32,43 @@ _LISTED = 12
 @data_options
 @machine_options
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the files. [RUN/suspects]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else on standard output.")
+@json_option
 def suspects(run: Path | None, out: Path | None, as_json: bool, **options: Any) -> None:
-    """Find labels that the model suspects: left and right exchanged, or about something else.
+    """Find labels that are probably wrong: left and right exchanged, or far off.
 
     The rates of both are fitted by EM with the network fixed. A network that confuses left and right itself suspects
     the labels of it: look at the picture. Writes responsibilities.csv (every label with the
     probabilities of both events), suspects.json (rates and the probable ones) and suspects.png (the first of them on
     their crops). RUN is the folder of a run, of any family, by default the newest one.
     """
+    import json
+
+    from rich.console import Console
+
+    from probpose.analysis.suspects import find_gross_labels, save_suspects
+
+    device = device_of(options["device"], quiet=as_json)
     loaded = run_of(run)
-    persons = judged_persons(loaded.config, options)
-    folder = out or loaded.folder.path / "suspects"
-    folder.mkdir(parents=True, exist_ok=True)
+    persons = judged_persons(loaded, options)
     with counting("reading labels", len(persons)) as progress:
         labels = find_gross_labels(
-            loaded.model, persons, loaded.input_size, batch_size=options["batch_size"], device=options["device"],
+            loaded.model, persons, loaded.input_size, batch_size=options["batch_size"], device=device,
             workers=options["workers"], progress=progress,
         )  # fmt: skip
+    folder = out or loaded.folder.path / "suspects"
+    save_suspects(labels, folder)
     summary = labels.summary()
-    write_atomically(folder / "responsibilities.csv", labels.csv().encode())
-    write_atomically(folder / "suspects.json", json.dumps(summary, indent=1).encode())
-    draw_suspects(labels).savefig(folder / "suspects.png", dpi=110)
     if as_json:
         click.echo(json.dumps(summary))
         return
     Console().print(_table(labels, summary))
-    click.echo(f"written: {folder}/responsibilities.csv, suspects.json and suspects.png", err=True)
+    note(f"written: {folder}/responsibilities.csv, suspects.json and suspects.png")
 
 
 def _table(labels: GrossLabels, summary: dict[str, Any]) -> Table:
+    from rich import box
+    from rich.table import Table
+
     title = (
         f"{summary['dataset']}: {summary['labels']} labels; pairs exchanged {summary['exchanged']:.2%}, "
         f"gross errors {summary['outlier']:.2%}"

@@ -1,101 +1,114 @@
-"""The options of training that `train` and `compare` share, and the configuration that they make."""
+"""The options of training, made from the settings of a configuration, and the configuration that they make."""
 
 from __future__ import annotations
 
-__all__ = ["config_of", "training_options"]
+__all__ = ["TrainingCommand", "config_of", "training_options"]
 
-import dataclasses
+import types
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
-from probpose.cli.options import FLIP_PAIRS, NUMBERS, SIZE
-from probpose.data.datasets.catalogue import DATASETS
-from probpose.inference.training.config import TrainConfig, default_config, load_config, option_value, with_residual
-from probpose.models.backbones.registry import BACKBONES
+from probpose.cli.options import Decorator, shared
+from probpose.cli.types import FLIP_PAIRS, NUMBERS, SIZE, LateChoice
+from probpose.inference.training.config import ConfigField, TrainConfig, config_fields, config_from
+from probpose.inference.training.specs import option_value
 
-_OPTIONS = (
-    click.option("--config", "base", type=click.Path(path_type=Path), help="A config.toml to start from, as of a run."),
-    click.option("--dataset", type=click.Choice(list(DATASETS)), help="Data set. [synthetic]"),
-    click.option("--data-root", type=click.Path(), help="Folder of the data set. [$PROBPOSE_DATA or ./data/NAME]"),
-    click.option("--train-annotations", type=click.Path(), help="Any COCO-format keypoint file to train on."),
-    click.option("--val-annotations", type=click.Path(), help="One to judge on."),
-    click.option("--image-dir", type=click.Path(), help="Folder of their images."),
-    click.option("--flip-pairs", type=FLIP_PAIRS, help="Left/right joints, 0-based: 1-2,3-4. [from their names]"),
-    click.option("--backbone", type=click.Choice(list(BACKBONES)), help="Image network. [small; resnet50 on photos]"),
-    click.option("--weights", type=click.Path(), help="Backbone weights, .pth or .safetensors, torchvision's names."),
-    click.option("--scale", type=click.Choice(["diag", "full"]), help="Sigma per axis, or a full triangle. [diag]"),
-    click.option("--gauge", type=click.Choice(["moment", "quantile"]), help="What sigma means. [the family's own]"),
-    click.option(
-        "--per-joint", is_flag=True, default=None, help="One residual density a joint instead of one for all."
-    ),
-    click.option(
-        "--laplace-until", type=click.FloatRange(0, 1), help="Share of training with mu by Laplace. [the family's own]"
-    ),
-    click.option(
-        "--location-by",
-        type=click.Choice(["likelihood", "laplace"]),
-        help="What mu learns by then. [the family's own]",
-    ),
-    click.option(
-        "--standardise/--no-standardise",
-        default=None,
-        help="Let the network say where keypoints are in units of the targets' spread, per joint and axis. [no]",
-    ),
-    click.option("--oks-weight", type=click.FloatRange(0), help="Lambda of likelihood + lambda E[oks]. [0]"),
-    click.option("--prior", type=click.Choice(["gaussian", "laplace"]), help="Of the network's weights. [none]"),
-    click.option("--prior-scale", type=click.FloatRange(0, min_open=True), help="Its scale. [1]"),
-    click.option("--input-size", type=SIZE, help="Height x width of the crops. [64x64; 256x192 on photos]"),
-    click.option("--epochs", type=click.IntRange(1), help="Passes over the training images. [24; 210 on photos]"),
-    click.option("--batch-size", type=click.IntRange(2), help="Persons a step. [64; 256 on photos]"),
-    click.option("--lr", type=click.FloatRange(0, min_open=True), help="Learning rate of Adam. [1e-3]"),
-    click.option("--residual-lr", type=click.FloatRange(0, min_open=True), help="Rate of R over the network's. [1]"),
-    click.option(
-        "--schedule", type=click.Choice(["step", "cosine"]), help="Fall of the rate. [cosine; step on photos]"
-    ),
-    click.option("--warmup", type=click.IntRange(0), help="Iterations of linear warm-up. [50; 500 on photos]"),
-    click.option("--lr-steps", type=NUMBERS, help="Epochs at which `step` divides by 10: 170,200."),
-    click.option(
-        "--clip-norm", type=click.FloatRange(0), help="Largest norm of the gradient; 0: any. [5; 0 on photos]"
-    ),
-    click.option("--accumulate", type=click.IntRange(1), help="Batches that make one step. [1]"),
-    click.option(
-        "--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of the weights' average; 0: none. [0]"
-    ),
-    click.option(
-        "--scale-jitter", type=click.FloatRange(0), help="Largest relative change of a crop's size. [0.15; 0.3]"
-    ),
-    click.option("--shift", type=click.FloatRange(0), help="Largest displacement, share of the crop. [0.05; 0]"),
-    click.option("--rotation", type=click.FloatRange(0, 180), help="Largest rotation, degrees; it smears R. [0]"),
-    click.option("--half-body", type=click.FloatRange(0, 1), help="Probability of half bodies. [0; 0.3 on photos]"),
-    click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the backbone. [fp32]"),
-    click.option("--device", help="Torch device. [cpu]"),
-    click.option("--workers", type=click.IntRange(0), help="Processes that cut crops. [0; 4 on photos]"),
-)
+_SIZE_OPTION = click.option("--input-size", type=SIZE, help="Height x width of the crops. [64x64; 256x192 on photos]")
+"""In place of two settings."""
 
 
-def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """`--config` and an option for each entry of the configuration but residual and seed."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def training_options(*left_out: str) -> Decorator:
+    """`--config`, and an option for each setting that is not left out; an option that is not given is None."""
+    config = click.option(
+        "--config", "base", type=click.Path(path_type=Path), help="A config.toml to start from, as of a run."
+    )
+    made = {name: _option(name, place) for name, place in config_fields().items() if name not in left_out}
+    made["input_height"] = _SIZE_OPTION
+    del made["input_width"]
+    return shared(config, *made.values())
 
 
 def config_of(base: Path | None, options: Mapping[str, Any]) -> TrainConfig:
-    """The configuration in the file `base`, or the defaults of the data set, changed by the options that are not None.
+    """The configuration in the file `base`, or the defaults of the data set, changed by the options that are given.
 
     Raises:
         ConfigError: the file cannot be read, or a value is out of range.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value not in (None, ())}
     if (size := given.pop("input_size", None)) is not None:
         given["input_height"], given["input_width"] = size
-    if (pairs := given.pop("options", ())) != ():
+    if (pairs := given.pop("options", None)) is not None:
         given["options"] = dict(option_value(pair) for pair in pairs)
-    if base is not None:
-        return dataclasses.replace(load_config(base), **with_residual(given))
-    if "train_annotations" in given:
-        given.setdefault("dataset", "custom")
-    return default_config(given.pop("dataset", "synthetic"), **given)
+    return config_from(base, given)
+
+
+class TrainingCommand(click.Command):
+    """A command whose help ends with the models that can be named, those included that were registered until then.
+
+    Args:
+        models: called for their text.
+    """
+
+    def __init__(self, *args: Any, models: Callable[[], str], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.models = models
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the epilog and the models."""
+        super().format_epilog(ctx, formatter)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(f"\b\n{self.models()}")
+
+
+def _option(name: str, place: ConfigField) -> Decorator:
+    """The option of a setting; without a default of its own, so that what is given can be told from what is not."""
+    kind, spelt, facts = _plain(place.kind), name.replace("_", "-"), place.setting
+    if get_origin(kind) is dict:
+        return click.option(f"--{spelt[:-1]}", name, multiple=True, metavar=facts.metavar, help=facts.help)
+    text = f"{facts.help} [{_defaults(place)}]"
+    if kind is bool:
+        return click.option(f"--{spelt}/--no-{spelt}", name, default=None, help=text)
+    return click.option(f"--{spelt}", name, type=_type(kind, place), help=text)
+
+
+def _type(kind: Any, place: ConfigField) -> Any:
+    """The click type of a setting's values."""
+    choices, limits = place.setting.choices, place.setting.range
+    if choices is not None:
+        return LateChoice(choices)
+    if get_origin(kind) is Literal:
+        return click.Choice(get_args(kind))
+    if get_origin(kind) is tuple:
+        return NUMBERS if get_args(kind)[0] is int else FLIP_PAIRS
+    if kind in (int, float):
+        made = click.IntRange if kind is int else click.FloatRange
+        return made(**asdict(limits)) if limits else kind
+    return click.Path() if place.setting.path else kind
+
+
+def _plain(kind: Any) -> Any:
+    """A type annotation without None."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return next(part for part in get_args(kind) if part is not type(None))
+    return kind
+
+
+def _defaults(place: ConfigField) -> str:
+    """The default, and that on photographs where it is another one."""
+    usual, photos = _shown(place.default, place), place.setting.photos
+    return usual if photos is None or photos == place.default else f"{usual}; {_shown(photos, place)} on photos"
+
+
+def _shown(value: Any, place: ConfigField) -> str:
+    if value is None or value == ():
+        return place.setting.unset
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -64,7 +64,7 @@ def run_subject(
     source, unreadable = run_source(
         run, persons, batch_size=batch_size, device=device, workers=workers, progress=progress
     )
-    facts = {"kind": "run", "file": str(run.folder.path), "epoch": run.epoch, "residual": run.config.residual}
+    facts = {"kind": "run", "file": str(run.folder.path), "epoch": run.epoch, "residual": run.config.model.residual}
     return Subject(
         source,
         run.folder.path / "calibration",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_curves"]
-
+__all__ = ["draw_curves", "redraw_curves"]
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probpose.inference.training.report import read_log
+from probpose.inference.training.runs import RunFolder
 
 _TRAIN, _HELD_OUT, _THIRD = "#9aa5b1", "#1f6fb2", "#c2571a"
 
@@ -41,6 +41,11 @@ def draw_curves(log: Path, out: Path) -> None:
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
     figure.savefig(out, dpi=120)
+
+
+def redraw_curves(folder: RunFolder) -> None:
+    """Draw the learning curves of a run where it keeps them."""
+    draw_curves(folder.log, folder.curves)
 
 
 def _column(records: Sequence[dict[str, Any]], name: str) -> list[float]:

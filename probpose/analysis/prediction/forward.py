@@ -80,8 +80,9 @@ def predict_persons(
         flip_test: also run the mirrored crops; the prediction is the equal mixture of both densities.
         device: of the network.
         workers: processes that read images.
-        residual: R to use, `freeze(model, device)` by default.
-        recalibrate: applied to each batch's distribution, such as a run's recalibration.
+        residual: R to use, `freeze(model, device)` by default; the distributions are where it is.
+        recalibrate: applied to each batch's distribution, such as a run's recalibration, which is on the CPU; so is R
+            then by default.
         progress: called after each batch with the number of persons done so far.
 
     Raises:
@@ -93,8 +94,9 @@ def predict_persons(
         raise ValueError("The model is in training mode: call model.eval() first.")
     if not len(persons):
         raise DataError(f"{persons.name}: there are no persons to predict for. Check what was selected.")
+    if residual is None:
+        residual = freeze(model, device if recalibrate is None else "cpu")
     model.to(device)
-    residual = freeze(model, device) if residual is None else residual
     dataset = CropDataset(persons, input_size, cache=workers == 0)
     done = 0
     for batch in loader(dataset, batch_size, workers=workers, pin_memory=torch.device(device).type == "cuda"):

@@ -1,18 +1,28 @@
 """Datasets by name.
 
-To add one, write a function (split, root) -> Reading and enter it in `DATASETS`; anything in COCO's format needs none,
-see `annotations` of `open_dataset`.
+`register_dataset` adds one (docs/extend/add_a_dataset.md); anything in COCO's format needs none, see `annotations` of
+`open_dataset`.
 """
 
 from __future__ import annotations
 
-__all__ = ["DATASETS", "Split", "dataset_root", "examine_dataset", "examine_splits", "open_dataset"]
+__all__ = [
+    "DATASETS",
+    "Reader",
+    "Split",
+    "dataset_root",
+    "examine_dataset",
+    "examine_splits",
+    "open_dataset",
+    "register_dataset",
+]
 
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -27,6 +37,9 @@ from probpose.errors import ConfigError, DataError
 
 Split = Literal["train", "val"]
 _SPLITS: tuple[Split, ...] = ("train", "val")
+
+Reader = Callable[[Split, Path | None], Reading]
+"""Reads a split of a dataset, given the folder that a user names, or None."""
 
 _COCO_HELP = """COCO is not in {root}: {missing} is missing. Download from https://cocodataset.org/#download
   "2017 Train images", "2017 Val images" and "2017 Train/Val annotations", and unpack them to
@@ -126,7 +139,7 @@ def _coco(split: Split, root: Path | None) -> Reading:
     return _read_layout("coco", split, root)
 
 
-def _leeds(spec: Leeds) -> Callable[[Split, Path | None], Reading]:
+def _leeds(spec: Leeds) -> Reader:
     return lambda split, root: examine_leeds(spec, split, dataset_root(spec.name, root))
 
 
@@ -165,10 +178,22 @@ def _truth(file: Path, persons: Persons) -> npt.NDArray[np.float64]:
     return np.asarray(rows[[places[int(number)] for number in persons.annotation_id]], dtype=np.float64)
 
 
-DATASETS: dict[str, Callable[[Split, Path | None], Reading]] = {
-    "coco": _coco,
-    "lsp": _leeds(LSP),
-    "lspet": _leeds(LSPET),
-    "synthetic": _synthetic,
-}
-"""Readers by dataset name."""
+def register_dataset(name: str, reader: Reader) -> None:
+    """Let a dataset be opened by name, and be chosen by the option `--dataset`.
+
+    Args:
+        name: for `open_dataset` and configurations.
+        reader: (split, root) -> Reading; raises DataError where the files are missing or cannot be read.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    if name in _READERS:
+        raise ConfigError(f"a dataset is already called {name!r}: register yours under another name.")
+    _READERS[name] = reader
+
+
+_READERS: dict[str, Reader] = {"coco": _coco, "lsp": _leeds(LSP), "lspet": _leeds(LSPET), "synthetic": _synthetic}
+
+DATASETS: Mapping[str, Reader] = MappingProxyType(_READERS)
+"""Readers by dataset name; `register_dataset` adds to them."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["Entry", "entries", "is_finished", "train_entry"]
+__all__ = ["Entry", "check_reference", "entries", "entry_of_run", "is_finished", "train_entries", "train_entry"]
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from probpose.errors import ConfigError
-from probpose.inference.training.config import TrainConfig, load_config, parse_spec
+from probpose.errors import ConfigError, RunInUseError, TrainingError
+from probpose.inference.training.config import TrainConfig, load_config
 from probpose.inference.training.report import read_log
 from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.specs import parse_spec
 from probpose.inference.training.train import resume_training, start_training
+
+_WHERE = ("device", "workers")
+"""Settings that make no other run: two processes, each with a GPU of its own, share a comparison."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,39 @@ def entries(base: TrainConfig, models: Sequence[str], seeds: int, root: Path) ->
 
     Args:
         base: what all have in common.
-        models: see `probpose.inference.training.config`.
+        models: see `probpose.inference.training.specs`.
         seeds: of each.
         root: where their folders are.
 
     Raises:
         ConfigError: no model, or an unknown one, or one named twice.
     """
-    chosen = [replace(base, **parse_spec(model)) for model in models]
+    chosen = [base.changed(**parse_spec(model)) for model in models]
     if not chosen or len({config.label for config in chosen}) < len(chosen):
         raise ConfigError("name each model once, at least one.")
-    configs = [replace(config, seed=seed) for seed in range(seeds) for config in chosen]
+    configs = [config.changed(seed=seed) for seed in range(seeds) for config in chosen]
     return [Entry(config, RunFolder(root / f"{_slug(config.label)}-seed{config.seed}")) for config in configs]
+
+
+def entry_of_run(path: Path) -> Entry:
+    """The entry of a run that is there already.
+
+    Raises:
+        ConfigError: the folder is not a run.
+    """
+    folder = RunFolder(path)
+    return Entry(load_config(folder.config), folder)
+
+
+def check_reference(reference: str | None, chosen: Iterable[Entry]) -> None:
+    """Refuse a reference that is not the label of a chosen run; None is the first of them.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    labels = list(dict.fromkeys(entry.config.label for entry in chosen))
+    if reference is not None and reference not in labels:
+        raise ConfigError(f"the reference {reference!r} is not compared: choose one of {', '.join(labels)}.")
 
 
 def _slug(label: str) -> str:
@@ -70,7 +95,40 @@ def is_finished(entry: Entry) -> bool:
         return False
     _check_same(entry)
     records = read_log(entry.folder.log)
-    return bool(records) and records[-1]["epoch"] == entry.config.epochs
+    return bool(records) and records[-1]["epoch"] == entry.config.optimiser.epochs
+
+
+def train_entries(
+    chosen: Iterable[Entry],
+    *,
+    on_epoch: Callable[[RunFolder], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[str]:
+    """Train the runs that are not finished, one after the other; those of another process are left to it.
+
+    Args:
+        chosen: the runs.
+        on_epoch: called with the folder after each epoch.
+        say: called with what happens to each run.
+
+    Returns:
+        The reason of each run whose training stopped early.
+
+    Raises:
+        ProbposeError: what is wrong with the data or the options of a run.
+    """
+    failed = []
+    for entry in chosen:
+        if is_finished(entry):
+            continue
+        say(f"{entry.name}: {entry.folder.path}")
+        try:
+            train_entry(entry, on_epoch=on_epoch)
+        except RunInUseError as error:
+            say(f"left to the other process: {error}")
+        except TrainingError as error:
+            failed.append(f"{entry.name}: {error}")
+    return failed
 
 
 def train_entry(entry: Entry, on_epoch: Callable[[RunFolder], None] = lambda _: None) -> None:
@@ -87,8 +145,9 @@ def train_entry(entry: Entry, on_epoch: Callable[[RunFolder], None] = lambda _: 
 
 
 def _check_same(entry: Entry) -> None:
-    found, wanted = asdict(load_config(entry.folder.config)), asdict(entry.config)
-    different = [f"{name} {found[name]!r}, not {wanted[name]!r}" for name in wanted if found[name] != wanted[name]]
+    found, wanted = load_config(entry.folder.config).flat(), entry.config.flat()
+    counted = [name for name in wanted if name not in _WHERE]
+    different = [f"{name} {found[name]!r}, not {wanted[name]!r}" for name in counted if found[name] != wanted[name]]
     if different:
         raise ConfigError(
             f"{entry.folder.path} holds a run with {'; '.join(different)}: compare in another --out, or give the same "

@@ -125,8 +125,8 @@ class LoadedRun:
 def new_run_folder(config: TrainConfig, root: Path = RUNS) -> RunFolder:
     """A fresh folder under `root`, named by date, data set and family."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    kind = config.residual if config.family == "regression" else config.family
-    name = f"{stamp}-{config.dataset}-{kind}"
+    kind = config.model.residual if config.model.family == "regression" else config.model.family
+    name = f"{stamp}-{config.data.dataset}-{kind}"
     path = root / name
     suffix = 1
     while path.exists():
@@ -162,31 +162,30 @@ def read_skeleton(folder: RunFolder) -> Skeleton:
 
 
 def untrained_model(config: TrainConfig, skeleton: Skeleton) -> KeypointModel:
-    """The model that a configuration describes, with random weights.
+    """The model that a configuration describes, with random weights and a float32 network.
 
     Raises:
         ConfigError: options that do not go together.
     """
-    model = build_model(
-        config.residual,
-        build_backbone(config.backbone, maps=family_of(config.family).maps),
+    chosen = config.model
+    return build_model(
+        chosen.residual,
+        build_backbone(chosen.backbone, maps=family_of(chosen.family).maps),
         skeleton.flip_permutation,
-        family=config.family,
-        options=config.options,
+        family=chosen.family,
+        options=chosen.options,
         input_size=config.input_size,
-        scale=config.scale,
-        gauge=config.gauge,
-        per_joint=config.per_joint,
-        laplace_until=config.laplace_until,
-        location_by=config.location_by,
-        standardise=config.standardise,
+        scale=chosen.scale,
+        gauge=chosen.gauge,
+        per_joint=chosen.per_joint,
+        laplace_until=chosen.laplace_until,
+        location_by=chosen.location_by,
+        standardise=chosen.standardise,
     )
-    model.regressor.bf16 = config.precision == "bf16"
-    return model
 
 
 def load_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
-    """Open a trained run; never executes code.
+    """Open a trained run; never executes code. Its network is float32, however it was trained.
 
     Args:
         path: the run's folder.
@@ -203,5 +202,4 @@ def load_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
     file = folder.best if checkpoint == "best" else folder.last
     state = load_checkpoint(file)
     load_state(model, state.part("average") or state.part("model"), file)
-    model.regressor.bf16 = False  # reported numbers come from a float32 network, however it was trained
     return LoadedRun(folder, config, skeleton, model.eval(), int(state.record["epoch"]))

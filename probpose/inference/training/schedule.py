@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.groups import OptimiserConfig
 from probpose.models.keypoint_model import KeypointModel
 
 
-def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+def learning_rate(config: OptimiserConfig, step: int, steps_per_epoch: int) -> float:
     """The rate of iteration `step` (0-based).
 
     Linear warm-up over `config.warmup` iterations; then `step` divides by 10 at each epoch of `lr_steps`, and `cosine`

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["initial_model", "open_split", "resume_training", "start_training"]
+__all__ = ["initial_model", "judged_on", "open_split", "resume_training", "saw", "start_training"]
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,21 +33,57 @@ def open_split(config: TrainConfig, split: Split) -> Persons:
         ConfigError: options that do not go together.
         DataError: the data cannot be read.
     """
-    file = config.train_annotations if split == "train" else config.val_annotations
-    if file is None and (config.train_annotations or config.val_annotations):
+    data = config.data
+    file = data.train_annotations if split == "train" else data.val_annotations
+    if file is None and (data.train_annotations or data.val_annotations):
         raise ConfigError(f"no annotations are given for {split}: name them with --{split}-annotations.")
     persons = open_dataset(
-        config.dataset,
+        data.dataset,
         split,
-        root=_path(config.data_root),
+        root=_path(data.data_root),
         annotations=_path(file),
-        image_dir=_path(config.image_dir) if file else None,
-        flip_pairs=config.flip_pairs,
+        image_dir=_path(data.image_dir) if file else None,
+        flip_pairs=data.flip_pairs,
     )
     if len(persons) < 4:
         found = "; ".join(persons.left_out) or "none skipped"
         raise DataError(f"{persons.name} has {len(persons)} usable persons ({found}).")
     return persons
+
+
+def judged_on(
+    config: TrainConfig,
+    *,
+    dataset: str | None = None,
+    data_root: str | None = None,
+    val_annotations: str | None = None,
+    image_dir: str | None = None,
+) -> TrainConfig:
+    """A run's configuration with other data to judge it on; what is None stays, unless it belongs to the old data.
+
+    Args:
+        config: of the run.
+        dataset: another data set.
+        data_root: its folder.
+        val_annotations: a COCO-format keypoint file in place of a data set.
+        image_dir: folder of its images.
+    """
+    named = {"data_root": data_root, "image_dir": image_dir, "dataset": dataset, "val_annotations": val_annotations}
+    changes: dict[str, str | None] = {name: value for name, value in named.items() if value is not None}
+    if val_annotations is None and dataset not in (None, config.data.dataset):
+        changes = {"data_root": None, **changes, "train_annotations": None, "val_annotations": None}
+    return config.changed(**changes)
+
+
+def saw(config: TrainConfig, judged: TrainConfig, split: Split) -> bool:
+    """Whether a run was trained, or its checkpoint chosen, on the data that it is to be judged on.
+
+    Args:
+        config: of the run.
+        judged: see `judged_on`.
+        split: of the data.
+    """
+    return split == "train" or judged.data.val_annotations == config.data.train_annotations is not None
 
 
 def start_training(
@@ -63,12 +99,13 @@ def start_training(
     Raises:
         ProbposeError: with the file, the record or the option that is wrong.
     """
-    open_device(config.device)
-    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    open_device(config.machine.device)  # before the data are read, which takes minutes
+    train, selection = _training_data(config)
     model, notes = initial_model(config, train)
     with folder.locked():
         folder.create(config, train.skeleton)
-        _fit(Trainer(config, folder, model, train, selection), _describe(train, selection) + notes, on_epoch)
+        trainer = Trainer(config, folder, model, train, selection)
+        _fit(trainer, [str(trainer.machine), *_describe(train, selection), *notes], on_epoch)
 
 
 def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] = lambda _: None) -> None:
@@ -78,7 +115,7 @@ def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] 
         ProbposeError: the folder is no run, its checkpoint is damaged, or the data have changed.
     """
     config = load_config(folder.config)
-    train, selection = open_split(config, "train").split_by_image(config.selection, config.seed)
+    train, selection = _training_data(config)
     if train.skeleton != read_skeleton(folder):
         raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
     with folder.locked():
@@ -88,7 +125,8 @@ def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] 
             trainer.resume()
         else:
             trainer = Trainer(config, folder, initial_model(config, train)[0], train, selection)
-        _fit(trainer, [f"resuming {folder.path} after epoch {trainer.epoch} of {config.epochs}"], on_epoch)
+        place = f"resuming {folder.path} after epoch {trainer.epoch} of {config.optimiser.epochs}"
+        _fit(trainer, [str(trainer.machine), place], on_epoch)
 
 
 def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, list[str]]:
@@ -96,9 +134,9 @@ def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, l
     torch.manual_seed(config.seed)
     model = untrained_model(config, train.skeleton)
     notes = []
-    if config.weights is not None:
-        loaded = load_backbone_weights(model.regressor.backbone, Path(config.weights))
-        notes.append(f"{config.weights}: {loaded.loaded} tensors, missing {_listed(loaded.missing)}")
+    if (weights := config.model.weights) is not None:
+        loaded = load_backbone_weights(model.regressor.backbone, Path(weights))
+        notes.append(f"{weights}: {loaded.loaded} tensors, missing {_listed(loaded.missing)}")
         notes.append(f"  not used: {_listed(loaded.unused)}")
     model.start_at(training_targets(train, config.input_size))
     return _for_training(model, config, train), notes
@@ -106,17 +144,18 @@ def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, l
 
 def _for_training(model: KeypointModel, config: TrainConfig, train: Persons) -> KeypointModel:
     """The model with what only training needs: blurred labels, the metric's term, a prior on the weights."""
-    if run := config.options.get("label_density"):
+    chosen = config.model
+    if run := chosen.options.get("label_density"):
         from probpose.experimental.learned_blur import learned_blur
 
         model.objective = CellLabels(learned_blur(Path(run), train))
-    if config.oks_weight:
-        if not family_of(config.family).located:
-            raise ConfigError(f"--oks-weight needs a location-scale density, which family {config.family} is not.")
+    if chosen.oks_weight:
+        if not family_of(chosen.family).located:
+            raise ConfigError(f"--oks-weight needs a location-scale density, which family {chosen.family} is not.")
         sigmas = train.skeleton.oks_sigmas
-        model.objective = WithExpectedOKS(model.objective, config.oks_weight, sigmas, config.input_size)
-    if config.prior is not None:
-        model.prior = WeightPrior(config.prior, config.prior_scale, max(1, int(train.labelled.sum())))
+        model.objective = WithExpectedOKS(model.objective, chosen.oks_weight, sigmas, config.input_size)
+    if chosen.prior is not None:
+        model.prior = WeightPrior(chosen.prior, chosen.prior_scale, max(1, int(train.labelled.sum())))
     return model
 
 
@@ -127,7 +166,7 @@ def training_targets(persons: Persons, input_size: tuple[int, int]) -> Targets:
 
 
 def _fit(trainer: Trainer, notes: list[str], on_epoch: Callable[[RunFolder], None]) -> None:
-    with Report(trainer.config.epochs, trainer.steps_per_epoch, trainer.step) as report:
+    with Report(trainer.config.optimiser.epochs, trainer.steps_per_epoch, trainer.step) as report:
         for note in notes:
             report.say(note)
         trainer.fit(report, lambda: on_epoch(trainer.folder))
@@ -141,6 +180,11 @@ def _describe(train: Persons, selection: Persons) -> list[str]:
 def _listed(names: tuple[str, ...]) -> str:
     shown = ", ".join(names[:6]) or "none"
     return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown
+
+
+def _training_data(config: TrainConfig) -> tuple[Persons, Persons]:
+    """The persons to train on, and those that choose the checkpoint."""
+    return open_split(config, "train").split_by_image(config.data.selection, config.seed)
 
 
 def _path(text: str | None) -> Path | None:

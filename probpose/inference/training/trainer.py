@@ -22,7 +22,7 @@ from probpose.data.crops import Augmentation
 from probpose.data.loading import Batch, CropDataset, loader
 from probpose.data.persons import Persons
 from probpose.errors import TrainingError
-from probpose.inference.device import open_device
+from probpose.inference.device import open_machine
 from probpose.inference.fitting.svi import negative_log_likelihood
 from probpose.inference.training.checkpoint import (
     load_checkpoint,
@@ -32,6 +32,7 @@ from probpose.inference.training.checkpoint import (
     save_checkpoint,
 )
 from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.groups import AugmentationConfig
 from probpose.inference.training.guards import Judge, NonFinite, SelectionScore, gradient_norms, in_image
 from probpose.inference.training.report import EpochRecord, Report, StepRecord, append_log, restore_log
 from probpose.inference.training.runs import RunFolder
@@ -81,15 +82,19 @@ class Trainer:
     ) -> None:
         self.config = config
         self.folder = folder
-        self.device = open_device(config.device)
+        self.recipe = config.optimiser
+        self.machine = open_machine(config.machine.device, config.machine.precision)
+        self.device = self.machine.device
         self.model = model.to(self.device)
+        self.model.regressor.bf16 = self.machine.precision == "bf16"
         self.loss = negative_log_likelihood(model)
-        self.optimizer = torch.optim.Adam(relative_rates(self.model, config.residual_lr))
-        self.average = moving_average(self.model, config.ema) if config.ema else None
+        self.optimizer = torch.optim.Adam(relative_rates(self.model, self.recipe.residual_lr))
+        self.average = moving_average(self.model, self.recipe.ema) if self.recipe.ema else None
         self.stages = parameter_groups(self.model)
-        self.data = CropDataset(train, config.input_size, augmentation=augmentation(config), seed=config.seed)
-        self.drop_last = len(train) >= config.batch_size
-        self.steps_per_epoch = math.ceil(len(self._batches(0)) / config.accumulate)
+        jitter = augmentation(config.augmentation)
+        self.data = CropDataset(train, config.input_size, augmentation=jitter, seed=config.seed)
+        self.drop_last = len(train) >= self.recipe.batch_size
+        self.steps_per_epoch = math.ceil(len(self._batches(0)) / self.recipe.accumulate)
         self.judge = Judge(self._selection_batches(selection), self.device)
         self.epoch = 0
         self.step = 0
@@ -125,7 +130,7 @@ class Trainer:
         Raises:
             TrainingError: training cannot go on.
         """
-        while self.epoch < self.config.epochs:
+        while self.epoch < self.recipe.epochs:
             started = time.perf_counter()
             sums = self._train_epoch(report)
             self.epoch += 1
@@ -133,17 +138,17 @@ class Trainer:
             sums.unreadable += score.unreadable
             self.seconds += time.perf_counter() - started
             record = self._finish_epoch(sums, score)
-            report.epoch(record, self.seconds / self.epoch * (self.config.epochs - self.epoch))
+            report.epoch(record, self.seconds / self.epoch * (self.recipe.epochs - self.epoch))
             self._warn(report, sums, score)
             on_epoch()
 
     def _train_epoch(self, report: Report) -> _Epoch:
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.epoch, 1]).generate_state(1)[0]))
         self.model.train()
-        self.model.objective.begin_epoch(self.epoch / self.config.epochs)
+        self.model.objective.begin_epoch(self.epoch / self.recipe.epochs)
         sums = _Epoch()
         batches = self._usable(sums)
-        while group := list(islice(batches, self.config.accumulate)):
+        while group := list(islice(batches, self.recipe.accumulate)):
             self._train_step(group, sums)
             last = group[-1]
             if self.step % MEASURE_EVERY == 1:
@@ -163,7 +168,7 @@ class Trainer:
 
     def _train_step(self, group: list[Batch], sums: _Epoch) -> None:
         """One step on the mean gradient of a few batches."""
-        lr = learning_rate(self.config, self.step, self.steps_per_epoch)
+        lr = learning_rate(self.recipe, self.step, self.steps_per_epoch)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = lr * parameters["rate"]
         self.optimizer.zero_grad(set_to_none=True)
@@ -172,7 +177,7 @@ class Trainer:
         norms = gradient_norms(self.model, self.stages)
         if self.non_finite.skip(total, norms, lr):
             return
-        if self.config.clip_norm:
+        if self.recipe.clip_norm:
             self._clip()
         self.optimizer.step()
         if self.average is not None:
@@ -186,7 +191,7 @@ class Trainer:
         """Limit the gradients of the network and of R, each by itself: while R has no say, the network is Laplace's."""
         for part in (self.model.regressor, self.model.residual):
             if parameters := list(part.parameters()):
-                torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+                torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
 
     def _backward(self, batch: Batch, share: int) -> float:
         """Add the gradient of 1 / `share` of the batch's loss, and return it."""
@@ -254,6 +259,8 @@ class Trainer:
             "selection_nll_nats": record.selection_nll_nats,
             "best_nll_nats": self.best,
             "skipped_steps": self.non_finite.total,
+            "device": str(self.device),
+            "precision": self.machine.precision,
             "log": asdict(record),
         }
         if best:
@@ -282,21 +289,21 @@ class Trainer:
     def _batches(self, epoch: int) -> torch.utils.data.DataLoader[Batch]:
         return loader(
             self.data,
-            self.config.batch_size,
+            self.recipe.batch_size,
             shuffle=True,
             epoch=epoch,
-            workers=self.config.workers,
+            workers=self.config.machine.workers,
             drop_last=self.drop_last,
             pin_memory=self.device.type == "cuda",
         )
 
     def _selection_batches(self, selection: Persons) -> torch.utils.data.DataLoader[Batch]:
         dataset = CropDataset(selection, self.config.input_size)
-        return loader(dataset, self.config.batch_size, workers=self.config.workers)
+        return loader(dataset, self.recipe.batch_size, workers=self.config.machine.workers)
 
 
-def augmentation(config: TrainConfig) -> Augmentation:
-    """The augmentation that a configuration asks for."""
+def augmentation(config: AugmentationConfig) -> Augmentation:
+    """The changes of training crops that a configuration asks for."""
     return Augmentation(
         flip=config.flip,
         scale=(1 / (1 + config.scale_jitter), 1 + config.scale_jitter),

@@ -1,0 +1,90 @@
+"""From finished runs to a comparison, and to its files."""
+
+from __future__ import annotations
+
+__all__ = ["Counting", "compare_runs", "save_comparison", "score_entries"]
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+
+from probpose.analysis.evaluation.comparison import Comparison
+from probpose.analysis.evaluation.comparison_report import draw_comparison, write_comparison, write_html
+from probpose.analysis.evaluation.scores import Scores, kept_scores, score_run
+from probpose.data.persons import Persons
+from probpose.errors import CheckpointError, ConfigError
+from probpose.inference.training.comparison import Entry
+from probpose.inference.training.runs import load_run
+
+Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Shows how far something is: called with what is counted and up to where, entered for the function that counts."""
+
+
+def _silent(_: str, __: int) -> AbstractContextManager[Callable[[int], None]]:
+    return nullcontext(lambda _: None)
+
+
+def compare_runs(
+    finished: Sequence[Entry],
+    persons: Persons,
+    reference: str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    counting: Counting = _silent,
+) -> Comparison:
+    """Compare finished runs on the same annotated persons.
+
+    Args:
+        finished: at least one; no two of the same model and seed.
+        persons: to evaluate on.
+        reference: label of the model that differences are taken from; by default the first.
+        device: of the networks.
+        counting: shows how far each evaluation is.
+
+    Raises:
+        ConfigError: two runs of one model and seed, or no run of the reference.
+        CheckpointError: a run has no checkpoint and no scores of these persons, or a damaged checkpoint.
+        DataError: see `Comparison.of` and `evaluate`.
+    """
+    scores = score_entries(finished, persons, device=device, counting=counting)
+    return Comparison.of(persons.name, scores, reference or finished[0].config.label)
+
+
+def score_entries(
+    finished: Iterable[Entry], persons: Persons, *, device: torch.device | str = "cpu", counting: Counting = _silent
+) -> dict[str, dict[int, Scores]]:
+    """The scores of runs by model and seed, as `compare_runs` needs them; raises what that does."""
+    scores: dict[str, dict[int, Scores]] = {}
+    for entry in finished:
+        found = _scores_of(entry, persons, device, counting)
+        known = scores.setdefault(entry.config.label, {})
+        if entry.config.seed in known:
+            raise ConfigError(f"{entry.folder.path}: there are two runs of {entry.name}; name one of them.")
+        known[entry.config.seed] = found
+    return scores
+
+
+def _scores_of(entry: Entry, persons: Persons, device: torch.device | str, counting: Counting) -> Scores:
+    """The scores of a run; those that were kept where its checkpoint is gone."""
+    if not entry.folder.best.exists():
+        kept = kept_scores(entry.folder, persons)
+        if kept is None:
+            raise CheckpointError(f"{entry.folder.path} has no checkpoint, and no scores of {persons.name}.")
+        return kept
+    with counting(f"evaluating {entry.name}", len(persons)) as progress:
+        return score_run(load_run(entry.folder.path), persons, device=device, progress=progress)
+
+
+def save_comparison(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write comparison.csv, .json, .md, .html, .png and .pdf; returns their paths.
+
+    Raises:
+        OSError: the folder is not writable.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = write_comparison(comparison, folder)
+    figures = [folder / "comparison.png", folder / "comparison.pdf"]
+    draw_comparison(comparison, figures)
+    return [*files, write_html(comparison, figures[0], folder / "comparison.html"), *figures]

@@ -1,0 +1,74 @@
+"""`probpose data check`."""
+
+from __future__ import annotations
+
+__all__ = ["check"]
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from probpose.cli.options import dataset_choice, json_option
+from probpose.cli.terminal import check_one_source, counting
+from probpose.errors import ConfigError
+
+if TYPE_CHECKING:
+    from probpose.data.datasets.catalogue import Split
+    from probpose.data.datasets.reading import Reading
+
+EPILOG = """\b
+Example:
+  probpose data check synthetic
+  probpose data check coco --data-root data/coco --split val --workers 8
+  probpose data check --annotations my/train.json --image-dir my/images --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("dataset", required=False, type=dataset_choice)
+@click.option("--data-root", type=click.Path(path_type=Path), help="Its folder. [$PROBPOSE_DATA or ./data/NAME]")
+@click.option("--split", type=click.Choice(["train", "val", "both"]), help="Part of the data set. [both]")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Any COCO-format keypoint file instead.")
+@click.option("--image-dir", type=click.Path(path_type=Path), help="Folder of its images. [that of the file]")
+@click.option("--shown", type=click.IntRange(0), default=3, show_default=True, help="First records of each fault.")
+@click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Threads that decode images.")
+@json_option
+def check(shown: int, workers: int, as_json: bool, **options: Any) -> None:
+    """Read a data set to the last image and report what is wrong with it, and what training does about it.
+
+    The exit code is 0 without faults and 1 with faults.
+    """
+    import json
+
+    from rich.console import Console
+
+    from probpose.analysis.check_tables import check_tables
+    from probpose.data.check import check_data
+
+    checks = []
+    for reading in _readings(**options):
+        with counting(f"decoding {reading.persons.name}", len(reading.files)) as progress:
+            checks.append(check_data(reading, shown=shown, workers=workers, progress=progress))
+    faults = sum(fault.count for found in checks for fault in found.faults)
+    if as_json:
+        click.echo(json.dumps({"faults": faults, "splits": [found.to_json() for found in checks]}))
+    else:
+        for found in checks:
+            Console().print(check_tables(found), crop=False)
+    click.get_current_context().exit(1 if faults else 0)
+
+
+def _readings(
+    dataset: str | None, data_root: Path | None, split: Any, annotations: Path | None, image_dir: Path | None
+) -> list[Reading]:
+    """The splits that the options name."""
+    from probpose.data.datasets.catalogue import examine_dataset, examine_splits
+
+    check_one_source(dataset, annotations, image_dir)
+    if annotations is not None and (data_root is not None or split is not None):
+        raise ConfigError("--data-root and --split belong to a named data set: leave them out with --annotations.")
+    if dataset is not None and split in (None, "both"):
+        return examine_splits(dataset, root=data_root)
+    chosen: Split = "train" if split is None else split
+    return [examine_dataset(dataset or "", chosen, root=data_root, annotations=annotations, image_dir=image_dir)]

@@ -1,0 +1,69 @@
+"""`probpose data stats`."""
+
+from __future__ import annotations
+
+__all__ = ["stats"]
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probpose.cli.options import dataset_choice, json_option
+from probpose.cli.terminal import check_one_source, note
+from probpose.cli.types import SIZE
+from probpose.errors import ConfigError
+
+EPILOG = """\b
+Example:
+  probpose data stats synthetic
+  probpose data stats coco --data-root data/coco --split val
+  probpose data stats --annotations my/train.json --image-dir my/images --input-size 256x256 --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("dataset", required=False, type=dataset_choice)
+@click.option("--data-root", type=click.Path(path_type=Path), help="Its folder. [$PROBPOSE_DATA or ./data/NAME]")
+@click.option("--split", type=click.Choice(["train", "val"]), default="train", show_default=True, help="Part of it.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Any COCO-format keypoint file instead.")
+@click.option("--image-dir", type=click.Path(path_type=Path), help="Folder of its images. [that of the file]")
+@click.option("--input-size", type=SIZE, default="256x192", show_default=True, help="Of the crops: their ratio counts.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the test for modes.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of figures and tables. [./stats/NAME-SPLIT]")
+@json_option
+def stats(
+    dataset: str | None,
+    data_root: Path | None,
+    split: Any,
+    annotations: Path | None,
+    image_dir: Path | None,
+    input_size: tuple[int, int],
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Show how the targets are distributed: look at it before choosing a likelihood.
+
+    Per joint and axis of the crop: spread, skewness, kurtosis, labels outside, fit of a Gaussian, a Laplace and a
+    Student-t, and a test for several modes; boxes and visibility. Images are not opened.
+    """
+    from rich.console import Console
+
+    from probpose.analysis.targets.save import save_targets
+    from probpose.analysis.targets.statistics import TargetStatistics
+    from probpose.analysis.targets.tables import LEAST_WIDTH, targets_tables
+    from probpose.data.datasets.catalogue import open_dataset
+
+    check_one_source(dataset, annotations, image_dir)
+    if annotations is not None and data_root is not None:
+        raise ConfigError("--data-root belongs to a named data set: name the images' folder with --image-dir.")
+    persons = open_dataset(dataset or "", split, root=data_root, annotations=annotations, image_dir=image_dir)
+    statistics = TargetStatistics.of(persons, input_size, seed=seed)
+    folder = out or Path("stats") / (annotations.stem if annotations else f"{dataset}-{split}")
+    text = save_targets(statistics, persons, folder)
+    if as_json:
+        click.echo(text)
+    else:
+        Console(width=max(LEAST_WIDTH, Console().width)).print(targets_tables(statistics))
+        note(f"written: {folder}/stats.json, targets.csv, and targets, marginals, persons as .png and .pdf")

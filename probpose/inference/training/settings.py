@@ -1,0 +1,93 @@
+"""The settings of a configuration: dataclass fields that carry their help, range, choices and defaults.
+
+Whatever states the settings again, such as the options of a command, is made from these fields.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Range", "Setting", "check_ranges", "described", "setting", "setting_of"]
+
+from collections.abc import Callable, Iterable
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from probpose.errors import ConfigError
+
+_KEY = "setting"
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from `min` to `max`, without an end that is open; None is no limit."""
+
+    min: float
+    max: float | None = None
+    min_open: bool = False
+    max_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.min if self.min_open else value >= self.min
+        return above and (self.max is None or (value < self.max if self.max_open else value <= self.max))
+
+    def __str__(self) -> str:
+        low = f"{'more than' if self.min_open else 'at least'} {self.min}"
+        return low if self.max is None else f"{low} and {'less than' if self.max_open else 'at most'} {self.max}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What there is to know of a setting besides its name, type and default.
+
+    Attributes:
+        help: what it is, in a line or two.
+        photos: its default on photographs, where that is another one.
+        unset: what None stands for.
+        range: of a number.
+        choices: the values, asked for when they are needed: names may be registered until then.
+        metavar: placeholder of the value on a command line.
+        path: it is a file or a folder.
+    """
+
+    help: str
+    photos: Any = None
+    unset: str = "none"
+    range: Range | None = None
+    choices: Callable[[], Iterable[str]] | None = None
+    metavar: str | None = None
+    path: bool = False
+
+
+def setting(default: Any, help: str, **facts: Any) -> Any:
+    """A dataclass field that is a setting.
+
+    Args:
+        default: its default.
+        help: what it is.
+        facts: the other attributes of `Setting`.
+    """
+    return field(default=default, metadata=described(help, **facts))
+
+
+def described(help: str, **facts: Any) -> dict[str, Setting]:
+    """The metadata of a dataclass field that is a setting, for one whose default is made by a function."""
+    return {_KEY: Setting(help, **facts)}
+
+
+def setting_of(entry: Field[Any]) -> Setting | None:
+    """The setting that a dataclass field is; None for any other field."""
+    return entry.metadata.get(_KEY)
+
+
+def check_ranges(group: Any) -> None:
+    """Refuse numbers outside their ranges.
+
+    Args:
+        group: a dataclass with settings.
+
+    Raises:
+        ConfigError: a setting is out of range; it is named.
+    """
+    for entry in fields(group):
+        found, value = setting_of(entry), getattr(group, entry.name)
+        if found and found.range and value is not None and value not in found.range:
+            raise ConfigError(f"{entry.name} is {value}: it must be {found.range}.")
