@@ -10,15 +10,10 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markdown import Markdown
 
 from probpose.analysis.evaluation.comparison import Comparison
-from probpose.analysis.evaluation.comparison_report import (
-    comparison_markdown,
-    draw_comparison,
-    write_comparison,
-    write_html,
-)
+from probpose.analysis.evaluation.comparison_figure import draw_comparison
+from probpose.analysis.evaluation.comparison_report import comparison_tables, write_comparison, write_html
 from probpose.analysis.evaluation.scores import Scores, kept_scores, score_run
 from probpose.analysis.figures.curves import draw_curves
 from probpose.cli.options import counting
@@ -109,7 +104,8 @@ def compare(
     files = write_comparison(comparison, out)
     draw_comparison(comparison, figures := [out / "comparison.png", out / "comparison.pdf"])
     files.append(write_html(comparison, figures[0], out / "comparison.html"))
-    Console(width=max(WIDTH, Console().width)).print(Markdown(comparison_markdown(comparison)))
+    tables = (table.terminal() for table in comparison_tables(comparison))
+    Console(width=max(WIDTH, Console().width)).print(*tables)
     click.echo("written: " + ", ".join(map(str, [*files, *figures])), err=True)
     if failed:
         raise click.ClickException("; ".join(failed))

@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 
 from probpose.analysis.calibration.diagnostics.coverage import LEVELS
-from probpose.analysis.evaluation.tables import number
+from probpose.analysis.table import number
 
 Record = Mapping[str, Any]
 
