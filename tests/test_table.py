@@ -119,7 +119,7 @@ def test_title_caption_alignment_and_marks(table: Table) -> None:
     text = printed(table.terminal())
     assert "Joints" in text
     assert "In pixels." in text
-    assert re.search(r"^ +nose +12 +3\.5   a", text, re.MULTILINE)
+    assert re.search(r"^ nose +12 +3\.5  a", text, re.MULTILINE)
 
 
 def test_csv_is_not_rounded(table: Table) -> None:
@@ -136,8 +136,9 @@ def test_without_headings_there_is_no_head() -> None:
 
 def test_nothing_is_lost_where_the_terminal_is_narrow() -> None:
     table = Table(columns=[Column("name"), Column("value")], rows=[("a_name_of_many_letters", 1.0)])
-    assert re.sub(r"\s", "", printed(table.terminal(), 20)).endswith("1.000ters")
-    assert "…" not in printed(table.terminal(), 20)
+    text = printed(table.terminal(), 20)
+    assert "".join(re.findall(r"^ ([a-z_]+)", text, re.MULTILINE)) == "name" + "a_name_of_many_letters"
+    assert "…" not in text
 
 
 def test_rows_fit_the_columns() -> None:
