@@ -15,10 +15,14 @@ from probpose.analysis.calibration.calibrate import calibrate as calibrate_sourc
 from probpose.analysis.calibration.recalibration.choose import METHODS
 from probpose.analysis.calibration.recalibration.noise import DENSITIES, fit_noise_recalibration
 from probpose.analysis.calibration.save import WARMUP, save_calibration
-from probpose.analysis.calibration.subject import Subject, predictions_subject, run_subject, table_subject
+from probpose.analysis.calibration.sources.base import Source
+from probpose.analysis.calibration.sources.results import ResultsSource
+from probpose.analysis.calibration.sources.run import RunSource
+from probpose.analysis.calibration.sources.table import TableSource
 from probpose.analysis.calibration.tables import calibration_tables
 from probpose.cli.options import counting, data_options, judged_persons, machine_options, run_of
 from probpose.data.datasets.coco import read_coco
+from probpose.data.predictions.tables import open_points
 from probpose.errors import ConfigError
 
 EPILOG = """\b
@@ -59,8 +63,8 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
     on the third, before and after; the chosen one is kept in the run, where predict and evaluate use it. RUN is the
     folder of a run, by default the newest one. Writes calibration.json, report.html, posterior.nc and figures.
     """
-    subject = _subject(run, options)
-    for line in subject.left_out:
+    source = _source(run, options)
+    for line in source.left_out:
         click.echo(f"left out: {line}", err=True)
     settings = Settings(
         method=options["method"],
@@ -69,15 +73,13 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
         radius_px=options["radius"],
         seed=options["seed"],
     )
-    with counting("judging", len(subject.source.images)) as progress:
-        outcome, chosen = calibrate_source(subject.source, settings, progress)
-    folder = out or subject.folder
+    with counting("judging", len(source.images)) as progress:
+        outcome = calibrate_source(source, settings, progress)
+    folder = out or source.folder
     draws, seed = options["draws"], options["seed"]
     with counting("sampling", 2 * (draws + WARMUP) if draws else 0) as progress:
-        written = save_calibration(
-            outcome, subject.facts, folder, report=options["report"], draws=draws, seed=seed, progress=progress
-        )
-    written += subject.keep(chosen.recalibration, folder)
+        written = save_calibration(outcome, folder, report=options["report"], draws=draws, seed=seed, progress=progress)
+    written += source.hand_back(outcome.recalibration, folder)
     if as_json:
         click.echo((folder / "calibration.json").read_text(encoding="utf-8"))
     else:
@@ -85,7 +87,7 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
     click.echo(f"written: {', '.join(map(str, written))}", err=True)
 
 
-def _subject(run: Path | None, options: dict[str, Any]) -> Subject:
+def _source(run: Path | None, options: dict[str, Any]) -> Source:
     """What the options name.
 
     Raises:
@@ -97,11 +99,11 @@ def _subject(run: Path | None, options: dict[str, Any]) -> Subject:
     if (results is None) != (annotations is None):
         raise ConfigError("--predictions and --annotations go together: results, and the labels to judge them by.")
     if results is not None:
-        return predictions_subject(results, read_coco(annotations, annotations.parent), seed=options["seed"])
+        return ResultsSource.of(results, read_coco(annotations, annotations.parent), seed=options["seed"])
     if table is not None:
-        return table_subject(table, seed=options["seed"])
+        return TableSource(open_points(table), seed=options["seed"])
     loaded = run_of(run)
     persons = judged_persons(loaded.config, options)
     machine = {name: options[name] for name in ("batch_size", "device", "workers")}
     with counting("predicting", len(persons)) as progress:
-        return run_subject(loaded, persons, progress=progress, **machine)
+        return RunSource.of(loaded, persons, progress=progress, **machine)
