@@ -27,7 +27,8 @@ from scipy import stats
 from benchmarks.tables import report
 from probpose.analysis.calibration.cases import Cases, Split
 from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
-from probpose.analysis.calibration.sources import join_cases, prediction_source
+from probpose.analysis.calibration.sources.base import join_cases
+from probpose.analysis.calibration.sources.results import predicted_cases
 from probpose.analysis.evaluation.coco import coco_metrics, oks
 from probpose.analysis.evaluation.ranking import GroundTruth
 from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance
@@ -99,7 +100,7 @@ def precision(predictions: Predictions, cases: Cases, score: Array) -> float:
 
 def judge(predictions: Predictions, family: str, seed: int) -> dict[str, dict[str, float]]:
     """AP and rank correlation with OKS by score, for one split."""
-    whole = prediction_source(predictions, seed=seed).cases
+    whole = predicted_cases(predictions, seed=seed)
     split = Split.of(whole.image, seed=seed)
     fit = join_cases([split.select(whole, part) for part in ("fit", "calibrate")])
     assert fit is not None

@@ -30,7 +30,7 @@ from probpose.analysis.calibration.cases import Cases, Split
 from probpose.analysis.calibration.outliers import LIKELY
 from probpose.analysis.calibration.recalibration.conformal import ConformalLevels
 from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
-from probpose.analysis.calibration.sources import prediction_source
+from probpose.analysis.calibration.sources.results import predicted_cases
 from probpose.arrays import Array, Index, as_array
 from probpose.data.datasets.coco import read_coco
 from probpose.data.predictions.results import Predictions, read_predictions
@@ -122,7 +122,7 @@ def summary(scores: Scores, suspect: npt.NDArray[np.bool_]) -> dict[str, float]:
 
 def parts(predictions: Predictions, seed: int, *names: str) -> list[Cases]:
     """Parts of one split, predicted with the scale fitted on its part *fit*."""
-    cases = prediction_source(predictions, seed=seed).cases
+    cases = predicted_cases(predictions, seed=seed)
     split = Split.of(cases.image, seed=seed)
     return [split.select(cases, name) for name in names]
 

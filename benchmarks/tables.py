@@ -11,20 +11,15 @@ from typing import Any
 
 import click
 
-from probpose.analysis.evaluation.comparison_report import markdown_table
+from probpose.analysis.table import Column, Table
 
 
 def report(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], out: Path | None) -> None:
     """Print the table of `rows`, and write it to table.md and table.json in the folder `out`."""
-    table = markdown_table(list(columns.values()), ([_cell(row[key]) for key in columns] for row in rows))
+    cells = [[row[key] for key in columns] for row in rows]
+    table = Table(columns=[Column(heading) for heading in columns.values()], rows=cells).markdown()
     click.echo(table)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "table.md").write_text(table)
         (out / "table.json").write_text(json.dumps(rows, indent=1))
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -11,8 +11,10 @@ from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
 from probpose.analysis.calibration.diagnostics.deviations import Hypothesis, deviations, error_of_share
 from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
-from probpose.analysis.calibration.diagnostics.record import diagnosis_record, verdict_text
+from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord, diagnosis_record
 from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.verdict import verdict_text
+from probpose.analysis.json_codec import from_json, to_json
 from probpose.models.densities import RLEResidual, StudentTResidual
 from tests.calibration_cases import FAKES, JOINTS, drawn_cases, fake_cases
 
@@ -104,7 +106,7 @@ def test_parts_of_a_stream_give_what_the_whole_gives() -> None:
     parts = Diagnosis(questions, 1, replicates=300, energy_labels=0)
     for rows in np.array_split(np.arange(300), 7):
         parts.add(cases.select(rows))
-    one, other = diagnosis_record(whole), diagnosis_record(parts)
+    one, other = to_json(diagnosis_record(whole)), to_json(diagnosis_record(parts))
     assert one["scores"]["nll_nats"]["value"] == pytest.approx(other["scores"]["nll_nats"]["value"])
     assert numbers(one["usefulness"]) == pytest.approx(numbers(other["usefulness"]))
     for name in ("reliability", "joints", "groups"):
@@ -123,7 +125,13 @@ def test_words_and_json() -> None:
     assert "Sigma is 1.4" in text
     assert "times too small" in text
     assert "After recalibration (scale) 50% regions hold 4" in text or "hold 5" in text
-    assert verdict_text(after, None, "none").startswith("Calibrated: ")
-    assert json.loads(json.dumps(before, allow_nan=False)) == before
-    assert before["scores"]["energy_px"]["value"] > after["scores"]["crps_x_px"]["value"]
-    assert after["scores"]["energy_px"] is None
+    kept = verdict_text(after, None, "none")
+    assert kept.startswith("Calibrated: ")
+    assert "Nothing to mend: no recalibration is better" in kept
+    assert "Nothing is changed: no recalibration is better" in verdict_text(before, None, "none")
+    assert from_json(DiagnosisRecord, json.loads(json.dumps(to_json(before), allow_nan=False))) == before
+    energy, crps = before.scores["energy_px"], after.scores["crps_x_px"]
+    assert energy is not None
+    assert crps is not None
+    assert energy.value > crps.value
+    assert after.scores["energy_px"] is None

@@ -13,7 +13,7 @@ from scipy import stats
 from probpose.analysis.calibration.cases import Split
 from probpose.analysis.calibration.diagnostics.coverage import Groups
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.sources import MemorySource, gather
+from probpose.analysis.calibration.sources.base import MemorySource, gather
 from probpose.errors import DataError
 from probpose.models.densities import Native, Residual
 from probpose.models.predictive.location_scale import LocationScale
@@ -75,7 +75,7 @@ def test_groups_divide_the_labels() -> None:
 
 
 def test_chunks_hold_whole_images_and_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probpose.analysis.calibration.sources.CHUNK", 70)
+    monkeypatch.setattr("probpose.analysis.calibration.sources.base.CHUNK", 70)
     rng = np.random.default_rng(0)
     cases = replace(fake_cases(persons=200), image=rng.integers(0, 40, 200))
     chunks = list(MemorySource(cases).chunks())

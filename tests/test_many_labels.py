@@ -12,7 +12,7 @@ from probpose.analysis.calibration import calibrate as calibration
 from probpose.analysis.calibration.judged import Levels
 from probpose.analysis.calibration.recalibration.base import LevelRecalibration, NoRecalibration, fit_level
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
-from probpose.analysis.calibration.sources import MemorySource
+from probpose.analysis.calibration.sources.base import MemorySource
 from probpose.analysis.posterior.groups import from_nodes
 from probpose.models.densities.contaminated import ContaminatedResidual
 from probpose.models.densities.derived import REACH, tabulated
@@ -63,12 +63,12 @@ def test_cures_for_many_labels_give_the_same_levels() -> None:
 def test_a_large_source_is_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     source = MemorySource(fake_cases("over-confident", persons=300))
     settings = calibration.Settings(density=lambda _: learned_cure(), method="density", replicates=50)
-    slow = calibration.calibrate(source, settings)[0].record
+    slow = calibration.calibrate(source, settings).record
     monkeypatch.setattr(calibration, "MANY", 1)
-    fast = calibration.calibrate(source, settings)[0].record
-    assert fast["recalibrated"]["nll_nats"] == pytest.approx(slow["recalibrated"]["nll_nats"], abs=2e-3)
-    assert fast["recalibrated"]["hdr_coverage"] == pytest.approx(slow["recalibrated"]["hdr_coverage"], abs=5e-3)
-    assert fast["suspect_count"] == slow["suspect_count"]
+    fast = calibration.calibrate(source, settings).record
+    assert fast.recalibrated.nll_nats == pytest.approx(slow.recalibrated.nll_nats, abs=2e-3)
+    assert fast.recalibrated.hdr_coverage == pytest.approx(slow.recalibrated.hdr_coverage, abs=5e-3)
+    assert fast.outlier_count == slow.outlier_count
 
 
 def test_a_map_of_levels_is_made_once_for_a_stream() -> None:

@@ -12,11 +12,14 @@ import pytest
 
 from probpose.analysis.calibration.cases import Cases, Split
 from probpose.analysis.calibration.judged import Judged
-from probpose.analysis.calibration.sources import TableSource, baseline, gather, join_cases, prediction_source
+from probpose.analysis.calibration.sources.base import MemorySource, gather, join_cases
+from probpose.analysis.calibration.sources.baseline import baseline
+from probpose.analysis.calibration.sources.results import ResultsSource, predicted_cases
+from probpose.analysis.calibration.sources.table import TableSource
 from probpose.arrays import as_array
 from probpose.data.datasets.coco import read_coco
 from probpose.data.persons import Persons
-from probpose.data.predictions.results import Predictions, read_predictions
+from probpose.data.predictions.results import Predictions
 from probpose.data.predictions.tables import open_points
 from probpose.errors import DataError
 from probpose.models.predictive.location_scale import LocationScale
@@ -66,8 +69,8 @@ def persons(tmp_path: Path) -> Persons:
 def test_stated_scales_are_those_of_the_prediction(persons: Persons) -> None:
     rng = np.random.default_rng(0)
     sigma = rng.uniform(1, 5, (200, 17, 2))
-    source = prediction_source(predictions_of(persons, sigma * rng.normal(size=sigma.shape), sigma))
-    cases = source.cases
+    cases = predicted_cases(predictions_of(persons, sigma * rng.normal(size=sigma.shape), sigma))
+    source = MemorySource(cases)
     assert cases.name == source.name == "results"
     assert np.allclose(scales(cases), sigma, rtol=1e-12)
     assert cases.box[-1].tolist() == [6, 8, 100, 140]
@@ -79,13 +82,13 @@ def test_stated_scales_are_those_of_the_prediction(persons: Persons) -> None:
 def test_without_scales_there_is_one_for_all_fitted_on_fit_alone(persons: Persons) -> None:
     rng = np.random.default_rng(1)
     error = rng.normal(size=(200, 17, 2))
-    before = scales(prediction_source(predictions_of(persons, error), seed=3).cases)
+    before = scales(predicted_cases(predictions_of(persons, error), seed=3))
     split = Split.of(persons.image_id, seed=3)
     elsewhere = np.union1d(split.rows(persons.image_id, "calibrate"), split.rows(persons.image_id, "test"))
     error[elsewhere] *= 100
-    assert np.array_equal(scales(prediction_source(predictions_of(persons, error), seed=3).cases), before)
+    assert np.array_equal(scales(predicted_cases(predictions_of(persons, error), seed=3)), before)
     error[split.rows(persons.image_id, "fit")] *= 2
-    after = scales(prediction_source(predictions_of(persons, error), seed=3).cases)
+    after = scales(predicted_cases(predictions_of(persons, error), seed=3))
     assert np.allclose(after, 2 * before)
 
 
@@ -131,7 +134,7 @@ def test_baseline_says_what_it_lacks(persons: Persons) -> None:
 def test_a_real_model_on_real_photos(shared_data: Path) -> None:
     folder = shared_data / "predictions"
     persons = read_coco(folder / "person_keypoints_fashion.json", folder)
-    source = prediction_source(read_predictions(folder / "litehrnet18_fashion_results.json", persons))
+    source = ResultsSource.of(folder / "litehrnet18_fashion_results.json", persons)
     assert (len(source.images), source.labels) == (1000, 17_000)
     judged = Judged.of(source.cases)
     assert (judged.level < 0.5).mean() > 0.6  # the gross errors in *fit* make one Gaussian scale too large for the rest
@@ -159,7 +162,7 @@ def all_of(source: TableSource) -> Cases:
 def test_a_table_of_more_than_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = rows_of_points(50_000)
     source = TableSource(open_points(write_table(tmp_path / "points.npz", **made)))
-    monkeypatch.setattr("probpose.analysis.calibration.sources.CHUNK", 20_000)
+    monkeypatch.setattr("probpose.analysis.calibration.sources.table.CHUNK", 20_000)
     chunks = list(source.chunks())
     assert len(chunks) == 3
     assert max(len(chunk) for chunk in chunks) < 20_010

@@ -18,9 +18,8 @@ from probpose.analysis.calibration.recalibration.base import (
     fit_level,
     fit_scale,
 )
-from probpose.analysis.calibration.recalibration.choose import METHODS, choose, log_prob
+from probpose.analysis.calibration.recalibration.choose import log_prob
 from probpose.analysis.calibration.recalibration.conformal import fit_conformal
-from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
 from probpose.analysis.calibration.recalibration.store import load_recalibration, save_recalibration
 from probpose.errors import CheckpointError, DataError
 from probpose.inference.training.checkpoint import save_checkpoint
@@ -69,24 +68,6 @@ def test_conformal_regions_hold_what_they_should(fault: str) -> None:
     assert covered(by_joint, fault) == pytest.approx((0.5, 0.9), abs=4 * error)
 
 
-def test_the_likeliest_is_chosen() -> None:
-    expected = {"exact": ("none", "scale"), "over-confident": ("scale", "level"), "wrong-tailed": ("level",)}
-    for fault, names in expected.items():
-        cases = fake_cases(fault, persons=2000)
-        split = Split.of(cases.image)
-        fit, held = (split.select(cases, part) for part in PARTS[:2])
-        choice = choose(fit, held, "auto", density=None)
-        candidates, chosen = choice.candidates, choice.chosen
-        assert chosen.recalibration.method in names
-        assert [c.name for c in candidates] == ["none", "scale", "scale per joint", "level", "conformal"]
-        test = split.select(cases, "test")
-        best = max(log_prob(c.recalibration, test).mean() for c in candidates)
-        assert log_prob(chosen.recalibration, test).mean() > best - 0.005
-    assert choose(fit, held, "conformal", density=None).chosen.name == "conformal"
-    assert choose(fit, held, "scale", density=None).chosen.recalibration.method == "scale"
-    assert METHODS == ("auto", "scale", "density", "level", "conformal")
-
-
 def test_cures_survive_being_saved(tmp_path: Path) -> None:
     cases = fake_cases("wrong-tailed", persons=300)
     scale = fit_scale(cases, per_joint=True)
@@ -132,15 +113,6 @@ def test_split_is_by_image_and_seeded() -> None:
     assert sorted(np.bincount(Split.of(np.arange(3)).part)) == [1, 1, 1]
     with pytest.raises(DataError, match="2 images with labels cannot be split"):
         Split.of(np.array([4, 9]), name="mine")
-
-
-def test_what_cannot_be_fitted_is_said() -> None:
-    few = fake_cases(persons=8)
-    choice = choose(few, few, "auto", density=lambda cases: fit_noise_recalibration(cases, "gaussian"))
-    assert set(choice.failed) == {"density", "level"}
-    assert "too few" in choice.failed["level"]
-    with pytest.raises(DataError, match=r"--recalibrate level is not possible: .* too few"):
-        choose(few, few, "level", density=None)
 
 
 def test_scale_needs_a_scale() -> None:

@@ -13,10 +13,13 @@ import pytest
 from matplotlib.image import imread
 
 from probpose.analysis.calibration.calibrate import Outcome, Residuals
+from probpose.analysis.calibration.diagnostics.record import UsefulnessRecord
 from probpose.analysis.calibration.report import write_report
-from probpose.analysis.calibration.report.density import TAIL_SHARE, Shape, density_pictures, density_table
+from probpose.analysis.calibration.report.density import density_pictures
+from probpose.analysis.calibration.report.density_table import density_table
+from probpose.analysis.calibration.report.shape import TAIL_SHARE, Shape
 from probpose.analysis.calibration.report.style import style
-from probpose.analysis.calibration.report.tables import LISTED
+from probpose.analysis.calibration.tables import LISTED
 from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual, LaplaceResidual, StudentTResidual
 from tests.report_outcomes import fake_outcome
@@ -74,7 +77,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def outcome() -> Outcome:
-    return fake_outcome("over-confident", names=NAMES, suspects=60)
+    return fake_outcome("over-confident", names=NAMES, outliers=60)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +97,8 @@ def test_tags_nest_and_names_are_unique(page: Page) -> None:
 
 
 def test_verdict_comes_first(page: Page, outcome: Outcome) -> None:
-    verdict = page.text.index(outcome.record["verdict"]["text"])
-    assert "times too small" in outcome.record["verdict"]["text"]
+    verdict = page.text.index(outcome.record.verdict.text)
+    assert "times too small" in outcome.record.verdict.text
     assert page.tags.index("svg") > page.tags.index("h1")
     assert verdict < page.text.index("Coverage of the regions") < page.text.index("Tables")
 
@@ -141,40 +144,43 @@ def test_every_picture_says_what_it_shows(page: Page, report: Path) -> None:
 
 def test_every_table_is_there(page: Page, outcome: Outcome) -> None:
     """With a row for everything that the record holds."""
-    before = outcome.record["before"]
+    before = outcome.record.before
     rows = {name: len(rows) - 1 for name, rows in page.tables.items()}
-    assert rows["cures"] == len(outcome.record["cures"])
-    assert rows["deviations"] == len(before["deviations"]) > 0
-    assert rows["groups"] == len(before["groups"]) > 0
+    assert rows["recalibrations"] == len(outcome.record.recalibrations)
+    assert rows["deviations"] == len(before.deviations) > 0
+    assert rows["groups"] == len(before.groups) > 0
     assert rows["joints"] == len(NAMES)
-    assert rows["suspects"] == LISTED
-    assert rows["scores"] > len(before["scores"])
+    assert rows["outliers"] == LISTED
+    assert rows["scores"] > len(before.scores)
     assert {"density-before", "density-after"} <= set(rows)
     assert all(len(row) == len(table[0]) for table in page.tables.values() for row in table)
 
 
 def test_numbers_are_those_of_the_record(page: Page, outcome: Outcome) -> None:
-    found = outcome.record["before"]["hdr_coverage"]["0.9"]
-    cell = f"{100 * found['value']:.1f} ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
-    assert page.tables["cures"][1][-1] == cell
-    chosen = next(row for row in page.tables["cures"] if row[0].endswith("(chosen)"))
-    assert chosen[0].split(" (")[0] == outcome.record["recalibrated"]["name"]
-    assert page.tables["suspects"][1][3] == "900.0"
+    found = outcome.record.before.hdr_coverage[0.9]
+    cell = f"{100 * found.value:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    assert page.tables["recalibrations"][1][-1] == cell
+    chosen = next(row for row in page.tables["recalibrations"] if row[0].endswith("(chosen)"))
+    assert chosen[0].split(" (")[0] == outcome.record.recalibrated.name
+    assert page.tables["outliers"][1][3] == "900.0"
     assert "60 labels, 0.60% of all labels; 50 are shown" in page.text
 
 
 def test_nothing_after_recalibration(outcome: Outcome, tmp_path: Path) -> None:
-    """A prediction that stands as it was, without a density that could be drawn, without confidences and suspects."""
+    """A prediction that stands as it was, without a density that could be drawn, without confidences and outliers."""
     bare = fake_outcome("exact", names=NAMES[:1], persons=700)
-    before = bare.record["before"]
-    before["usefulness"] = {"spearman": None, "ause": None, "sparsification": None}
-    changes = {"after": None, "suspects": None, "recalibrated": {"method": "none", "nll_nats": None}}
-    stands = replace(bare, record=bare.record | changes, before=None, after=None)
+    useless = UsefulnessRecord(spearman=None, ause=None, sparsification=None)
+    before = replace(bare.record.before, usefulness=useless)
+    assert bare.record.after is None
+    stands = replace(bare, record=replace(bare.record, before=before), before=None, after=None)
     page = Page(write_report(stands, tmp_path).read_text(encoding="utf-8"))
     assert page.open == []
-    assert bare.record["verdict"]["text"] in page.text
-    deviations = {"deviations"} if before["deviations"] else set()
-    assert set(page.tables) == {"cures", "scores", "groups", "joints"} | deviations
+    assert bare.record.verdict.text in page.text
+    assert "no recalibration is better than the prediction as it is" in page.text
+    assert bare.record.recalibrated.reason in page.text
+    assert "nothing changed" in page.text
+    deviations = {"deviations"} if before.deviations else set()
+    assert set(page.tables) == {"recalibrations", "scores", "groups", "joints"} | deviations
     pictures = {file.stem for file in (tmp_path / "figures").iterdir()}
     assert pictures == {"coverage", "reliability", "pit", "coverage_by_group"}
 
@@ -192,7 +198,7 @@ def test_one_density_a_joint_is_drawn_joint_by_joint(outcome: Outcome) -> None:
     with style():
         names = [picture.name for picture in density_pictures(residuals, NAMES, "before", by_joint=False)]
     assert names == ["density_before_by_joint", "marginal_before_by_joint"]
-    rows = density_table(residuals, NAMES, "before").rows
+    rows = density_table(residuals, NAMES, "before").texts
     assert [row[:2] for row in rows if row[1] == "R"] == [[name, "R"] for name in NAMES]
 
 
@@ -203,10 +209,10 @@ def test_density_table_knows_the_true_density(outcome: Outcome) -> None:
     residuals = Residuals(LaplaceResidual().frozen(2**14), z, rng.integers(0, len(NAMES), draws))
     table = density_table(residuals, NAMES, "before")
     column = {name: i for i, name in enumerate(table.headings)}
-    met, own = table.rows[:2]
-    assert [row[1] for row in table.rows[:4]] == ["labels", "R", "Gaussian", "Laplace"]
+    met, own = table.texts[:2]
+    assert [row[1] for row in table.texts[:4]] == ["labels", "R", "Gaussian", "Laplace"]
     assert met[column["NLL R"]] == met[column["NLL Laplace"]] < met[column["NLL Gaussian"]]
-    assert sum(int(row[column["labels"]]) for row in table.rows[4:]) == draws
+    assert sum(int(row[column["labels"]]) for row in table.texts[4:]) == draws
     for name, error in (("mean x", 1), ("std y", np.sqrt(5) / 2), ("correlation", 1)):  # sd of |u|: kurtosis 6
         assert abs(float(met[column[name]]) - float(own[column[name]])) < 0.01 + 4 * error / np.sqrt(draws)
 

@@ -99,7 +99,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
 def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The report of a body's joints, one of them with a name that fits nowhere."""
     names = (*COCO.joints[:-1], "right_ankle_as_the_annotators_of_the_second_campaign_called_it")
-    outcome = fake_outcome("wrong-tailed", persons=300, names=names, suspects=60)
+    outcome = fake_outcome("wrong-tailed", persons=300, names=names, outliers=60)
     return write_report(outcome, tmp_path_factory.mktemp("report")).read_text(encoding="utf-8")
 
 

@@ -4,40 +4,29 @@ from __future__ import annotations
 
 __all__ = ["check_tables"]
 
-
-from rich import box
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
+from probpose.analysis.table import Column, Table
 from probpose.data.check import DataCheck, Fault
 
 
 def check_tables(check: DataCheck) -> Group:
     """The counts, the faults, and the first records of each, one a line."""
-    parts: list[RenderableType] = [_counts(check)]
     if not check.faults:
-        return Group(*parts, Text("  no faults\n"))
-    return Group(*parts, _faults(check), *(line for fault in check.faults for line in _first(fault)))
+        return Group(_counts(check).terminal(), Text("  no faults\n"))
+    first = (line for fault in check.faults for line in _first(fault))
+    return Group(_counts(check).terminal(), _faults(check).terminal(), *first)
 
 
 def _counts(check: DataCheck) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=Text(check.name), title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for name, count in check.counts.items():
-        table.add_row(name.replace("_", " "), str(count))
-    return table
+    rows = [(name.replace("_", " "), count) for name, count in check.counts.items()]
+    return Table(title=check.name, columns=[Column(), Column()], rows=rows)
 
 
 def _faults(check: DataCheck) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("fault")
-    table.add_column("count", justify="right")
-    table.add_column("in training")
-    for fault in check.faults:
-        table.add_row(fault.name, str(fault.count), fault.training)
-    return table
+    columns = [Column("fault"), Column("count"), Column("in training", words=True)]
+    return Table(columns=columns, rows=[(fault.name, fault.count, fault.training) for fault in check.faults])
 
 
 def _first(fault: Fault) -> list[Text]:

@@ -16,7 +16,7 @@ from probpose.cli.types import LateChoice
 from probpose.errors import ConfigError
 
 if TYPE_CHECKING:
-    from probpose.analysis.calibration.subject import Subject
+    from probpose.analysis.calibration.sources.base import Source
 
 EPILOG = """\b
 Example:
@@ -81,8 +81,8 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
     from probpose.analysis.calibration.save import WARMUP, save_calibration
     from probpose.analysis.calibration.tables import calibration_tables
 
-    subject = _subject(run, options, quiet=as_json)
-    for line in subject.left_out:
+    source = _source(run, options, quiet=as_json)
+    for line in source.left_out:
         note(f"left out: {line}")
     settings = Settings(
         method=options["method"],
@@ -91,15 +91,13 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
         radius_px=options["radius"],
         seed=options["seed"],
     )
-    with counting("judging", len(subject.source.images)) as progress:
-        outcome, chosen = calibrate_source(subject.source, settings, progress)
-    folder = out or subject.folder
+    with counting("judging", len(source.images)) as progress:
+        outcome = calibrate_source(source, settings, progress)
+    folder = out or source.folder
     draws, seed = options["draws"], options["seed"]
     with counting("sampling", 2 * (draws + WARMUP) if draws else 0) as progress:
-        written = save_calibration(
-            outcome, subject.facts, folder, report=options["report"], draws=draws, seed=seed, progress=progress
-        )
-    written += subject.keep(chosen.recalibration, folder)
+        written = save_calibration(outcome, folder, report=options["report"], draws=draws, seed=seed, progress=progress)
+    written += source.hand_back(outcome.recalibration, folder)
     if as_json:
         click.echo((folder / "calibration.json").read_text(encoding="utf-8"))
     else:
@@ -107,14 +105,17 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
     note(f"written: {', '.join(map(str, written))}")
 
 
-def _subject(run: Path | None, options: dict[str, Any], *, quiet: bool) -> Subject:
+def _source(run: Path | None, options: dict[str, Any], *, quiet: bool) -> Source:
     """What the options name.
 
     Raises:
         ConfigError: options that do not go together.
     """
-    from probpose.analysis.calibration.subject import predictions_subject, run_subject, table_subject
+    from probpose.analysis.calibration.sources.results import ResultsSource
+    from probpose.analysis.calibration.sources.run import RunSource
+    from probpose.analysis.calibration.sources.table import TableSource
     from probpose.data.datasets.coco import read_coco
+    from probpose.data.predictions.tables import open_points
 
     results, table, annotations = options["predictions"], options["table"], options["annotations"]
     if sum(one is not None for one in (run, results, table)) > 1:
@@ -122,12 +123,12 @@ def _subject(run: Path | None, options: dict[str, Any], *, quiet: bool) -> Subje
     if (results is None) != (annotations is None):
         raise ConfigError("--predictions and --annotations go together: results, and the labels to judge them by.")
     if results is not None:
-        return predictions_subject(results, read_coco(annotations, annotations.parent), seed=options["seed"])
+        return ResultsSource.of(results, read_coco(annotations, annotations.parent), seed=options["seed"])
     if table is not None:
-        return table_subject(table, seed=options["seed"])
+        return TableSource(open_points(table), seed=options["seed"])
     device = device_of(options["device"], quiet=quiet)
     loaded = run_of(run)
     persons = judged_persons(loaded, options)
     machine = {name: options[name] for name in ("batch_size", "workers")}
     with counting("predicting", len(persons)) as progress:
-        return run_subject(loaded, persons, device=device, progress=progress, **machine)
+        return RunSource.of(loaded, persons, device=device, progress=progress, **machine)

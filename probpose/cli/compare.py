@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markdown import Markdown
 
 from probpose.analysis.evaluation.compare_runs import compare_runs, save_comparison
-from probpose.analysis.evaluation.comparison_report import comparison_markdown
+from probpose.analysis.evaluation.comparison_report import comparison_tables
 from probpose.analysis.figures.curves import redraw_curves
 from probpose.cli.terminal import counting, device_of, note
 from probpose.cli.training_options import TrainingCommand, config_of, training_options
@@ -92,7 +91,8 @@ def compare(
     device = device_of(config.machine.device)
     comparison = compare_runs(finished, persons, reference, device=device, counting=counting)
     files = save_comparison(comparison, out)
-    Console(width=max(WIDTH, Console().width)).print(Markdown(comparison_markdown(comparison)))
+    tables = (table.terminal() for table in comparison_tables(comparison))
+    Console(width=max(WIDTH, Console().width)).print(*tables)
     note("written: " + ", ".join(map(str, files)))
     if failed:
         raise click.ClickException("; ".join(failed))

@@ -1,60 +1,59 @@
-"""A quick look at one recalibration: log density and coverage of the test labels, with intervals over images.
-
-The outcome of a calibration: what is written to calibration.json and shown in the report.
-
-Calibration: split by image, fit recalibrations, choose one, and judge before and after on what nothing was fitted to.
-"""
+"""Calibration: split by image, fit recalibrations, choose one, and diagnose before and after on untouched images."""
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "QuickLook", "Residuals", "Settings", "calibrate", "residuals_of"]
+__all__ = ["Outcome", "Residuals", "Settings", "calibrate", "residuals_of"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from probpose.analysis.calibration.cases import PARTS, Cases, Split
-from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap
-from probpose.analysis.calibration.diagnostics.coverage import LEVELS, Coverage, coverage_columns, coverage_names
+from probpose.analysis.calibration.compare import compare_recalibrations
+from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES
 from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
-from probpose.analysis.calibration.diagnostics.record import diagnosis_record, interval_record, verdict_text
-from probpose.analysis.calibration.judged import Judged, Levels
-from probpose.analysis.calibration.outliers import Suspects
+from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord, diagnosis_record
+from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.outliers import Outliers
 from probpose.analysis.calibration.recalibration.base import Recalibration
-from probpose.analysis.calibration.recalibration.choose import Candidate, Choice, Method, choose
-from probpose.analysis.calibration.sources import Source, gather
+from probpose.analysis.calibration.recalibration.choose import Choice, Method, choose
+from probpose.analysis.calibration.record import (
+    FORMAT,
+    CalibrationRecord,
+    RecalibratedRecord,
+    SplitRecord,
+    VerdictRecord,
+)
+from probpose.analysis.calibration.sources.base import Source, gather
+from probpose.analysis.calibration.verdict import verdict_text
 from probpose.arrays import Array, Index, as_array
 from probpose.models.densities import Residual
 
+MANY = 500_000
+"""Labels from which on a learned density is read from a table."""
 
-class QuickLook:
-    """Sums over a stream of labels.
 
-    Args:
+@dataclass(frozen=True)
+class Settings:
+    """How to calibrate.
+
+    Attributes:
+        method: of recalibration.
+        density: fits a residual density with an outlier component to cases; None where that is impossible.
+        per_joint: conformal guarantees by joint.
+        radius_px: r of P(error <= r); the median error by default.
         replicates: of the bootstrap over images.
-        seed: of the bootstrap.
+        seed: of the split, the bootstrap and all choices.
     """
 
-    def __init__(self, *, replicates: int = REPLICATES, seed: int = 0) -> None:
-        self._sums = ImageBootstrap([*coverage_names(()), "nll", "labels"], replicates=replicates, seed=seed)
-
-    def add(self, levels: Levels) -> None:
-        """Add the labels of whole images."""
-        nll = {"nll": -levels.log_prob, "labels": np.ones(len(levels.log_prob))}
-        self._sums.add(levels.image, coverage_columns(levels.level, {}) | nll)
-
-    def record(self, *, has_density: bool) -> dict[str, Any]:
-        """Plain JSON; the NLL is None where the recalibration changes regions only."""
-        coverage = Coverage(self._sums)
-        nll = interval_record(self._sums.interval(self._sums.ratio("nll", "labels"))) if has_density else None
-        return {
-            "nll_nats": None if nll is None else nll["value"],
-            "nll_interval": nll,
-            **{f"coverage{100 * c:.0f}": interval_record(coverage.at(c)) for c in LEVELS},
-        }
+    method: Method = "auto"
+    density: Callable[[Cases], Recalibration] | None = None
+    per_joint: bool = False
+    radius_px: float | None = None
+    replicates: int = REPLICATES
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,19 +76,87 @@ class Outcome:
     """A calibration.
 
     Attributes:
-        record: plain JSON, the content of calibration.json (docs/commands.md says what it holds).
+        record: in numbers, the content of calibration.json.
+        recalibration: the chosen one.
         before: residuals under the prediction as it was; None where it is not of the location-scale family.
-        after: the same under the recalibrated prediction; None without one that has a density.
+        after: the same under the recalibrated prediction; None where nothing was changed, and without a density.
         test: the test persons under the recalibrated prediction, thinned to about 100,000 labels.
-        scores: log density (M,) of their labels under each recalibration that has one, nats; and the image (M,) of
-            each.
     """
 
-    record: dict[str, Any]
+    record: CalibrationRecord
+    recalibration: Recalibration
     before: Residuals | None
     after: Residuals | None
     test: Cases
-    scores: dict[str, tuple[Array, Index]]
+
+
+def calibrate(source: Source, settings: Settings, progress: Callable[[int], None] | None = None) -> Outcome:
+    """Diagnose predictions and recalibrate them.
+
+    Args:
+        source: of held-out cases.
+        settings: how.
+        progress: called with the number of persons diagnosed so far.
+
+    Raises:
+        DataError: too few images or labels, or a label's log density is not finite.
+        ConfigError: a method that the predictions do not allow.
+    """
+    seed = settings.seed
+    split = Split.of(source.images, seed=seed, name=source.name)
+    parts = {part: gather(source, split, part, seed=seed) for part in PARTS}
+    density = settings.density
+    if density is not None and source.labels > MANY:
+        density = partial(_for_many, density)
+    choice = choose(
+        parts["fit"], parts["calibrate"], settings.method, density=density, per_joint=settings.per_joint, seed=seed
+    )
+    questions = Questions.of(Judged.of(parts["fit"], seed), source.joints, settings.radius_px)
+    before, after, outliers = _diagnose(source, split, choice, questions, settings, progress)
+    recalibrations, elpd = compare_recalibrations(choice, parts["test"], replicates=settings.replicates, seed=seed)
+    recalibrated = parts["test"].under(choice.chosen.recalibration.apply(parts["test"]))
+    has_density = choice.chosen.log_prob is not None
+    return Outcome(
+        record=CalibrationRecord(
+            source=source.record,
+            gauge=source.gauge,
+            left_out=source.left_out,
+            format=FORMAT,
+            name=source.name,
+            joints=source.joints,
+            split=SplitRecord(split.seed, *(len(split.rows(split.images, part)) for part in PARTS)),
+            verdict=VerdictRecord(before.calibrated, before.refuted, verdict_text(before, after, choice.chosen.name)),
+            keypoints=before.keypoints,
+            persons=before.persons,
+            images=before.images,
+            nll_nats=before.nll_nats,
+            hdr_coverage=before.coverage,
+            recalibrated=_recalibrated(choice, after or before),
+            not_fitted=choice.failed,
+            outliers=outliers.listed,
+            outlier_count=outliers.count,
+            outlier_share=outliers.share,
+            before=before,
+            after=after,
+            recalibrations=recalibrations,
+            elpd=elpd,
+        ),
+        recalibration=choice.chosen.recalibration,
+        before=residuals_of(parts["test"]),
+        after=residuals_of(recalibrated) if choice.is_change and has_density else None,
+        test=recalibrated,
+    )
+
+
+def _recalibrated(choice: Choice, found: DiagnosisRecord) -> RecalibratedRecord:
+    return RecalibratedRecord(
+        method=choice.chosen.recalibration.method,
+        name=choice.chosen.name,
+        calibrated=found.calibrated,
+        nll_nats=None if choice.chosen.log_prob is None else found.nll_nats,
+        hdr_coverage=found.coverage,
+        reason=choice.reason,
+    )
 
 
 def residuals_of(cases: Cases) -> Residuals | None:
@@ -102,147 +169,33 @@ def residuals_of(cases: Cases) -> Residuals | None:
     return Residuals(located.residual, z[cases.labelled], joint)
 
 
-MANY = 500_000
-"""Labels from which on a learned density is read from a table."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to calibrate.
-
-    Attributes:
-        method: of recalibration.
-        density: fits a residual density to cases, which also tells gross errors; None where that is impossible.
-        per_joint: conformal guarantees by joint.
-        radius_px: r of P(error <= r); the median error by default.
-        replicates: of the bootstrap over images.
-        seed: of the split, the bootstrap and all choices.
-    """
-
-    method: Method = "auto"
-    density: Callable[[Cases], Recalibration] | None = None
-    per_joint: bool = False
-    radius_px: float | None = None
-    replicates: int = REPLICATES
-    seed: int = 0
-
-
-def calibrate(
-    source: Source, settings: Settings, progress: Callable[[int], None] | None = None
-) -> tuple[Outcome, Candidate]:
-    """Diagnose predictions and recalibrate them.
-
-    Args:
-        source: of held-out cases.
-        settings: how.
-        progress: called with the number of persons judged so far.
-
-    Returns:
-        The outcome and the chosen recalibration.
-
-    Raises:
-        DataError: too few images or labels, or a label's log density is not finite.
-        ConfigError: a method that the predictions do not allow.
-    """
-    split = Split.of(source.images, seed=settings.seed, name=source.name)
-    fit, held, sample = (gather(source, split, part, seed=settings.seed) for part in PARTS)
-    density = settings.density
-    if density is not None and source.labels > MANY:
-        density = partial(_for_many, density)
-    choice = choose(fit, held, settings.method, density=density, per_joint=settings.per_joint, seed=settings.seed)
-    questions = Questions.of(Judged.of(fit, settings.seed), source.joints, settings.radius_px)
-    test = _Test(questions, choice, source.labels * 2 // 5, settings)
-    done = 0
-    for chunk in source.chunks():
-        test.add(chunk, split)
-        done += len(chunk)
-        if progress is not None:
-            progress(done)
-    recalibrations, scores = _compare(choice, sample, settings)
-    recalibrated = sample.under(choice.chosen.recalibration.apply(sample))
-    outcome = Outcome(
-        record=_record(source, split, test, choice) | {"cures": recalibrations},
-        before=residuals_of(sample),
-        after=None if choice.chosen.log_prob is None else residuals_of(recalibrated),
-        test=recalibrated,
-        scores=scores,
-    )
-    return outcome, choice.chosen
-
-
 def _for_many(density: Callable[[Cases], Recalibration], cases: Cases) -> Recalibration:
     return density(cases).for_many()
 
 
-class _Test:
-    """What is learnt from the test part, before and after; and the suspects of all parts."""
-
-    def __init__(self, questions: Questions, choice: Choice, labels: int, settings: Settings) -> None:
-        self.chosen = choice.chosen
-        known = {"replicates": settings.replicates, "seed": settings.seed}
-        self.before = Diagnosis(questions, labels, **known)
-        self.after = None if self.chosen.name == "none" else Diagnosis(questions, labels, **known)
-        self.suspects = Suspects(next((c.recalibration for c in choice.candidates if c.name == "density"), None))
-
-    def add(self, cases: Cases, split: Split) -> None:
-        """Add all persons of some images, of any part."""
-        doubted = self.suspects.add(cases, split)
+def _diagnose(
+    source: Source,
+    split: Split,
+    choice: Choice,
+    questions: Questions,
+    settings: Settings,
+    progress: Callable[[int], None] | None,
+) -> tuple[DiagnosisRecord, DiagnosisRecord | None, Outliers]:
+    """The part *test* before and after recalibration, None where nothing is changed; and the outliers of all parts."""
+    density = next((one.recalibration for one in choice.candidates if one.name == "density"), None)
+    outliers = Outliers(density, split)
+    known = {"replicates": settings.replicates, "seed": settings.seed}
+    before, after = (Diagnosis(questions, source.labels * 2 // 5, **known) for _ in range(2))
+    done = 0
+    for cases in source.chunks():
+        outlier = outliers.add(cases)
         rows = split.rows(cases.image, "test")
-        cases, doubted = cases.select(rows), None if doubted is None else doubted[rows]
-        if not cases.labelled.any():
-            return
-        self.before.add(cases, doubted)
-        if self.after is not None:
-            self.after.add(cases.under(self.chosen.recalibration.apply(cases)), doubted)
-
-
-def _compare(
-    choice: Choice, sample: Cases, settings: Settings
-) -> tuple[list[dict[str, Any]], dict[str, tuple[Array, Index]]]:
-    """One row a recalibration, and the log densities of those that have one, on test persons that fit into memory."""
-    rows, scores = [], {}
-    for candidate in choice.candidates:
-        judged = Levels.of(sample.under(candidate.recalibration.apply(sample)), settings.seed)
-        look = QuickLook(replicates=settings.replicates, seed=settings.seed)
-        look.add(judged)
-        has_density = candidate.log_prob is not None
-        known = {"method": candidate.name, "nll_calibrate_nats": candidate.nll_calibrate_nats}
-        rows.append(known | look.record(has_density=has_density) | {"chosen": candidate is choice.chosen})
-        if has_density:
-            scores[candidate.name] = (judged.log_prob, judged.image)
-    return rows, scores
-
-
-def _record(source: Source, split: Split, test: _Test, choice: Choice) -> dict[str, Any]:
-    before = diagnosis_record(test.before)
-    after = None if test.after is None else diagnosis_record(test.after)
-    last, chosen = before if after is None else after, choice.chosen
-    return {
-        "format": 1,
-        "name": source.name,
-        "joints": list(source.joints),
-        "split": {"seed": split.seed} | {part: len(split.rows(split.images, part)) for part in PARTS},
-        "verdict": {
-            "calibrated": before["calibrated"],
-            "refuted": before["refuted"],
-            "text": verdict_text(before, after, chosen.name),
-        },
-        **{name: before[name] for name in ("keypoints", "persons", "images")},
-        **_headline(before, has_density=True),
-        "recalibrated": {
-            "method": chosen.recalibration.method,
-            "name": chosen.name,
-            "calibrated": last["calibrated"],
-            **_headline(last, has_density=chosen.log_prob is not None),
-        },
-        "not_fitted": choice.failed,
-        **test.suspects.record(),
-        "before": before,
-        "after": after,
-    }
-
-
-def _headline(diagnosis: dict[str, Any], *, has_density: bool) -> dict[str, Any]:
-    nll = diagnosis["scores"]["nll_nats"]
-    coverage = {content: found["value"] for content, found in diagnosis["hdr_coverage"].items()}
-    return {"nll_nats": nll["value"] if has_density and nll else None, "hdr_coverage": coverage}
+        test, outlier = cases.select(rows), None if outlier is None else outlier[rows]
+        if test.labelled.any():
+            before.add(test, outlier)
+            if choice.is_change:
+                after.add(test.under(choice.chosen.recalibration.apply(test)), outlier)
+        done += len(cases)
+        if progress is not None:
+            progress(done)
+    return diagnosis_record(before), diagnosis_record(after) if choice.is_change else None, outliers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PARTS", "SHARES", "Cases", "Split"]
+__all__ = ["PARTS", "SHARES", "Cases", "Split", "cases_of"]
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from probpose.arrays import Array, Index
+from probpose.data.persons import Persons
 from probpose.errors import DataError
 from probpose.models.predictive.contract import Predictive
 
@@ -76,6 +77,40 @@ class Cases:
     def under(self, predictive: Predictive) -> Cases:
         """The same persons under another predictive distribution."""
         return replace(self, predictive=predictive)
+
+
+def cases_of(
+    persons: Persons,
+    predictive: Predictive,
+    *,
+    confidence: Array | None = None,
+    score: Array | None = None,
+    presence: Array | None = None,
+) -> Cases:
+    """Cases of annotated persons.
+
+    Args:
+        persons: N.
+        predictive: of the same persons in the same order, pixels.
+        confidence: (N, K), the model's own.
+        score: (N,), the model's own.
+        presence: (N, K), probability that the joint is labelled.
+    """
+    return Cases(
+        name=persons.name,
+        joints=persons.skeleton.joints,
+        oks_sigmas=np.asarray(persons.skeleton.oks_sigmas),
+        image=persons.image_id,
+        instance=persons.annotation_id,
+        keypoints=persons.keypoints,
+        visibility=persons.visibility,
+        area=persons.area,
+        box=persons.box,
+        predictive=predictive,
+        confidence=confidence,
+        score=score,
+        presence=presence,
+    )
 
 
 PARTS = ("fit", "calibrate", "test")

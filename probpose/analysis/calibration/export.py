@@ -11,7 +11,7 @@ import numpy as np
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.recalibration.base import Recalibration
-from probpose.analysis.calibration.sources import Source
+from probpose.analysis.calibration.sources.base import Source
 from probpose.analysis.prediction.results import ResultRow
 from probpose.arrays import Array, as_array
 from probpose.models.predictive.contract import Predictive

@@ -1,68 +1,77 @@
-"""Labels suspected of a gross error: listed, and judged like all others."""
+"""Outliers: labels with a probable gross error, which are listed and judged like all others."""
 
 from __future__ import annotations
 
-__all__ = ["LISTED", "Suspects"]
-
-from typing import Any
+__all__ = ["LIKELY", "LISTED", "Outliers"]
 
 import numpy as np
-import numpy.typing as npt
 
 from probpose.analysis.calibration.cases import PARTS, Cases, Split
 from probpose.analysis.calibration.recalibration.base import Recalibration
-from probpose.arrays import as_array
+from probpose.analysis.calibration.record import OutlierRecord
+from probpose.arrays import Array, Mask, as_array
 
 LISTED = 200
-"""Suspects that are listed, the largest errors first; all are counted."""
+"""Outliers that are listed, the largest errors first; all are counted."""
 
 LIKELY = 0.5
-"""Probability of a gross error above which a label is a suspect."""
+"""Probability of a gross error above which a label is an outlier."""
 
 
-class Suspects:
-    """Collects suspects over a stream.
+class Outliers:
+    """Collects outliers over a stream.
 
     Args:
-        recalibration: that tells them, or None where there is none.
+        recalibration: whose noise model has an outlier component; None where nothing of that kind was fitted.
+        split: by image.
     """
 
-    def __init__(self, recalibration: Recalibration | None) -> None:
-        self._cure = recalibration
-        self._found: list[dict[str, Any]] = []
+    def __init__(self, recalibration: Recalibration | None, split: Split) -> None:
+        self._recalibration = recalibration
+        self._split = split
+        self._listed: list[OutlierRecord] = []
         self._count = self._labels = 0
 
-    def add(self, cases: Cases, split: Split) -> npt.NDArray[np.bool_] | None:
-        """Add cases of any part; gives (N, K), True for suspects, or None where nothing can tell."""
+    def add(self, cases: Cases) -> Mask | None:
+        """Add cases of any part; gives (N, K), True for outliers, or None without an outlier component."""
         self._labels += int(cases.labelled.sum())
-        probability = None if self._cure is None else self._cure.outlier_probability(cases)
+        probability = None if self._recalibration is None else self._recalibration.outlier_probability(cases)
         if probability is None:
             return None
-        suspect = (probability > LIKELY) & cases.labelled
-        rows, joints = np.nonzero(suspect)
-        self._count += len(rows)
-        error = np.linalg.norm(cases.keypoints[rows, joints] - as_array(cases.predictive.mean)[rows, joints], axis=-1)
-        parts = split.part[np.searchsorted(split.images, cases.image[rows])]
-        self._found += [
-            {
-                "image": int(cases.image[n]),
-                "instance": int(cases.instance[n]),
-                "joint": cases.joints[k],
-                "error_px": float(e),
-                "probability": float(probability[n, k]),
-                "part": PARTS[p],
-            }
-            for n, k, e, p in zip(rows, joints, error, parts, strict=True)
-        ]
-        self._found = sorted(self._found, key=lambda row: -row["error_px"])[:LISTED]
-        return np.asarray(suspect)
+        outlier = np.asarray((probability > LIKELY) & cases.labelled)
+        self._count += int(outlier.sum())
+        found = [*self._listed, *_records(cases, outlier, probability, self._split)]
+        self._listed = sorted(found, key=lambda one: -one.error_px)[:LISTED]
+        return outlier
 
-    def record(self) -> dict[str, Any]:
-        """Plain JSON: the number of suspects, their share of all labels, and the first of them."""
-        if self._cure is None:
-            return {"suspects": None, "suspect_count": None, "suspect_share": None}
-        return {
-            "suspects": self._found,
-            "suspect_count": self._count,
-            "suspect_share": self._count / max(1, self._labels),
-        }
+    @property
+    def listed(self) -> tuple[OutlierRecord, ...] | None:
+        """The first of them; None without an outlier component, and so are the others."""
+        return None if self._recalibration is None else tuple(self._listed)
+
+    @property
+    def count(self) -> int | None:
+        """Their number."""
+        return None if self._recalibration is None else self._count
+
+    @property
+    def share(self) -> float | None:
+        """Their share of all labels."""
+        return None if self._recalibration is None else self._count / max(1, self._labels)
+
+
+def _records(cases: Cases, outlier: Mask, probability: Array, split: Split) -> list[OutlierRecord]:
+    rows, joints = np.nonzero(outlier)
+    error = np.linalg.norm(cases.keypoints[rows, joints] - as_array(cases.predictive.mean)[rows, joints], axis=-1)
+    parts = split.part[np.searchsorted(split.images, cases.image[rows])]
+    return [
+        OutlierRecord(
+            image=int(cases.image[n]),
+            instance=int(cases.instance[n]),
+            joint=cases.joints[k],
+            error_px=float(e),
+            probability=float(probability[n, k]),
+            part=PARTS[p],
+        )
+        for n, k, e, p in zip(rows, joints, error, parts, strict=True)
+    ]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["WARMUP", "save_calibration"]
+__all__ = ["WARMUP", "load_calibration", "save_calibration"]
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from probpose.analysis.calibration.calibrate import Outcome
 from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.record import CalibrationRecord
 from probpose.analysis.calibration.report import write_report
-from probpose.analysis.posterior import elpd_table, save_posterior
+from probpose.analysis.posterior import save_posterior
 from probpose.errors import DataError
 from probpose.files import write_atomically
 from probpose.inference.fitting.residual_posterior import ResidualPosterior, sample_residual_posterior
@@ -22,19 +21,8 @@ WARMUP = 300
 """Draws of each chain that adapt and are dropped."""
 
 
-_ELPD = {
-    "elpd_loo": "elpd",
-    "elpd_diff": "elpd_difference",
-    "dse": "elpd_difference_se",
-    "difference": "difference_nats",
-    "difference_se": "difference_se_nats",
-}
-"""Columns of ArviZ's comparison, and what they are called in calibration.json."""
-
-
 def save_calibration(
     outcome: Outcome,
-    facts: Mapping[str, Any],
     folder: Path,
     *,
     report: bool = True,
@@ -46,7 +34,6 @@ def save_calibration(
 
     Args:
         outcome: of `calibrate`.
-        facts: about the source, put first into the record.
         folder: made where missing.
         report: write report.html and figures/ too.
         draws: of the posterior of the residuals' shape, in each of two chains; 0 for none.
@@ -59,10 +46,9 @@ def save_calibration(
     Raises:
         DataError: the disk is full or the folder is not writable.
     """
-    whole = replace(outcome, record={**facts, **outcome.record, "elpd": elpd_records(outcome)})
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(whole.record, indent=1, allow_nan=False)
+        text = json.dumps(outcome.record.to_json(), indent=1, allow_nan=False)
         write_atomically(folder / "calibration.json", text.encode())
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}. Make room, or name --out.") from error
@@ -70,15 +56,19 @@ def save_calibration(
     judged = Judged.of(outcome.test, seed)
     save_posterior(folder / "posterior.nc", outcome.test, judged, seed=seed, posterior=posterior)
     written = [folder / "calibration.json", folder / "posterior.nc"]
-    return [*written, write_report(whole, folder)] if report else written
+    return [*written, write_report(outcome, folder)] if report else written
 
 
-def elpd_records(outcome: Outcome) -> list[dict[str, Any]]:
-    """Held-out log scores of the recalibrations, summed per image, compared by elpd; best first."""
-    if len(outcome.scores) < 2:
-        return []
-    table = elpd_table(outcome.scores)
-    return [{"cure": str(name)} | {to: float(row[of]) for of, to in _ELPD.items()} for name, row in table.iterrows()]
+def load_calibration(file: Path) -> CalibrationRecord:
+    """Read calibration.json.
+
+    Raises:
+        DataError: the file is missing, or holds something else.
+    """
+    try:
+        return CalibrationRecord.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read: {error}. `probpose calibrate` writes it.") from error
 
 
 def residual_posterior(
@@ -91,7 +81,7 @@ def residual_posterior(
     """
     if outcome.before is None:
         raise DataError("the posterior of the residuals' shape needs a predicted scale: leave out --draws.")
-    joints = tuple(outcome.record["joints"])
+    before, joints = outcome.before, outcome.record.joints
     return sample_residual_posterior(
-        outcome.before.z, outcome.before.joint, joints, draws=draws, warmup=WARMUP, seed=seed, progress=progress
+        before.z, before.joint, joints, draws=draws, warmup=WARMUP, seed=seed, progress=progress
     )

@@ -1,74 +1,239 @@
-"""The outcome of a calibration as tables for the terminal."""
+"""Tables of a calibration: recalibrations, scores, what deviates, groups, joints, outliers."""
 
 from __future__ import annotations
 
-__all__ = ["calibration_tables"]
-
+__all__ = ["LISTED", "States", "calibration_tables", "diagnosis_tables", "interval", "percent", "states_of"]
 
 from collections.abc import Mapping
-from typing import Any
 
-from rich import box
 from rich.console import Group
-from rich.table import Table
+from rich.text import Text
 
+from probpose.analysis.calibration.diagnostics.bootstrap import Interval
 from probpose.analysis.calibration.diagnostics.coverage import LEVELS
-from probpose.analysis.evaluation.tables import number
+from probpose.analysis.calibration.diagnostics.deviations import Deviation
+from probpose.analysis.calibration.diagnostics.location import AXES
+from probpose.analysis.calibration.diagnostics.proper_scores import SCORES
+from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
+from probpose.analysis.calibration.record import CalibrationRecord, RecalibrationRecord
+from probpose.analysis.table import Cell, Column, Table, number
 
-Record = Mapping[str, Any]
+States = Mapping[str, DiagnosisRecord]
+"""The diagnosis "before" and, where anything was changed, "after" recalibration."""
+
+LISTED = 50
+"""Outliers in their table at most."""
 
 SHOWN = 12
-"""Deviations that are shown; calibration.json holds all."""
+"""Deviations in the terminal at most; calibration.json holds all."""
+
+_ERRORS = {
+    "mace": "mean absolute calibration error",
+    "rmsce": "root mean square calibration error",
+    "miscalibration_area": "miscalibration area",
+}
 
 
-def calibration_tables(record: Record) -> Group:
-    """Verdict, recalibrations, and what deviates.
-
-    Args:
-        record: the content of calibration.json.
-    """
-    parts: list[Any] = [record["verdict"]["text"], "", _cures(record)]
-    parts += [f"{name} is not among them: {reason}" for name, reason in record["not_fitted"].items()]
-    off = [row for row in record["before"]["deviations"] if not _is_between(row)]
-    if off:
-        parts += ["", _deviations(off)]
-    return Group(*parts)
+def states_of(record: CalibrationRecord) -> States:
+    """The diagnoses by name."""
+    return {"before": record.before} | ({} if record.after is None else {"after": record.after})
 
 
-def _is_between(deviation: Record) -> bool:
-    """Coverage at a content that the verdict does not name: the picture shows the whole curve."""
-    return deviation["what"].startswith("coverage") and deviation["nominal"] not in LEVELS
-
-
-def _cures(record: Record) -> Table:
-    table = _table("cure", "NLL", "in 50%", "in 90%", "", words=("cure", ""))
-    for row in record["cures"]:
-        shares = [_interval(row[name], 100, 1) for name in ("coverage50", "coverage90")]
-        chosen = "chosen" if row["chosen"] else ""
-        table.add_row(row["method"], _interval(row["nll_interval"], 1, 3), *shares, chosen)
-    return table
-
-
-def _deviations(deviations: list[Record]) -> Table:
-    table = _table("deviates (family-wise level 5%)", "of", "expected", "found", "labels", words=("of",))
-    table.columns[0].justify = "left"
-    for row in deviations[:SHOWN]:
-        found = _interval(row["value"], 1, 3)
-        table.add_row(row["what"], row["group"] or "all", number(row["nominal"], 2), found, f"{row['keypoints']:,}")
-    if len(deviations) > SHOWN:
-        table.add_row(f"and {len(deviations) - SHOWN} more")
-    return table
-
-
-def _table(*headings: str, words: tuple[str, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in words else "right")
-    return table
-
-
-def _interval(found: Record | None, unit: float, digits: int) -> str:
+def interval(found: Interval | None, decimals: int = 3, unit: float = 1.0) -> str:
+    """A value with its 95% interval, both times `unit`; a dash where there is none."""
     if found is None:
-        return number(None, digits)
-    value, low, high = (f"{unit * found[name]:.{digits}f}" for name in ("value", "low", "high"))
+        return number(None, 0)
+    value, low, high = (number(unit * bound, decimals) for bound in (found.value, found.low, found.high))
     return f"{value} ({low} to {high})"
+
+
+def percent(found: Interval | None) -> str:
+    """A share with its 95% interval, in percent."""
+    return interval(found, 1, 100)
+
+
+def calibration_tables(record: CalibrationRecord) -> Group:
+    """For the terminal: verdict, recalibrations, why one was chosen, and what deviates."""
+    lines = [record.recalibrated.reason]
+    lines += [f"{name} is not among them: {reason}" for name, reason in record.not_fitted.items()]
+    # the picture shows the whole curve of coverage: here the contents that the verdict names
+    off = [one for one in record.before.deviations if not one.what.startswith("coverage") or one.nominal in LEVELS]
+    tables = [_deviations(off, SHOWN).terminal()] if off else []
+    return Group(
+        Text(f"{record.verdict.text}\n"),
+        _recalibrations(record.recalibrations, whole=False).terminal(),
+        Text("\n".join([*filter(None, lines), ""])),
+        *tables,
+    )
+
+
+def diagnosis_tables(record: CalibrationRecord) -> list[Table]:
+    """For the report: all tables that hold something."""
+    states = states_of(record)
+    tables = [
+        _recalibrations(record.recalibrations),
+        _scores(states),
+        _deviations(record.before.deviations),
+        _groups(states),
+        _joints(states),
+        _outliers(record),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _recalibrations(found: tuple[RecalibrationRecord, ...], *, whole: bool = True) -> Table:
+    rows: list[list[Cell]] = [
+        [
+            f"{one.name}{' (chosen)' if one.chosen else ''}",
+            *([one.nll_calibrate_nats] if whole else []),
+            _gain(one),
+            interval(one.nll_interval),
+            percent(one.coverage50),
+            percent(one.coverage90),
+        ]
+        for one in found
+    ]
+    long = ["NLL, calibrate", "gain, calibrate", "NLL, test", "in 50% regions", "in 90% regions"]
+    headings = long if whole else ["gain", "NLL", "in 50%", "in 90%"]
+    return Table(
+        name="recalibrations",
+        title="Recalibrations",
+        caption="Fitted and chosen on images that are not judged here. Gain: of log density over the prediction as it "
+        "is, by which one is chosen, ± standard error over images. NLL in nats per keypoint, less is better, coverage "
+        "in percent, with 95% intervals over images. A dash: it has regions and no density."
+        if whole
+        else "gain: of log density over the prediction as it is, ± standard error; NLL: nats per keypoint; in: % of "
+        "the labels in the region",
+        columns=[Column("recalibration"), *map(Column, headings)],
+        rows=rows,
+        marked=frozenset(i for i, one in enumerate(found) if one.chosen),
+    )
+
+
+def _gain(found: RecalibrationRecord) -> str:
+    if found.gain_nats is None:
+        return number(None, 0)
+    return f"{found.gain_nats:+z.3f} ± {number(found.gain_se_nats, 3)}"
+
+
+def _scores(states: States) -> Table:
+    found = states.values()
+    rows: list[list[Cell]] = [[SCORES[name], *(interval(one.scores[name]) for one in found)] for name in SCORES]
+    for axis in AXES:
+        rows += [
+            [f"{words} along {axis}", *(number(getattr(one.axes[axis], name), 4) for one in found)]
+            for name, words in _ERRORS.items()
+        ]
+    rows += [
+        ["rank correlation of sigma and error", *(one.usefulness.spearman for one in found)],
+        ["sparsification area, AUSE", *(one.usefulness.ause for one in found)],
+        ["correlation between joints of a person", *(interval(one.dependence.correlation) for one in found)],
+        ["overdispersion of misses", *(interval(one.dependence.overdispersion) for one in found)],
+    ]
+    return Table(
+        name="scores",
+        title="Scores",
+        caption="On the test images, with 95% intervals over images; px are pixels of the original image. Scores and "
+        "calibration errors: less is better. Overdispersion is the variance of a person's labels outside the 90% "
+        "regions over the binomial's: 1 when errors of joints are independent.",
+        columns=[Column("score"), *map(Column, states)],
+        rows=rows,
+    )
+
+
+def _deviations(found: list[Deviation] | tuple[Deviation, ...], most: int | None = None) -> Table:
+    more = "" if most is None or len(found) <= most else f" {len(found) - most} more are in calibration.json."
+    return Table(
+        name="deviations",
+        title="What deviates before recalibration",
+        caption="Tested together at a family-wise level of 5%, the surest first; z is the error in standard errors."
+        f"{more}",
+        columns=[
+            Column("what"),
+            Column("group", words=True),
+            Column("when calibrated"),
+            Column("found"),
+            Column("z", 1),
+            Column("labels"),
+        ],
+        rows=[
+            [one.what, one.group or "all", f"{one.nominal:g}", interval(one.value), one.z, f"{one.keypoints:,}"]
+            for one in found[:most]
+        ],
+    )
+
+
+def _groups(states: States) -> Table:
+    first = [row for row in states["before"].groups if row.keypoints]
+    coverage = [{row.group: row.hdr_coverage for row in one.groups} for one in states.values()]
+    return Table(
+        name="groups",
+        title="Coverage by group",
+        caption="Percent of the labels inside the 50% and 90% regions, with 95% intervals over images; groups in bold "
+        "deviate before recalibration.",
+        columns=[
+            Column("group"),
+            Column("labels"),
+            *(Column(f"{100 * content:.0f}%, {state}") for content in LEVELS for state in states),
+        ],
+        rows=[
+            [
+                row.group,
+                row.keypoints,
+                *(percent(of[row.group][content]) if row.group in of else "" for content in LEVELS for of in coverage),
+            ]
+            for row in first
+        ],
+        marked=frozenset(i for i, row in enumerate(first) if row.deviates),
+    )
+
+
+def _joints(states: States) -> Table:
+    columns = {"scale_px": "scale px", "scale_too_small_by": "scale too small by"}
+    found = [{row.joint: row for row in one.joints} for one in states.values()]
+    return Table(
+        name="joints",
+        title="Joints",
+        caption="Radii that hold 50% and 90% of the errors, the mean predicted scale (half the 16-84% width), and the "
+        "factor by which the scale of the errors is larger than that.",
+        columns=[
+            Column("joint"),
+            Column("labels"),
+            Column("r50 px", 2),
+            Column("r90 px", 2),
+            *(Column(f"{words}, {state}", 2) for words in columns.values() for state in states),
+        ],
+        rows=[
+            [
+                row.joint,
+                row.keypoints,
+                row.error_r50_px,
+                row.error_r90_px,
+                *(getattr(rows[row.joint], name) for name in columns for rows in found),
+            ]
+            for row in states["before"].joints
+        ],
+    )
+
+
+def _outliers(record: CalibrationRecord) -> Table:
+    rows = [
+        (one.image, one.instance, one.joint, one.error_px, one.probability, one.part)
+        for one in (record.outliers or ())[:LISTED]
+    ]
+    share = "" if record.outlier_share is None else f", {100 * record.outlier_share:.2f}% of all labels"
+    return Table(
+        name="outliers",
+        title="Outliers: labels with a probable gross error",
+        caption=f"{record.outlier_count or 0} labels{share}; {len(rows)} are shown, the largest errors first. They are "
+        "judged like all others.",
+        columns=[
+            Column("image"),
+            Column("annotation"),
+            Column("joint", words=True),
+            Column("error px", 1),
+            Column("probability"),
+            Column("part", words=True),
+        ],
+        rows=rows,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Comparison", "Row"]
+__all__ = ["Comparison", "Elpd", "Row"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from probpose.analysis.evaluation.scores import PCK_FRACTIONS, Scores
 from probpose.analysis.evaluation.statistics import Difference, paired_difference
 from probpose.analysis.posterior.scores import elpd_table
 from probpose.analysis.prediction.estimates import ESTIMATORS
+from probpose.analysis.table import Cell
 from probpose.arrays import Array
 from probpose.errors import ConfigError, DataError
 
@@ -41,6 +42,27 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Elpd:
+    """A model's expected log predictive density: held-out log scores, summed per image, as ArviZ compares them.
+
+    Attributes:
+        model: its label.
+        elpd_loo: sum over the images, nats.
+        se: its standard error.
+        elpd_diff: behind the best model, nats.
+        dse: standard error of that.
+        weight: of stacking.
+    """
+
+    model: str
+    elpd_loo: float
+    se: float
+    elpd_diff: float
+    dse: float
+    weight: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Models judged on the same labelled keypoints.
 
@@ -51,7 +73,7 @@ class Comparison:
         keypoints: labelled.
         reference: the model that the others are compared with.
         rows: one a model.
-        elpd: held-out log scores summed per image, as `arviz.compare` tables them, the best first; empty for one model.
+        elpd: one a model, the best first; empty for a single model or image.
     """
 
     dataset: str
@@ -60,7 +82,7 @@ class Comparison:
     keypoints: int
     reference: str
     rows: list[Row]
-    elpd: list[dict[str, Any]]
+    elpd: list[Elpd]
 
     @classmethod
     def of(cls, dataset: str, scores: Mapping[str, Mapping[int, Scores]], reference: str) -> Comparison:
@@ -94,12 +116,12 @@ class Comparison:
             elpd=_elpd(scores),
         )
 
-    def records(self) -> list[dict[str, Any]]:
-        """One flat record a model, for CSV and JSON: values, `*_sd` over seeds, `d_*` with `*_se`."""
+    def records(self) -> list[dict[str, Cell]]:
+        """One flat record a model, for CSV: values, `*_sd` over seeds, `d_*` with `*_se`."""
         return [_record(row) for row in self.rows]
 
 
-def _elpd(scores: Mapping[str, Mapping[int, Scores]]) -> list[dict[str, Any]]:
+def _elpd(scores: Mapping[str, Mapping[int, Scores]]) -> list[Elpd]:
     """`arviz.compare` of the log densities, averaged over seeds."""
     if len(scores) < 2 or len(np.unique(next(iter(next(iter(scores.values())).values())).image)) < 2:
         return []
@@ -108,8 +130,8 @@ def _elpd(scores: Mapping[str, Mapping[int, Scores]]) -> list[dict[str, Any]]:
         for name, runs in scores.items()
     }
     table = elpd_table(means)
-    columns = ["elpd_loo", "se", "elpd_diff", "dse", "weight"]
-    return [{"model": name} | {key: float(table.loc[name, key]) for key in columns} for name in table.index]
+    columns = ("elpd_loo", "se", "elpd_diff", "dse", "weight")
+    return [Elpd(str(name), *(float(row[key]) for key in columns)) for name, row in table.iterrows()]
 
 
 def _row(name: str, runs: Mapping[int, Scores], base: Mapping[int, Scores], *, is_reference: bool) -> Row:
@@ -171,8 +193,8 @@ def _same_keypoints(a: Scores, b: Scores) -> bool:
     return np.array_equal(a.person, b.person) and np.array_equal(a.joint, b.joint)
 
 
-def _record(row: Row) -> dict[str, Any]:
-    flat: dict[str, Any] = {"model": row.model, "seeds": row.seeds, **row.values}
+def _record(row: Row) -> dict[str, Cell]:
+    flat: dict[str, Cell] = {"model": row.model, "seeds": row.seeds, **row.values}
     flat |= {f"{name}_sd": value for name, value in row.spread.items()}
     for name, difference in row.differences.items():
         flat |= {f"d_{name}": difference.mean, f"d_{name}_se": difference.se}

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 __all__ = ["evaluation_tables"]
 
-
 from dataclasses import fields
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import Group
 from rich.text import Text
 
 from probpose.analysis.evaluation.coco import CocoMetrics
 from probpose.analysis.evaluation.evaluate import Evaluation
 from probpose.analysis.evaluation.existence import Existence
-from probpose.analysis.evaluation.statistics import Statistics
+from probpose.analysis.table import Cell, Column, Table, number
 
-_COLUMNS = (
-    ("n", "keypoints", 0),
-    ("EPE", "epe_px", 2),
-    ("PCK", "pck", 3),
-    ("NLL", "nll_nats", 3),
-    ("in 50", "coverage50", 3),
-    ("in 90", "coverage90", 3),
-    ("sigma", "sigma_px", 2),
-    ("r50", "r50_px", 2),
-    ("r90", "r90_px", 2),
-)
-"""Heading, attribute of `Statistics`, decimals."""
+_COLUMNS = {
+    "keypoints": Column("n"),
+    "epe_px": Column("EPE", 2),
+    "pck": Column("PCK"),
+    "nll_nats": Column("NLL"),
+    "coverage50": Column("in 50"),
+    "coverage90": Column("in 90"),
+    "sigma_px": Column("sigma", 2),
+    "r50_px": Column("r50", 2),
+    "r90_px": Column("r90", 2),
+}
+"""By attribute of `Statistics`."""
 
 _POINTS = {
     "mean": "the mean",
@@ -41,30 +38,21 @@ _POINTS = {
 
 def evaluation_tables(evaluation: Evaluation) -> Group:
     """Summary, per-joint table (none with detected boxes) and notes on what was left out."""
-    parts: list[RenderableType] = [_summary(evaluation)]
-    if evaluation.joints:
-        parts.append(_joints(evaluation))
-    return Group(*parts, *(Text(note, style="dim") for note in _notes(evaluation)))
-
-
-def number(value: float | None, decimals: int) -> str:
-    """A number for a table; a dash where undefined."""
-    return "–" if value is None else f"{value:.{decimals}f}"
+    tables = [_summary(evaluation), *([_joints(evaluation)] if evaluation.joints else [])]
+    return Group(*(table.terminal() for table in tables), *(Text(note, style="dim") for note in _notes(evaluation)))
 
 
 def _summary(e: Evaluation) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=_title(e), title_justify="left", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    for name in (field.name for field in fields(CocoMetrics)):
-        table.add_row(name.replace("_", " "), number(getattr(e, name), 3), _explained(name, e))
-    for row in (*_score_lines(e), *(_density_lines(e) if e.records is not None else ())):
-        table.add_row(*row)
-    return table
+    rows: list[tuple[str, Cell, str]] = [
+        (name.replace("_", " "), getattr(e, name), _explained(name, e))
+        for name in (f.name for f in fields(CocoMetrics))
+    ]
+    rows += [*_score_lines(e), *(_density_lines(e) if e.records is not None else [])]
+    columns = [Column(style="bold"), Column(), Column(words=True, style="dim")]
+    return Table(title=_title(e), columns=columns, rows=rows)
 
 
-def _score_lines(e: Evaluation) -> list[tuple[str, str, str]]:
+def _score_lines(e: Evaluation) -> list[tuple[str, Cell, str]]:
     """AP by each score, where more than one was asked for."""
     notes = {
         "usual": "mean confidence",
@@ -74,7 +62,7 @@ def _score_lines(e: Evaluation) -> list[tuple[str, str, str]]:
     times = " times the box's score"
     precision = e.AP_by_score or {}
     return [
-        (f"AP by {name}", number(value, 3), notes[name] + (times if "box" in precision and name != "box" else ""))
+        (f"AP by {name}", value, notes[name] + (times if "box" in precision and name != "box" else ""))
         for name, value in precision.items()
     ]
 
@@ -90,25 +78,25 @@ def _explained(metric: str, e: Evaluation) -> str:
     return notes.get(metric, "")
 
 
-def _density_lines(e: Evaluation) -> list[tuple[str, str, str]]:
+def _density_lines(e: Evaluation) -> list[tuple[str, Cell, str]]:
     sampling = f"± {number(e.nll_sampling_error_nats, 3)} over images; log Z ± {e.nll_error_nats or 0:.1g}"
     return [
-        ("PCK@0.2", number(e.pck, 3), f"of the torso; of the box for {e.pck_by_box} keypoints"),
+        ("PCK@0.2", e.pck, f"of the torso; of the box for {e.pck_by_box} keypoints"),
         ("EPE px", number(e.epe_px, 2), f"of {_POINTS[e.estimator]}"),
-        ("NLL nats", number(e.nll_nats, 3), f"per labelled keypoint, image pixels; {sampling}"),
-        ("presence NLL nats", number(e.presence_nll_nats, 3), "labelled or not, per joint; apart from the NLL"),
+        ("NLL nats", e.nll_nats, f"per labelled keypoint, image pixels; {sampling}"),
+        ("presence NLL nats", e.presence_nll_nats, "labelled or not, per joint; apart from the NLL"),
         *(_existence_line(event, quality) for event, quality in (e.existence or {}).items()),
-        ("in 50% region", number(e.coverage50, 3), "share of labels; 0.5 when calibrated"),
-        ("in 90% region", number(e.coverage90, 3), "share of labels; 0.9 when calibrated"),
+        ("in 50% region", e.coverage50, "share of labels; 0.5 when calibrated"),
+        ("in 90% region", e.coverage90, "share of labels; 0.9 when calibrated"),
         ("sigma px", number(e.sigma_px, 2), f"median; gauge {e.gauge}"),
         ("r50 px", number(e.r50_px, 2), "median radius about the mean that holds 50%"),
         ("r90 px", number(e.r90_px, 2), "median radius about the mean that holds 90%"),
     ]
 
 
-def _existence_line(event: str, quality: Existence) -> tuple[str, str, str]:
+def _existence_line(event: str, quality: Existence) -> tuple[str, Cell, str]:
     error = f"calibration error {quality.calibration_error:.3f}, by chance {quality.calibration_error_by_chance:.3f}"
-    return f"AP {event}", number(quality.average_precision, 3), f"of {quality.rate:.1%} of the joints; {error}"
+    return f"AP {event}", quality.average_precision, f"of {quality.rate:.1%} of the joints; {error}"
 
 
 def _title(e: Evaluation) -> str:
@@ -118,18 +106,11 @@ def _title(e: Evaluation) -> str:
 
 
 def _joints(e: Evaluation) -> Table:
-    caption = "n: labels; EPE, sigma, r50, r90: px; NLL: nats; in 50, in 90: share in the region"
-    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("joint", no_wrap=True)
-    for heading, _, _ in _COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in e.joints:
-        table.add_row(row.joint, *_cells(row))
-    return table
-
-
-def _cells(row: Statistics) -> list[str]:
-    return [number(getattr(row, name), decimals) for _, name, decimals in _COLUMNS]
+    return Table(
+        columns=[Column("joint"), *_COLUMNS.values()],
+        rows=[[row.joint, *(getattr(row, name) for name in _COLUMNS)] for row in e.joints],
+        caption="n: labels; EPE, sigma, r50, r90: px; NLL: nats; in 50, in 90: share in the region",
+    )
 
 
 def _notes(e: Evaluation) -> list[str]:

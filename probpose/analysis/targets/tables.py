@@ -4,33 +4,28 @@ from __future__ import annotations
 
 __all__ = ["LEAST_WIDTH", "targets_csv", "targets_tables"]
 
-import csv
-import io
-from dataclasses import asdict, fields
+from dataclasses import astuple, fields
 
-from rich import box
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from probpose.analysis.evaluation.tables import number
+from probpose.analysis.table import Column, Table, number
 from probpose.analysis.targets.statistics import LEVEL, JointTargets, TargetStatistics
 
-_COLUMNS = (
-    ("labels", "labels", 0),
-    ("outside", "outside", 3),
-    ("border", "border", 3),
-    ("mean", "mean", 3),
-    ("std", "std", 3),
-    ("skew", "skewness", 2),
-    ("kurtosis", "kurtosis", 2),
-    ("Gauss", "gaussian_nats", 3),
-    ("Laplace", "laplace_nats", 3),
-    ("t", "student_nats", 3),
-    ("h", "critical_bandwidth", 2),
-)
-"""Heading, attribute of `JointTargets`, decimals."""
-
+_COLUMNS = {
+    "labels": Column("labels"),
+    "outside": Column("outside"),
+    "border": Column("border"),
+    "mean": Column("mean"),
+    "std": Column("std"),
+    "skewness": Column("skew", 2),
+    "kurtosis": Column("kurtosis", 2),
+    "gaussian_nats": Column("Gauss"),
+    "laplace_nats": Column("Laplace"),
+    "student_nats": Column("t"),
+    "critical_bandwidth": Column("h", 2),
+}
+"""By attribute of `JointTargets`."""
 
 LEAST_WIDTH = 116
 """Columns of the terminal that the table needs."""
@@ -47,16 +42,14 @@ def targets_tables(statistics: TargetStatistics) -> Group:
         "This is how poses vary, not how annotators err: that is seen in the residuals of a trained model.",
     )
     warnings = (Text(note, style="bold") for note in _border_note(statistics))
-    return Group(_joints(statistics), _boxes(statistics), *warnings, *(Text(note, style="dim") for note in notes))
+    tables = (table.terminal() for table in (_joints(statistics), _boxes(statistics)))
+    return Group(*tables, *warnings, *(Text(note, style="dim") for note in notes))
 
 
 def targets_csv(statistics: TargetStatistics) -> str:
     """One row a joint and axis, the attributes of `JointTargets` as columns."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [field.name for field in fields(JointTargets)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in statistics.joints)
-    return buffer.getvalue()
+    columns = [Column(field.name) for field in fields(JointTargets)]
+    return Table(columns=columns, rows=[astuple(row) for row in statistics.joints]).csv()
 
 
 def _border_note(statistics: TargetStatistics) -> list[str]:
@@ -71,21 +64,20 @@ def _border_note(statistics: TargetStatistics) -> list[str]:
 
 
 def _joints(statistics: TargetStatistics) -> Table:
-    title = f"{statistics.name}: {statistics.persons} persons in {statistics.images} images"
-    table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("target", no_wrap=True)
-    for heading, _, _ in _COLUMNS:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in statistics.joints:
-        values = (number(getattr(row, attribute), decimals) for _, attribute, decimals in _COLUMNS)
-        table.add_row(f"{row.joint} {row.axis}{' *' if row.multimodal else ''}", *values)
-    return table
+    return Table(
+        title=f"{statistics.name}: {statistics.persons} persons in {statistics.images} images",
+        columns=[Column("target"), *_COLUMNS.values()],
+        rows=[
+            [f"{row.joint} {row.axis}{' *' if row.multimodal else ''}", *(getattr(row, name) for name in _COLUMNS)]
+            for row in statistics.joints
+        ],
+    )
 
 
 def _boxes(statistics: TargetStatistics) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("boxes", "5%", "50%", "95%"):
-        table.add_column(heading, justify="left" if heading == "boxes" else "right")
-    for name, quantiles in statistics.boxes.items():
-        table.add_row(name, *(number(q, 2 if name == "aspect" else 0) for q in quantiles))
-    return table
+    columns = [Column(heading) for heading in ("boxes", "5%", "50%", "95%")]
+    rows = [
+        [name, *(number(q, 2 if name == "aspect" else 0) for q in quantiles)]
+        for name, quantiles in statistics.boxes.items()
+    ]
+    return Table(columns=columns, rows=rows)

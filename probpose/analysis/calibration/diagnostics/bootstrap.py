@@ -7,8 +7,9 @@ Uncertainty for Massive Data Streams", 2012; Oza and Russell, "Online Bagging an
 
 from __future__ import annotations
 
-__all__ = ["ImageBootstrap", "Interval"]
+__all__ = ["ImageBootstrap", "Interval", "known"]
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,11 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+def known(interval: Interval | None) -> Interval | None:
+    """The interval, or None where its value is not finite."""
+    return interval if interval is not None and math.isfinite(interval.value) else None
 
 
 class ImageBootstrap:

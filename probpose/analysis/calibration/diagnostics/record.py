@@ -1,191 +1,301 @@
-"""The diagnosis as plain JSON, and its verdict in plain words."""
+"""The diagnosis in numbers, as calibration.json holds it; None stands for undefined."""
 
 from __future__ import annotations
 
-__all__ = ["diagnosis_record", "interval_record", "verdict_text"]
+__all__ = [
+    "AxisRecord",
+    "DependenceRecord",
+    "DiagnosisRecord",
+    "GroupRecord",
+    "JointRecord",
+    "OksRecord",
+    "Shares",
+    "UsefulnessRecord",
+    "WithinRecord",
+    "diagnosis_record",
+]
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
-from probpose.analysis.calibration.diagnostics.bootstrap import Interval
+from probpose.analysis.calibration.diagnostics.bootstrap import Interval, known
 from probpose.analysis.calibration.diagnostics.coverage import CURVE, LEVELS
 from probpose.analysis.calibration.diagnostics.dependence import dependence, overdispersion
 from probpose.analysis.calibration.diagnostics.deviations import Deviation
 from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis
 from probpose.analysis.calibration.diagnostics.location import AXES
 from probpose.analysis.calibration.diagnostics.proper_scores import SCORES, mean_score
+from probpose.analysis.calibration.diagnostics.reliability import ReliabilityBin
+from probpose.analysis.calibration.diagnostics.usefulness import CutOff, OksBin, Sparsification
 from probpose.arrays import Array
 
-Record = dict[str, Any]
+Numbers = tuple[float | None, ...]
 
 
-def interval_record(interval: Interval | None) -> Record | None:
-    """{"value", "low", "high"}, 95%; None where there is none."""
-    if interval is None or not math.isfinite(interval.value):
-        return None
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
+@dataclass(frozen=True)
+class GroupRecord:
+    """Coverage in a group of keypoints.
 
-
-def diagnosis_record(diagnosis: Diagnosis) -> Record:
-    """Everything that a diagnosis found; None stands for undefined."""
-    verdict = diagnosis.coverage.verdict()
-    off = diagnosis.deviations()
-    return {
-        "keypoints": diagnosis.coverage.keypoints(),
-        "persons": diagnosis.persons,
-        "images": diagnosis.sums.images,
-        "calibrated": verdict.calibrated,
-        "refuted": verdict.refuted,
-        "hdr_coverage": {str(content): interval_record(diagnosis.coverage.at(content)) for content in CURVE},
-        "groups": _groups(diagnosis, off),
-        "deviations": [_deviation(deviation) for deviation in off],
-        "scores": {name: interval_record(mean_score(diagnosis.sums, name)) for name in SCORES},
-        "axes": {axis: _axis(diagnosis, index) for index, axis in enumerate(AXES)},
-        "reliability": [vars(one) for one in diagnosis.reliability.bins() if one is not None],
-        "dependence": _dependence(diagnosis),
-        "usefulness": _usefulness(diagnosis),
-        "joints": _joints(diagnosis),
-    }
-
-
-def _groups(diagnosis: Diagnosis, off: list[Deviation]) -> list[Record]:
-    named = {deviation.group for deviation in off if deviation.what.startswith("coverage")}
-    return [
-        {
-            "group": group,
-            "keypoints": diagnosis.coverage.keypoints(group),
-            "hdr_coverage": {str(c): interval_record(diagnosis.coverage.at(c, group)) for c in LEVELS},
-            "deviates": group in named,
-        }
-        for group in diagnosis.questions.groups.present
-    ]
-
-
-def _deviation(deviation: Deviation) -> Record:
-    return vars(deviation) | {"value": interval_record(deviation.value)}
-
-
-def _axis(diagnosis: Diagnosis, axis: int) -> Record:
-    nominal, observed = diagnosis.axes.curve(axis)
-    return {
-        "pit_histogram": diagnosis.axes.histogram[axis].astype(int).tolist(),
-        "central_intervals": {"nominal": nominal.tolist(), "observed": observed.tolist()},
-        **vars(diagnosis.axes.errors(axis)),
-    }
-
-
-def _dependence(diagnosis: Diagnosis) -> Record:
-    return {
-        "correlation": interval_record(diagnosis.sums.interval(dependence(diagnosis.sums))),
-        "overdispersion": interval_record(overdispersion(diagnosis.sums)),
-        "matrix": dict(zip(AXES, (_plain(one) for one in diagnosis.correlations.matrix()), strict=True)),
-    }
-
-
-def _usefulness(diagnosis: Diagnosis) -> Record:
-    curves = diagnosis.ranks.sparsification()
-    found: Record = {"spearman": diagnosis.ranks.spearman(), "ause": None, "sparsification": None}
-    if curves is not None:
-        found["ause"] = curves.ause
-        names = ("removed", "by_scale", "oracle")
-        found["sparsification"] = {name: getattr(curves, name).tolist() for name in names}
-    within = diagnosis.within
-    if within is not None:
-        cut_off = within.cut_off()
-        found["within"] = {
-            "radius_px": within.radius_px,
-            "confidence_edges": within.edges.tolist(),
-            "keypoints": within.counts.astype(int).tolist(),
-            "share": _plain(within.shares()),
-            "cut_off": None if cut_off is None else vars(cut_off) | {"confidence": _finite(cut_off.confidence)},
-        }
-    if diagnosis.oks.counts.any():
-        names = ("score", "oks", "persons")
-        bins = [dict(zip(names, one, strict=True)) for one in diagnosis.oks.bins()]
-        found["oks"] = {"spearman": diagnosis.oks.spearman(), "bins": bins}
-    return found
-
-
-def _joints(diagnosis: Diagnosis) -> list[Record]:
-    radii = [diagnosis.radii.radius(share) for share in (0.5, 0.9)]
-    bins = diagnosis.by_joint.bins()
-    columns = zip(diagnosis.questions.joints, diagnosis.radii.labels(), *radii, bins, strict=True)
-    return [
-        {
-            "joint": name,
-            "keypoints": int(labels),
-            "error_r50_px": _finite(r50),
-            "error_r90_px": _finite(r90),
-            "scale_px": None if one is None else one.predicted_px,
-            "scale_too_small_by": None if one is None else one.factor,
-        }
-        for name, labels, r50, r90, one in columns
-    ]
-
-
-def _plain(values: Array) -> list[Any]:
-    """Nested lists with None for NaN."""
-    return [_plain(row) for row in values] if values.ndim > 1 else [_finite(value) for value in values]
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-Finding = Mapping[str, Any]
-
-
-def verdict_text(before: Finding, after: Finding | None, method: str) -> str:
-    """One to three sentences.
-
-    Args:
-        before: what `diagnosis_record` gives of the prediction as it was.
-        after: the same of the recalibrated prediction, or None.
-        method: of recalibration; "none" where the prediction stands as it was.
+    Attributes:
+        group: its name, such as "joint: nose".
+        keypoints: labels in it.
+        hdr_coverage: by content of the region, one of `LEVELS`.
+        deviates: whether it is named among the deviations.
     """
-    sentences = [_state(before)]
-    if before["refuted"]:
-        sentences.append(_cause(before))
-    if after is not None and method != "none":
-        sentences.append(f"After recalibration ({method}) {_held(after)}.")
-    return " ".join(sentence for sentence in sentences if sentence)
+
+    group: str
+    keypoints: int
+    hdr_coverage: dict[float, Interval | None]
+    deviates: bool
 
 
-def _state(record: Finding) -> str:
-    if record["calibrated"]:
-        return f"Calibrated: {_held(record)}."
-    if record["refuted"]:
-        return f"Not calibrated: {_held(record)}."
-    return f"Too few images to tell ({record['images']}), or off by too little: {_held(record)}."
+@dataclass(frozen=True)
+class Shares:
+    """Shares of labels inside the central intervals of an axis.
+
+    Attributes:
+        nominal: contents of the intervals.
+        observed: share that each holds.
+    """
+
+    nominal: tuple[float, ...]
+    observed: tuple[float, ...]
 
 
-def _held(record: Finding) -> str:
-    """What the regions hold, with intervals."""
-    parts = []
-    for content in LEVELS:
-        found = record["hdr_coverage"][str(content)]
-        low, high = 100 * found["low"], 100 * found["high"]
-        parts.append(f"{100 * content:.0f}% regions hold {100 * found['value']:.1f}% ({low:.1f} to {high:.1f})")
-    return f"{' and '.join(parts)} of the labels"
+@dataclass(frozen=True)
+class AxisRecord:
+    """Calibration along an axis; the errors are those of `AxisErrors`.
+
+    Attributes:
+        pit_histogram: labels in equally wide bins of the probability integral transform.
+        central_intervals: the curve that the errors are about.
+        mace: mean absolute calibration error.
+        rmsce: root mean square calibration error.
+        miscalibration_area: between the curve and the diagonal.
+    """
+
+    pit_histogram: tuple[int, ...]
+    central_intervals: Shares
+    mace: float
+    rmsce: float
+    miscalibration_area: float
 
 
-def _cause(record: Finding) -> str:
-    """By how much sigma is off, overall and on the joint where it is worst of those that surely deviate."""
-    known = [row for row in record["joints"] if row["scale_too_small_by"]]
-    labels = sum(row["keypoints"] for row in known)
-    if not labels:
-        return ""
-    overall = sum(row["scale_too_small_by"] * row["keypoints"] for row in known) / labels
-    sure = {group["group"] for group in record["groups"] if group["deviates"]}
-    off = [row for row in known if f"joint: {row['joint']}" in sure]
-    if not off:
-        return f"Sigma is {_times(overall)}."
-    worst = max(off, key=lambda row: max(row["scale_too_small_by"], 1 / row["scale_too_small_by"]))
-    return f"Sigma is {_times(overall)} overall, and {_times(worst['scale_too_small_by'])} on {worst['joint']}."
+@dataclass(frozen=True)
+class DependenceRecord:
+    """Whether the errors of a person's joints move together.
+
+    Attributes:
+        correlation: mean over pairs of joints of a person.
+        overdispersion: variance of the number of labels outside their 90% regions over the binomial's.
+        matrix: (K, K) correlations between joints by axis.
+    """
+
+    correlation: Interval | None
+    overdispersion: Interval | None
+    matrix: dict[str, tuple[Numbers, ...]]
 
 
-def _times(factor: float) -> str:
-    if 0.95 < factor < 1.05:
-        return "right to 5%"
-    return f"{factor:.2f} times too small" if factor > 1 else f"{1 / factor:.2f} times too large"
+@dataclass(frozen=True)
+class WithinRecord:
+    """P(error <= r) by the model's own confidence.
+
+    Attributes:
+        radius_px: r.
+        confidence_edges: that divide the bins.
+        keypoints: labels in each bin.
+        share: of them within r.
+        cut_off: the suggested one, if there is any.
+    """
+
+    radius_px: float
+    confidence_edges: tuple[float, ...]
+    keypoints: tuple[int, ...]
+    share: Numbers
+    cut_off: CutOff | None
+
+
+@dataclass(frozen=True)
+class OksRecord:
+    """The OKS that persons reach by the OKS that is expected.
+
+    Attributes:
+        spearman: rank correlation of both.
+        bins: of the expected OKS.
+    """
+
+    spearman: float | None
+    bins: tuple[OksBin, ...]
+
+
+@dataclass(frozen=True)
+class UsefulnessRecord:
+    """What the uncertainty is good for.
+
+    Attributes:
+        spearman: rank correlation of predicted scale and error.
+        ause: area between the curves of `sparsification`.
+        sparsification: mean error of what is left by the share that is removed.
+        within: None without confidences.
+        oks: None where OKS is not defined.
+    """
+
+    spearman: float | None
+    ause: float | None
+    sparsification: Sparsification | None
+    within: WithinRecord | None = None
+    oks: OksRecord | None = None
+
+
+@dataclass(frozen=True)
+class JointRecord:
+    """Errors and scale of a joint.
+
+    Attributes:
+        joint: its name.
+        keypoints: labels.
+        error_r50_px: radius that holds 50% of the errors.
+        error_r90_px: radius that holds 90%.
+        scale_px: half the predicted 16-84% width, the mean over labels and axes.
+        scale_too_small_by: the same of the errors over that; 1 when calibrated.
+    """
+
+    joint: str
+    keypoints: int
+    error_r50_px: float | None
+    error_r90_px: float | None
+    scale_px: float | None
+    scale_too_small_by: float | None
+
+
+@dataclass(frozen=True)
+class DiagnosisRecord:
+    """Everything that a diagnosis found.
+
+    Attributes:
+        keypoints: labels that were judged.
+        persons: with such a label.
+        images: of those.
+        calibrated: as `Verdict` has it.
+        refuted: as `Verdict` has it.
+        hdr_coverage: by content of the region, one of `CURVE`.
+        groups: by joint, visibility, size of the box and predicted scale.
+        deviations: the surest first.
+        scores: means of the proper scores, by name in `SCORES`.
+        axes: by name of the axis.
+        reliability: bins of the predicted scale.
+        dependence: between the joints of a person.
+        usefulness: of the uncertainty.
+        joints: in their order.
+    """
+
+    keypoints: int
+    persons: int
+    images: int
+    calibrated: bool
+    refuted: bool
+    hdr_coverage: dict[float, Interval]
+    groups: tuple[GroupRecord, ...]
+    deviations: tuple[Deviation, ...]
+    scores: dict[str, Interval | None]
+    axes: dict[str, AxisRecord]
+    reliability: tuple[ReliabilityBin, ...]
+    dependence: DependenceRecord
+    usefulness: UsefulnessRecord
+    joints: tuple[JointRecord, ...]
+
+    @property
+    def nll_nats(self) -> float | None:
+        """Mean negative log density of the labels."""
+        nll = self.scores["nll_nats"]
+        return None if nll is None else nll.value
+
+    @property
+    def coverage(self) -> dict[float, float]:
+        """Share of the labels in the region of each content."""
+        return {content: found.value for content, found in self.hdr_coverage.items()}
+
+
+def diagnosis_record(diagnosis: Diagnosis) -> DiagnosisRecord:
+    """What a diagnosis of at least one label found."""
+    verdict = diagnosis.coverage.verdict()
+    deviations = tuple(diagnosis.deviations())
+    return DiagnosisRecord(
+        keypoints=diagnosis.coverage.keypoints(),
+        persons=diagnosis.persons,
+        images=diagnosis.sums.images,
+        calibrated=verdict.calibrated,
+        refuted=verdict.refuted,
+        hdr_coverage={content: diagnosis.coverage.at(content) for content in CURVE},
+        groups=_groups(diagnosis, deviations),
+        deviations=deviations,
+        scores={name: known(mean_score(diagnosis.sums, name)) for name in SCORES},
+        axes={axis: _axis(diagnosis, index) for index, axis in enumerate(AXES)},
+        reliability=tuple(one for one in diagnosis.reliability.bins() if one is not None),
+        dependence=_dependence(diagnosis),
+        usefulness=_usefulness(diagnosis),
+        joints=_joints(diagnosis),
+    )
+
+
+def _groups(diagnosis: Diagnosis, deviations: tuple[Deviation, ...]) -> tuple[GroupRecord, ...]:
+    named = {deviation.group for deviation in deviations if deviation.what.startswith("coverage")}
+    coverage = diagnosis.coverage
+    return tuple(
+        GroupRecord(group, coverage.keypoints(group), {c: known(coverage.at(c, group)) for c in LEVELS}, group in named)
+        for group in diagnosis.questions.groups.present
+    )
+
+
+def _axis(diagnosis: Diagnosis, axis: int) -> AxisRecord:
+    nominal, observed = diagnosis.axes.curve(axis)
+    histogram = tuple(diagnosis.axes.histogram[axis].astype(int).tolist())
+    return AxisRecord(
+        histogram, Shares(tuple(nominal.tolist()), tuple(observed.tolist())), **vars(diagnosis.axes.errors(axis))
+    )
+
+
+def _dependence(diagnosis: Diagnosis) -> DependenceRecord:
+    matrices = (tuple(_finite(row) for row in matrix) for matrix in diagnosis.correlations.matrix())
+    return DependenceRecord(
+        correlation=known(diagnosis.sums.interval(dependence(diagnosis.sums))),
+        overdispersion=known(overdispersion(diagnosis.sums)),
+        matrix=dict(zip(AXES, matrices, strict=True)),
+    )
+
+
+def _usefulness(diagnosis: Diagnosis) -> UsefulnessRecord:
+    curves = diagnosis.ranks.sparsification()
+    return UsefulnessRecord(
+        spearman=diagnosis.ranks.spearman(),
+        ause=None if curves is None else curves.ause,
+        sparsification=curves,
+        within=_within(diagnosis),
+        oks=OksRecord(diagnosis.oks.spearman(), tuple(diagnosis.oks.bins())) if diagnosis.oks.counts.any() else None,
+    )
+
+
+def _within(diagnosis: Diagnosis) -> WithinRecord | None:
+    within = diagnosis.within
+    if within is None:
+        return None
+    return WithinRecord(
+        radius_px=within.radius_px,
+        confidence_edges=tuple(within.edges.tolist()),
+        keypoints=tuple(within.counts.astype(int).tolist()),
+        share=_finite(within.shares()),
+        cut_off=within.cut_off(),
+    )
+
+
+def _joints(diagnosis: Diagnosis) -> tuple[JointRecord, ...]:
+    radii = [_finite(diagnosis.radii.radius(share)) for share in (0.5, 0.9)]
+    bins = diagnosis.by_joint.bins()
+    scales = [(None, None) if one is None else (one.predicted_px, one.factor) for one in bins]
+    columns = zip(diagnosis.questions.joints, diagnosis.radii.labels(), *radii, scales, strict=True)
+    return tuple(JointRecord(name, int(labels), r50, r90, *scale) for name, labels, r50, r90, scale in columns)
+
+
+def _finite(values: Array) -> Numbers:
+    """Numbers (n,), with None for NaN."""
+    return tuple(float(value) if math.isfinite(value) else None for value in values)

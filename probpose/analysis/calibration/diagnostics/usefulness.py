@@ -13,8 +13,18 @@ Everything is counted in histograms, so that memory does not grow with the data;
 
 from __future__ import annotations
 
-__all__ = ["CutOff", "ErrorRadii", "OksByScore", "RankHistogram", "Sparsification", "WithinByConfidence", "spearman"]
+__all__ = [
+    "CutOff",
+    "ErrorRadii",
+    "OksBin",
+    "OksByScore",
+    "RankHistogram",
+    "Sparsification",
+    "WithinByConfidence",
+    "spearman",
+]
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,16 +43,19 @@ class Sparsification:
     """Curves over the share of labels that is removed.
 
     Attributes:
-        removed: (S,) in [0, 1).
-        by_scale: (S,) mean error of the rest over that of all, the largest predicted scales removed.
-        oracle: (S,) the same, the largest errors removed.
-        ause: area between both.
+        removed: S shares in [0, 1).
+        by_scale: S mean errors of the rest over that of all, the largest predicted scales removed.
+        oracle: the same, the largest errors removed.
     """
 
-    removed: Array
-    by_scale: Array
-    oracle: Array
-    ause: float
+    removed: tuple[float, ...]
+    by_scale: tuple[float, ...]
+    oracle: tuple[float, ...]
+
+    @property
+    def ause(self) -> float:
+        """Area between both curves."""
+        return float(np.trapezoid(np.subtract(self.by_scale, self.oracle), self.removed))
 
 
 class RankHistogram:
@@ -70,9 +83,8 @@ class RankHistogram:
         removed = np.arange(steps) / steps
         by_scale = _remaining(self.counts.sum(axis=1), self.errors.sum(axis=1), removed)
         oracle = _remaining(self.counts.sum(axis=0), self.errors.sum(axis=0), removed)
-        unit = error / total
-        curves = by_scale / unit, oracle / unit
-        return Sparsification(removed, *curves, float(np.trapezoid(curves[0] - curves[1], removed)))
+        curves = (removed, by_scale / (error / total), oracle / (error / total))
+        return Sparsification(*(tuple(curve.tolist()) for curve in curves))
 
 
 def spearman(counts: Array) -> float | None:
@@ -143,12 +155,12 @@ class CutOff:
     """A suggested confidence below which predictions are left out.
 
     Attributes:
-        confidence: keep what is at least this.
+        confidence: keep what is at least this; None where everything may be kept.
         kept: share of the labelled keypoints that is kept.
         within: share of the kept ones within the radius.
     """
 
-    confidence: float
+    confidence: float | None
     kept: float
     within: float
 
@@ -185,8 +197,24 @@ class WithinByConfidence:
         kept, within = self.counts[::-1].cumsum()[::-1], self.within[::-1].cumsum()[::-1]
         for edge, count, inside in zip([-np.inf, *self.edges], kept, within, strict=True):
             if count and inside / count >= wanted:
-                return CutOff(float(edge), float(count / kept[0]), float(inside / count))
+                confidence = float(edge) if math.isfinite(edge) else None
+                return CutOff(confidence, float(count / kept[0]), float(inside / count))
         return None
+
+
+@dataclass(frozen=True)
+class OksBin:
+    """Persons with similar scores.
+
+    Attributes:
+        score: their mean.
+        oks: mean that they reach.
+        persons: number of them.
+    """
+
+    score: float
+    oks: float
+    persons: int
 
 
 class OksByScore:
@@ -206,21 +234,16 @@ class OksByScore:
         """Rank correlation of score and OKS; None where either is constant."""
         return spearman(self.counts)
 
-    def bins(self, count: int = 10) -> list[tuple[float, float, int]]:
-        """Mean score, mean OKS and number of persons in `count` equally wide bins of the score."""
+    def bins(self, count: int = 10) -> list[OksBin]:
+        """`count` equally wide bins of the score, those that hold persons."""
         middle = (np.arange(_SCORE_CELLS) + 0.5) / _SCORE_CELLS
         found = []
         for rows in np.array_split(np.arange(_SCORE_CELLS), count):
             part = self.counts[rows]
             persons = part.sum()
             if persons:
-                found.append(
-                    (
-                        float(part.sum(axis=1) @ middle[rows] / persons),
-                        float(part.sum(axis=0) @ middle / persons),
-                        int(persons),
-                    )
-                )
+                score, oks = part.sum(axis=1) @ middle[rows] / persons, part.sum(axis=0) @ middle / persons
+                found.append(OksBin(float(score), float(oks), int(persons)))
         return found
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from probpose.analysis.calibration.cases import cases_of
 from probpose.analysis.calibration.recalibration.base import (
     LevelRecalibration,
     NoRecalibration,
@@ -27,7 +28,6 @@ from probpose.analysis.calibration.recalibration.base import (
 from probpose.analysis.calibration.recalibration.conformal import ConformalRecalibration
 from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
-from probpose.analysis.calibration.sources import cases_of
 from probpose.analysis.prediction.forward import Recalibrate
 from probpose.errors import CheckpointError, ConfigError
 from probpose.inference.training.checkpoint import load_checkpoint, save_checkpoint

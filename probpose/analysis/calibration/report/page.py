@@ -1,39 +1,28 @@
-"""The page: verdict, pictures and tables in one HTML file that loads nothing and runs no script.
-
-What the report shows, in its order: pictures by question, then tables.
-
-Write the report: the page and its figures.
-"""
+"""The report: verdict, pictures and tables in one HTML file that loads nothing and runs no script, and its figures."""
 
 from __future__ import annotations
 
 __all__ = ["Section", "render", "sections_of", "write_report"]
 
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from probpose.analysis.calibration.calibrate import Outcome, Residuals
-from probpose.analysis.calibration.report.calibration import (
-    States,
-    axes_picture,
-    correlation_pictures,
-    coverage_picture,
-    groups_picture,
-    reliability_picture,
-)
-from probpose.analysis.calibration.report.density import density_pictures, density_table
+from probpose.analysis.calibration.diagnostics.coverage import LEVELS
+from probpose.analysis.calibration.record import CalibrationRecord, VerdictRecord
+from probpose.analysis.calibration.report.calibration import axes_picture, coverage_picture, reliability_picture
+from probpose.analysis.calibration.report.density import density_pictures
+from probpose.analysis.calibration.report.density_table import density_table
+from probpose.analysis.calibration.report.groups import correlation_pictures, groups_picture
 from probpose.analysis.calibration.report.style import Picture, style
-from probpose.analysis.calibration.report.tables import Table, diagnosis_tables, number, percent
 from probpose.analysis.calibration.report.usefulness import confidence_picture, score_picture, sparsification_picture
+from probpose.analysis.calibration.tables import diagnosis_tables, percent, states_of
+from probpose.analysis.table import Table, number
 from probpose.errors import DataError
 from probpose.files import write_atomically
-
-Record = Mapping[str, Any]
 
 _TEMPLATES = Environment(
     loader=PackageLoader("probpose.analysis.calibration.report"),
@@ -53,66 +42,61 @@ class Section:
     tables: Sequence[Table] = field(default_factory=list)
 
 
-def render(record: Record, sections: Sequence[Section]) -> str:
+def render(record: CalibrationRecord, sections: Sequence[Section]) -> str:
     """The page as text.
 
     Args:
-        record: the content of calibration.json.
+        record: of a calibration.
         sections: to show below the verdict, in their order; inside the context `style()`.
     """
     return _TEMPLATES.get_template("report.html").render(
         record=record,
-        state=_state(record["verdict"]),
+        state=_state(record.verdict),
         headline=_headline(record),
         facts=_facts(record),
         sections=sections,
     )
 
 
-def _state(verdict: Record) -> str:
-    if verdict["calibrated"]:
+def _state(verdict: VerdictRecord) -> str:
+    if verdict.calibrated:
         return "calibrated"
-    return "not calibrated" if verdict["refuted"] else "undecided"
+    return "not calibrated" if verdict.refuted else "undecided"
 
 
-def _headline(record: Record) -> list[tuple[str, str, str | None]]:
-    """Name, value before, and value after recalibration."""
-    after = record["after"]
-    rows: list[tuple[str, str, str | None]] = []
-    for content in ("0.5", "0.9"):
-        found = [percent(one["hdr_coverage"][content]) for one in (record["before"], after) if one]
-        rows.append((f"% of the labels in {100 * float(content):.0f}% regions", found[0], found[1] if after else None))
-    nll = record["recalibrated"]["nll_nats"]
-    rows.append(("NLL, nats per keypoint", number(record["nll_nats"], 3), number(nll, 3) if after else None))
-    return rows
+def _headline(record: CalibrationRecord) -> list[tuple[str, str, str | None]]:
+    """Name, value before, and value after recalibration; None where nothing was changed."""
+    after = record.after
+    rows: list[tuple[str, str, str | None]] = [
+        (
+            f"% of the labels in {100 * content:.0f}% regions",
+            percent(record.before.hdr_coverage[content]),
+            None if after is None else percent(after.hdr_coverage[content]),
+        )
+        for content in LEVELS
+    ]
+    nll = None if after is None else number(record.recalibrated.nll_nats, 3)
+    return [*rows, ("NLL, nats per keypoint", number(record.nll_nats, 3), nll)]
 
 
-def _facts(record: Record) -> list[str]:
+def _facts(record: CalibrationRecord) -> list[str]:
     """Where the numbers come from, in a few words each."""
-    facts = []
-    if source := record.get("source"):
-        facts.append(f"{source['kind']} {source['file']}")
-    facts.append(f"judged on {record['keypoints']} labels of {record['persons']} persons in {record['images']} images")
-    split = record["split"]
-    parts = ", ".join(f"{_images(split[part])} to {part}" for part in ("fit", "calibrate", "test"))
-    facts.append(f"images split with seed {split['seed']}: {parts}")
-    if gauge := record.get("gauge"):
-        meanings = {"moment": "sigma is a standard deviation", "quantile": "sigma is half the 16-84% width"}
-        facts.append(meanings.get(gauge, f"gauge {gauge}"))
-    if record["recalibrated"]["method"] != "none":
-        facts.append(f"recalibrated by {record['recalibrated'].get('name', record['recalibrated']['method'])}")
-    return facts
-
-
-def _images(part: int | Record) -> int:
-    return part if isinstance(part, int) else int(part["images"])
+    split = record.split
+    parts = f"{split.fit} to fit, {split.calibrate} to calibrate, {split.test} to test"
+    meanings = {"moment": "sigma is a standard deviation", "quantile": "sigma is half the 16-84% width"}
+    return [
+        f"{record.source.kind} {record.source.file}",
+        f"judged on {record.keypoints} labels of {record.persons} persons in {record.images} images",
+        f"images split with seed {split.seed}: {parts}",
+        meanings.get(record.gauge, f"gauge {record.gauge}"),
+        "nothing changed" if record.after is None else f"recalibrated by {record.recalibrated.name}",
+    ]
 
 
 def sections_of(outcome: Outcome) -> list[Section]:
     """The sections of the page that have something to show."""
     record = outcome.record
-    joints = record["joints"]
-    states: States = {"before": record["before"]} | ({"after": record["after"]} if record["after"] else {})
+    joints, states = record.joints, states_of(record)
     pictured = [
         _section("Is it calibrated?", coverage_picture(states), reliability_picture(states), axes_picture(states)),
         _section("Where is it off?", groups_picture(states), *correlation_pictures(states, joints)),
@@ -124,7 +108,7 @@ def sections_of(outcome: Outcome) -> list[Section]:
         ),
         *_densities(_residuals(outcome), joints),
     ]
-    tables = diagnosis_tables(record, states)
+    tables = diagnosis_tables(record)
     tables += [density_table(found, joints, state) for state, found in _residuals(outcome).items()]
     return [*(section for section in pictured if section.pictures), Section("Tables", tables=tables)]
 

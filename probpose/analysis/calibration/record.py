@@ -1,0 +1,236 @@
+"""The outcome of a calibration in numbers: the content of calibration.json, format 1; None stands for undefined.
+
+Some keys of the format are older than the words that are used now: `cures` are recalibrations, `suspects` outliers.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "FORMAT",
+    "CalibrationRecord",
+    "ElpdRecord",
+    "OutlierRecord",
+    "RecalibratedRecord",
+    "RecalibrationRecord",
+    "SourceRecord",
+    "SplitRecord",
+    "VerdictRecord",
+]
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from probpose.analysis.calibration.diagnostics.bootstrap import Interval
+from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
+from probpose.analysis.json_codec import from_json, to_json
+from probpose.errors import DataError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """What was calibrated.
+
+    Attributes:
+        kind: "run", "results" or "table".
+        file: the run's folder, or the file.
+        epoch: of the run's checkpoint.
+        residual: density of the run.
+        scale: where the scale of the prediction came from, in words; None for a run.
+    """
+
+    kind: str
+    file: str
+    epoch: int | None = None
+    residual: str | None = None
+    scale: str | None = None
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """The split by image.
+
+    Attributes:
+        seed: of it.
+        fit: images in this part, and likewise calibrate and test.
+    """
+
+    seed: int
+    fit: int
+    calibrate: int
+    test: int
+
+
+@dataclass(frozen=True)
+class VerdictRecord:
+    """The verdict on the prediction as it was.
+
+    Attributes:
+        calibrated: as `Verdict` has it.
+        refuted: as `Verdict` has it.
+        text: the verdict and what recalibration did, in sentences.
+    """
+
+    calibrated: bool
+    refuted: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class RecalibratedRecord:
+    """The headline after recalibration.
+
+    Attributes:
+        method: of recalibration; "none" where the prediction stands as it was.
+        name: such as "scale per joint".
+        calibrated: as `Verdict` has it.
+        nll_nats: mean over the test labels; None without a density.
+        hdr_coverage: by content of the region.
+        reason: why it was chosen, in a sentence.
+    """
+
+    method: str
+    name: str
+    calibrated: bool
+    nll_nats: float | None
+    hdr_coverage: dict[float, float]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class OutlierRecord:
+    """A label with a probable gross error.
+
+    Attributes:
+        image: its id.
+        instance: annotation id.
+        joint: name.
+        error_px: distance from the predicted mean.
+        probability: of a gross error.
+        part: of the split.
+    """
+
+    image: int
+    instance: int
+    joint: str
+    error_px: float
+    probability: float
+    part: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecalibrationRecord:
+    """A recalibration that was fitted; the prediction as it is comes first.
+
+    Attributes:
+        name: such as "scale per joint".
+        nll_calibrate_nats: mean negative log density on *calibrate*; None without a density.
+        gain_nats: mean gain over the prediction as it is on *calibrate*, by which it is chosen; None for that itself,
+            and without a density.
+        gain_se_nats: its standard error over images; None for a single image too.
+        nll_nats: mean over the test labels; None without a density.
+        nll_interval: the same with its interval.
+        coverage50: of the 50% regions on the test labels.
+        coverage90: of the 90% regions.
+        chosen: whether it is the chosen one.
+    """
+
+    name: str = field(metadata={"key": "method"})
+    nll_calibrate_nats: float | None
+    nll_nats: float | None
+    nll_interval: Interval | None
+    coverage50: Interval | None
+    coverage90: Interval | None
+    chosen: bool
+    gain_nats: float | None = None
+    gain_se_nats: float | None = None
+
+
+@dataclass(frozen=True)
+class ElpdRecord:
+    """Held-out log scores of a recalibration, summed per image, as ArviZ compares them.
+
+    Attributes:
+        name: of the recalibration.
+        elpd: sum over the test images, nats.
+        elpd_difference: behind the best.
+        elpd_difference_se: its standard error.
+        difference_nats: from the best, per label.
+        difference_se_nats: its standard error.
+    """
+
+    name: str = field(metadata={"key": "cure"})
+    elpd: float
+    elpd_difference: float
+    elpd_difference_se: float
+    difference_nats: float
+    difference_se_nats: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRecord:
+    """A calibration; everything but the split, the outliers and the gains is of the test images.
+
+    Attributes:
+        source: what was calibrated.
+        gauge: of the predicted residual density.
+        left_out: one line for each thing, or kind of things, that was not used.
+        format: of the file.
+        name: of the data.
+        joints: names.
+        split: by image.
+        verdict: on the prediction as it was.
+        keypoints: labels, and likewise persons and images.
+        nll_nats: mean negative log density of the prediction as it was.
+        hdr_coverage: of the prediction as it was, by content of the region.
+        recalibrated: the same after recalibration.
+        not_fitted: why a recalibration could not be fitted, by name.
+        outliers: labels of all parts with a probable gross error, the first of them, the largest errors first; None
+            where no outlier component was fitted, and so are the next two.
+        outlier_count: number of all of them.
+        outlier_share: of all labels.
+        before: diagnosis of the prediction as it was.
+        after: the same of the recalibrated prediction; None where nothing was changed.
+        recalibrations: all that were fitted.
+        elpd: those that have a density, the best first; empty for a single test image.
+    """
+
+    source: SourceRecord
+    gauge: str
+    left_out: tuple[str, ...]
+    format: int
+    name: str
+    joints: tuple[str, ...]
+    split: SplitRecord
+    verdict: VerdictRecord
+    keypoints: int
+    persons: int
+    images: int
+    nll_nats: float | None
+    hdr_coverage: dict[float, float]
+    recalibrated: RecalibratedRecord
+    not_fitted: dict[str, str]
+    outliers: tuple[OutlierRecord, ...] | None = field(metadata={"key": "suspects"})
+    outlier_count: int | None = field(metadata={"key": "suspect_count"})
+    outlier_share: float | None = field(metadata={"key": "suspect_share"})
+    before: DiagnosisRecord
+    after: DiagnosisRecord | None
+    recalibrations: tuple[RecalibrationRecord, ...] = field(metadata={"key": "cures"})
+    elpd: tuple[ElpdRecord, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; docs/commands.md names the keys."""
+        return dict(to_json(self))
+
+    @classmethod
+    def from_json(cls, document: object) -> Self:
+        """What `to_json` gave.
+
+        Raises:
+            DataError: another format, a key that is missing, or a value of another type.
+        """
+        found = document.get("format") if isinstance(document, dict) else None
+        if found != FORMAT:
+            raise DataError(f"calibration.json has format {found!r}, and this version of probpose reads {FORMAT}.")
+        return from_json(cls, document)

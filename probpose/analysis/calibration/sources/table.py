@@ -1,0 +1,110 @@
+"""Cases of a table of points, which may be larger than memory."""
+
+from __future__ import annotations
+
+__all__ = ["TableSource"]
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from probpose.analysis.calibration.cases import Cases, Split
+from probpose.analysis.calibration.export import MOST_ROWS, recalibrated_table
+from probpose.analysis.calibration.recalibration.base import Recalibration
+from probpose.analysis.calibration.record import SourceRecord
+from probpose.analysis.calibration.sources.base import CHUNK, Source
+from probpose.analysis.calibration.sources.baseline import gaussian, one_scale, spread, squares
+from probpose.arrays import Array, Index
+from probpose.data.predictions.people import People, people_of
+from probpose.data.predictions.tables import PointsTable
+from probpose.files import write_atomically
+from probpose.models.densities import GaussianResidual
+
+
+class TableSource(Source):
+    """Read in chunks of whole images: memory grows with the images, not with the points.
+
+    Without a column `joint` every row is a person with the one joint "point". With it, the rows of one image and
+    `instance` (of one image, where there are no instances) are a person with all joints of the table; joints without a
+    row are unlabelled. `instance` is that of the file, otherwise the person's first row in it, from 0. The width and
+    height of a box are the square root of `area`, its place is unknown. The predictive distribution is Gaussian.
+
+    It is handed back as recalibrated.npz, unless it is very large.
+
+    Args:
+        table: checked.
+        seed: of the split by image (`Split`), on whose part *fit* the baseline is fitted where there are no scales.
+
+    Raises:
+        DataError: an image has two rows of one joint and instance; without scales, as `baseline`.
+    """
+
+    def __init__(self, table: PointsTable, *, seed: int = 0) -> None:
+        scale = "scales of the file" if table.has_scale else "one Gaussian scale"
+        record = SourceRecord("table", str(table.file), scale=scale)
+        super().__init__(table.file.name, table.joints or ("point",), record, gauge="moment")
+        self._table = table
+        self._residual = GaussianResidual().frozen()
+        self._scale: float | None = None
+        images, labels, sized = [], 0, True
+        for part in self._people():
+            images.append(part.image)
+            labels += int((part.visibility > 0).sum())
+            sized = sized and bool(np.isfinite(part.size).all())
+        self._images, self._labels, self._sized = np.concatenate(images), labels, sized
+        if not table.has_scale:
+            self._scale = self._fitted(Split.of(self._images, seed=seed, name=self.name))
+
+    @property
+    def images(self) -> Index:
+        return self._images
+
+    @property
+    def labels(self) -> int:
+        return self._labels
+
+    def chunks(self) -> Iterator[Cases]:
+        for part in self._people():
+            sigma = part.sigma
+            if self._scale is not None:
+                sigma = spread(self._scale, self._used_size(part), part.point.shape)
+            yield Cases(
+                name=self.name,
+                joints=self.joints,
+                oks_sigmas=None,
+                image=part.image,
+                instance=part.instance,
+                keypoints=part.label,
+                visibility=part.visibility,
+                area=part.size**2,
+                box=np.stack([*np.full((2, len(part.size)), np.nan), part.size, part.size], axis=-1),
+                predictive=gaussian(part.point, sigma, self._residual),
+                confidence=part.confidence,
+            )
+
+    def _fitted(self, split: Split) -> float:
+        total, count = 0.0, 0
+        for part in self._people():
+            rows = split.rows(part.image, "fit")
+            labelled, size = part.visibility > 0, self._used_size(part)
+            sums = squares(part.point[rows], part.label[rows], labelled[rows], size[rows])
+            total, count = total + sums[0], count + sums[1]
+        return one_scale(total, count)
+
+    def _used_size(self, part: People) -> Array:
+        return part.size if self._sized else np.ones(len(part.size))
+
+    def _people(self) -> Iterator[People]:
+        for points in self._table.chunks(CHUNK):
+            yield people_of(points, self.joints, self._table.file)
+
+    def hand_back(self, recalibration: Recalibration, folder: Path) -> list[Path]:
+        saved = super().hand_back(recalibration, folder)
+        if self.labels > MOST_ROWS:
+            return saved
+        buffer = BytesIO()
+        np.savez(buffer, allow_pickle=False, **recalibrated_table(self, recalibration))
+        write_atomically(folder / "recalibrated.npz", buffer.getvalue())
+        return [folder / "recalibrated.npz", *saved]
