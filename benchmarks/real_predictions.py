@@ -3,7 +3,7 @@
     python -m benchmarks.real_predictions results.json person_keypoints.json --out docs/results/real_predictions
 
 Images are split at random into fit (40%), calibrate (20%) and test (40%); every number is of the test images. The
-baseline is one Gaussian scale times the size of the box. A label is a suspect where most families call it one; suspects
+baseline is one Gaussian scale times the size of the box. A label is an outlier where most families call it one; these
 are judged like all other labels, and NLL without them is stated beside. Splits are of the same images, so that their
 standard deviation tells how much a single split can mislead, and is no standard error for other images.
 
@@ -44,13 +44,13 @@ COLUMNS = {
     "density": "density",
     "nll": "NLL",
     "nll_sd": "s.d.",
-    "clean": "NLL without suspects",
+    "clean": "NLL without outliers",
     "clean_sd": "s.d.",
     "cover50": "HDR 50%",
     "cover50_sd": "s.d.",
     "cover90": "HDR 90%",
     "cover90_sd": "s.d.",
-    "suspects": "suspects, share",
+    "outliers": "outliers, share",
     "seconds": "s a fit",
 }
 CONFORMAL_COLUMNS = {
@@ -70,13 +70,13 @@ class Scores(NamedTuple):
     Attributes:
         log_prob: (M,) nats.
         level: (M,).
-        suspect: (M,) bool.
+        outlier: (M,) bool.
         seconds: of CPU that the fit took.
     """
 
     log_prob: Array
     level: Array
-    suspect: npt.NDArray[np.bool_]
+    outlier: npt.NDArray[np.bool_]
     seconds: float
 
 
@@ -103,19 +103,19 @@ def compare(predictions: Predictions, families: Sequence[str], seed: int) -> dic
     """Test scores of the baseline and of each family, for one split."""
     fit, test = parts(predictions, seed, "fit", "test")
     found = {family: refit(fit, [test], family, seed)[0] for family in families}
-    suspect = np.mean([scores.suspect for scores in found.values()], axis=0) > 0.5
-    found[BASELINE] = Scores(*score(test, test.predictive), np.zeros(len(suspect), dtype=bool), 0.0)
-    return {name: summary(scores, suspect) for name, scores in found.items()}
+    outlier = np.mean([scores.outlier for scores in found.values()], axis=0) > 0.5
+    found[BASELINE] = Scores(*score(test, test.predictive), np.zeros(len(outlier), dtype=bool), 0.0)
+    return {name: summary(scores, outlier) for name, scores in found.items()}
 
 
-def summary(scores: Scores, suspect: npt.NDArray[np.bool_]) -> dict[str, float]:
+def summary(scores: Scores, outlier: npt.NDArray[np.bool_]) -> dict[str, float]:
     """One split's numbers."""
     return {
         "nll": -float(scores.log_prob.mean()),
-        "clean": -float(scores.log_prob[~suspect].mean()),
+        "clean": -float(scores.log_prob[~outlier].mean()),
         "cover50": float((scores.level <= 0.5).mean()),
         "cover90": float((scores.level <= 0.9).mean()),
-        "suspects": float(scores.suspect.mean()),
+        "outliers": float(scores.outlier.mean()),
         "seconds": scores.seconds,
     }
 
@@ -152,7 +152,7 @@ def family_rows(splits: Sequence[dict[str, dict[str, float]]]) -> Iterable[dict[
         means = {key: float(value.mean()) for key, value in values.items()}
         spread = {f"{key}_sd": float(value.std(ddof=1)) if len(value) > 1 else None for key, value in values.items()}
         row: dict[str, Any] = {"density": name, **means, **spread}
-        yield row | ({"suspects": None, "seconds": None, "cover50": means["cover50"]} if name == BASELINE else {})
+        yield row | ({"outliers": None, "seconds": None, "cover50": means["cover50"]} if name == BASELINE else {})
 
 
 def conformal_rows(found: Sequence[tuple[int, Array]]) -> Iterable[dict[str, Any]]:

@@ -34,6 +34,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import probpose
+from probpose.analysis.calibration.save import load_calibration
 from probpose.analysis.posterior import load_posterior
 from probpose.cli import main
 from probpose.data.datasets.coco import read_coco
@@ -99,7 +100,7 @@ out = folder / "calibration"
 options = ["--residual", "student_t", "--radius", CUT_OFF_PX, "--seed", SEED, "--no-report", "--out", out]
 command = ["calibrate", "--predictions", results, "--annotations", annotations, *options]
 main([str(part) for part in command], standalone_mode=False)
-record = json.loads((out / "calibration.json").read_text())
+record = load_calibration(out / "calibration.json")
 
 # %% [markdown]
 # ## Confidence is not a probability
@@ -146,38 +147,33 @@ for radius, off in confidence_off.items():
 # Regions that should hold a share of the labels, and what they hold.
 
 # %%
-after = record["after"] or record["before"]
-contents = sorted(map(float, after["hdr_coverage"]))
+after = record.after or record.before
+contents = sorted(after.hdr_coverage)
 figure, axes = plt.subplots(figsize=(4.5, 4.5))
-for name, found, colour in (("as it is", record["before"], "#9aa5b1"), ("recalibrated", after, "#0b6bcb")):
-    intervals = [found["hdr_coverage"][str(content)] for content in contents]
-    axes.fill_between(contents, [i["low"] for i in intervals], [i["high"] for i in intervals], color=colour, alpha=0.3)
-    axes.plot(contents, [i["value"] for i in intervals], color=colour, label=name)
+for name, found, colour in (("as it is", record.before, "#9aa5b1"), ("recalibrated", after, "#0b6bcb")):
+    intervals = [found.hdr_coverage[content] for content in contents]
+    axes.fill_between(contents, [i.low for i in intervals], [i.high for i in intervals], color=colour, alpha=0.3)
+    axes.plot(contents, [i.value for i in intervals], color=colour, label=name)
 axes.plot([0, 1], [0, 1], color="#222222", linewidth=0.8)
 axes.set_xlabel("promised content")
 axes.set_ylabel("share of labels")
 axes.legend()
 plt.show()
-for content in ("0.5", "0.9"):
-    first, last = (found["hdr_coverage"][content]["value"] for found in (record["before"], after))
-    print(f"{float(content):.0%} regions hold {first:.1%} before and {last:.1%} after")
-print(
-    f"{record['nll_nats']:.2f} nats a keypoint before, {record['recalibrated']['nll_nats']:.2f} after (less is better)"
-)
+for content in (0.5, 0.9):
+    first, last = (found.hdr_coverage[content].value for found in (record.before, after))
+    print(f"{content:.0%} regions hold {first:.1%} before and {last:.1%} after")
+print(f"{record.nll_nats:.2f} nats a keypoint before, {record.recalibrated.nll_nats:.2f} after (less is better)")
 
 # %% [markdown]
-# ## Suspects
+# ## Outliers
 #
 # Labels that are more likely a gross error, of the network or of the annotator, than an ordinary one. They are listed,
 # never dropped. Worth looking at: they are often swapped sides, another person, or a wrong label.
 
 # %%
-suspects = record["suspects"]
-print(f"{record['suspect_count']} suspects, {record['suspect_share']:.2%} of all labels")
-for row in suspects[:10]:
-    print(
-        f"image {row['image']:>6}  {row['joint']:<16} {row['error_px']:7.1f} px  probability {row['probability']:.3f}"
-    )
+print(f"{record.outlier_count} outliers, {record.outlier_share:.2%} of all labels")
+for row in record.outliers[:10]:
+    print(f"image {row.image:>6}  {row.joint:<16} {row.error_px:7.1f} px  probability {row.probability:.3f}")
 
 # %% [markdown]
 # ## P(error <= r), which is a probability
@@ -208,12 +204,12 @@ for radius, off in probability_off.items():
 # keep as many as have a mean probability of 90%.
 
 # %%
-cut_off = record["before"]["usefulness"]["within"]["cut_off"]
+cut_off = record.before.usefulness.within.cut_off
 if cut_off is None:
     print("no confidence keeps 90% within the radius")
 else:
-    lowest = "any" if cut_off["confidence"] is None else f"{cut_off['confidence']:.2f}"
-    print(f"confidence from {lowest} on: {cut_off['kept']:.0%} are kept, {cut_off['within']:.1%} of them within")
+    lowest = "any" if cut_off.confidence is None else f"{cut_off.confidence:.2f}"
+    print(f"confidence from {lowest} on: {cut_off.kept:.0%} are kept, {cut_off.within:.1%} of them within")
 claimed, inside = probability[CUT_OFF_PX], error_px <= CUT_OFF_PX
 order = np.argsort(-claimed, kind="stable")
 kept = order[np.cumsum(claimed[order]) / np.arange(1, len(order) + 1) >= 0.9]
@@ -238,14 +234,14 @@ for name, r50, r90 in zip(saved.constant_data.joint.values[:5], handed[0]["r50_p
 # After recalibration the regions hold what they promise, within a few points, and so do the probabilities.
 
 # %%
-assert record["recalibrated"]["nll_nats"] < record["nll_nats"]
-for content in ("0.5", "0.9"):
-    held = after["hdr_coverage"][content]["value"]
-    assert abs(held - float(content)) < 0.04, f"the {content} regions hold {held:.3f}"
+assert record.recalibrated.nll_nats < record.nll_nats
+for content in (0.5, 0.9):
+    held = after.hdr_coverage[content].value
+    assert abs(held - content) < 0.04, f"the {content:.0%} regions hold {held:.3f}"
 assert max(probability_off.values()) < 5
 assert not len(kept) or abs(kept_inside - 0.9) < 0.04
 assert sum(probability_off.values()) < sum(confidence_off.values())
 if planted:
-    found = {(row["image"], row["joint"]) for row in suspects}
-    assert planted <= found, f"not suspected: {planted - found}"
+    found = {(row.image, row.joint) for row in record.outliers}
+    assert planted <= found, f"not among the outliers: {planted - found}"
     assert len(found) < 0.01 * len(confidence)

@@ -8,6 +8,7 @@ import pytest
 from probpose.analysis.calibration.cases import PARTS, Cases, Split
 from probpose.analysis.calibration.recalibration.base import NoRecalibration
 from probpose.analysis.calibration.recalibration.choose import (
+    LEAST_NATS,
     METHODS,
     MOST_NATS,
     Candidate,
@@ -103,12 +104,15 @@ def test_gains_are_paired_and_said() -> None:
     gain = choice.gains["scale"]
     assert gain.mean == pytest.approx(np.minimum(scale.log_prob - none.log_prob, MOST_NATS).mean())
     assert set(choice.gains) == {"scale", "scale per joint", "level"}
-    assert f"scale gains {gain.mean:.3f} ± {gain.se:.3f} nats a keypoint" in choice.reason
+    assert f"scale gains {gain.mean:.3f} ± {gain.se:.3f} nats a keypoint over the prediction as it is" in choice.reason
     kept = chosen_of("exact", 250)
     assert not kept.is_change
-    assert "No gain on the part calibrate exceeds 2.01 standard errors; the largest is that of" in kept.reason
+    assert (
+        "No gain on the part calibrate exceeds 2.01 standard errors and 0.001 nats; the largest is that of"
+        in kept.reason
+    )
     asked = chosen_of("exact", 250, method="conformal")
-    assert asked.reason == "conformal was asked for: it changes the regions, and the density stays as it is."
+    assert asked.reason == "conformal was asked for; it changes the regions, and the density stays as it is."
 
 
 def made_up(*gains: Array) -> Gains:
@@ -127,6 +131,12 @@ def test_two_standard_errors_make_a_change_and_one_a_more_complex_one() -> None:
     for lead, name in ((0.9, "1"), (1.1, "2")):
         second = first + noise + lead / 20
         assert made_up(first, second).choose()[0].name == name
+
+
+def test_what_cannot_be_seen_is_no_change() -> None:
+    noise = np.random.default_rng(0).normal(size=400)
+    for size, name in ((0.9 * LEAST_NATS, "0"), (1.1 * LEAST_NATS, "1")):
+        assert made_up(size + size / 100 * (noise - noise.mean())).choose()[0].name == name
 
 
 def test_few_images_need_more() -> None:

@@ -83,10 +83,10 @@ def test_gross_errors_are_told_and_do_not_widen_the_rest(family: str) -> None:
     recalibration = fit_noise_recalibration(cases, family)
     probability = recalibration.outlier_probability(cases)
     assert probability is not None
-    suspect = (probability > 0.5) & cases.labelled
+    outlier = (probability > 0.5) & cases.labelled
     labelled_wrong = wrong & cases.labelled
-    assert (suspect & labelled_wrong).sum() > 0.95 * labelled_wrong.sum()
-    assert (suspect & ~labelled_wrong).sum() < 0.1 * labelled_wrong.sum()
+    assert (outlier & labelled_wrong).sum() > 0.95 * labelled_wrong.sum()
+    assert (outlier & ~labelled_wrong).sum() < 0.1 * labelled_wrong.sum()
     assert float(recalibration.model.residual.share) == pytest.approx(0.03, abs=0.012)
     assert np.median(scale_of(recalibration, cases) / scale) == pytest.approx(1, abs=0.1)
 

@@ -58,7 +58,7 @@ def _score(predictive: Predictive, value: Tensor, count: int) -> Tensor:
 
 SCORES = {
     "nll_nats": "negative log density of the label, nats per keypoint",
-    "nll_without_suspects_nats": "the same without the suspected gross errors",
+    "nll_without_suspects_nats": "the same without outliers",
     "energy_px": "energy score of the plane",
     "crps_x_px": "continuous ranked probability score along x",
     "crps_y_px": "continuous ranked probability score along y",

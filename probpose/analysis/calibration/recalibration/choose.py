@@ -5,7 +5,7 @@ nothing to. Its standard error is over images, because the keypoints of one imag
 
 1. The prediction as it is stays unless a gain is positive beyond chance: by a one-sided paired t-test over images at
    `CHANCE`, which is two standard errors of many images. One standard error would not do: of exact predictions it
-   changes 10 to 18%, the t-test under 5% down to 20 images.
+   changes 10 to 18%, the t-test under 5% down to 20 images. And it has to be `LEAST_NATS`, or there is nothing to see.
 2. Among the candidates that pass, the simplest within one standard error of the best is chosen (Breiman, Friedman,
    Olshen and Stone, "Classification and Regression Trees", 1984, section 3.4.3): what is more complex has to earn it.
 
@@ -40,6 +40,9 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 CHANCE = 0.025
 """Probability that a candidate that is as good as the prediction as it is passes for better."""
+
+LEAST_NATS = 0.001
+"""Mean gain that is worth a change."""
 
 MOST_NATS = 10.0
 """Gain of a label that counts."""
@@ -166,9 +169,9 @@ def _asked_for(
         reasons = [reason for name, reason in failed.items() if name.startswith(method)]
         raise DataError(f"--recalibrate {method} is not possible: {' '.join(reasons) or 'nothing to fit.'}")
     if found[0].log_prob is None:
-        return found[0], f"{found[0].name} was asked for: it changes the regions, and the density stays as it is."
+        return found[0], f"{found[0].name} was asked for; it changes the regions, and the density stays as it is."
     chosen, _ = gains.simplest(found)
-    return chosen, f"{chosen.name} was asked for: it gains {_words(gains.lead(chosen))} on the part calibrate."
+    return chosen, f"{chosen.name} was asked for; on the part calibrate it gains {_words(gains.lead(chosen))}."
 
 
 class Gains:
@@ -197,18 +200,17 @@ class Gains:
 
     def choose(self) -> tuple[Candidate, str]:
         """The chosen one and the reason."""
-        better = [one for one in self._others if (gain := self.lead(one)).mean > self._critical * gain.se]
+        better = [one for one in self._others if self._is_better(self.lead(one))]
         if not better:
             return self._none, self._why_none()
         chosen, best = self.simplest(better)
+        gains = f"On the part calibrate {chosen.name} gains {_words(self.lead(chosen))} over the prediction as it is"
         if chosen is best:
-            return (
-                chosen,
-                f"{chosen.name} gains {_words(self.lead(chosen))} on the part calibrate, the most beyond chance.",
-            )
-        return chosen, (
-            f"{chosen.name} gains {_words(self.lead(chosen))} on the part calibrate, and is the simplest within one "
-            f"standard error of {best.name}, which is ahead by {_words(self.lead(best, chosen))}."
+            return chosen, f"{gains}, the most beyond chance."
+        lead = _words(self.lead(best, chosen))
+        return (
+            chosen,
+            f"{gains}, and is the simplest within one standard error of {best.name}, which is ahead by {lead}.",
         )
 
     def simplest(self, candidates: Sequence[Candidate]) -> tuple[Candidate, Candidate]:
@@ -217,8 +219,11 @@ class Gains:
         leads = ((one, self.lead(best, one)) for one in candidates)
         return next(one for one, lead in leads if lead.mean <= lead.se), best
 
+    def _is_better(self, gain: Difference) -> bool:
+        return gain.mean >= LEAST_NATS and gain.mean > self._critical * gain.se
+
     def _why_none(self) -> str:
-        rule = f"No gain on the part calibrate exceeds {self._critical:.2f} standard errors"
+        rule = f"No gain on the part calibrate exceeds {self._critical:.2f} standard errors and {LEAST_NATS:g} nats"
         if not self._others:
             return f"{rule}: nothing could be fitted."
         best = max(self._others, key=lambda one: self.lead(one).mean)
