@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Section", "render", "sections_of", "write_report"]
+__all__ = ["Section", "render", "report_html", "sections_of", "write_report"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -135,6 +135,12 @@ def _densities(found: dict[str, Residuals], joints: Sequence[str]) -> list[Secti
 
 
 PAGE, FIGURES = "report.html", "figures"
+
+
+def report_html(outcome: Outcome) -> str:
+    """The page as text."""
+    with style():
+        return render(outcome.record, sections_of(outcome))
 
 
 def write_report(outcome: Outcome, folder: Path) -> Path:

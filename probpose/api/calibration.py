@@ -1,0 +1,329 @@
+"""Can the predicted uncertainty be believed? And if not, what mends it: `calibrate` and what it gives."""
+
+from __future__ import annotations
+
+__all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_run", "calibrate_table"]
+
+from collections.abc import Callable, Hashable, Sequence
+from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from probpose.analysis.calibration.calibrate import Outcome, Settings
+from probpose.analysis.calibration.calibrate import calibrate as calibrate_source
+from probpose.analysis.calibration.cases import Cases
+from probpose.analysis.calibration.recalibration.choose import Method
+from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
+from probpose.analysis.calibration.record import CalibrationRecord
+from probpose.analysis.calibration.report.page import report_html
+from probpose.analysis.calibration.save import save_calibration
+from probpose.analysis.calibration.sources.base import MemorySource, Source
+from probpose.analysis.calibration.sources.results import ResultsSource
+from probpose.analysis.calibration.sources.run import RunSource
+from probpose.analysis.calibration.sources.table import TableSource
+from probpose.analysis.calibration.tables import calibration_tables
+from probpose.analysis.posterior import load_posterior
+from probpose.api.distributions import Distribution
+from probpose.api.labels import labels_of
+from probpose.arrays import Array
+from probpose.data.datasets.coco import read_coco
+from probpose.data.persons import Persons
+from probpose.data.predictions.tables import open_points
+from probpose.errors import DataError
+from probpose.inference.device import open_device
+from probpose.inference.training.runs import LoadedRun
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+Progress = Callable[[int], None]
+
+
+class Calibration:
+    """A diagnosis of predictions and their recalibration, judged on images that nothing was fitted to.
+
+    Attributes:
+        record: everything in numbers, the content of calibration.json.
+        left_out: one line for each thing, or kind of things, that was not used.
+    """
+
+    def __init__(self, source: Source, outcome: Outcome, *, seed: int = 0) -> None:
+        self._source, self._outcome, self._seed = source, outcome, seed
+        self.record: CalibrationRecord = outcome.record
+        self.left_out = tuple(source.left_out)
+
+    def __repr__(self) -> str:
+        return f"Calibration({self.verdict})"
+
+    @property
+    def verdict(self) -> str:
+        """In one to three sentences."""
+        return self.record.verdict.text
+
+    @property
+    def calibrated(self) -> bool | None:
+        """Whether the predictions were calibrated as they were; None where there are too few images to tell."""
+        verdict = self.record.verdict
+        return True if verdict.calibrated else False if verdict.refuted else None
+
+    @property
+    def method(self) -> str:
+        """Of the recalibration that was chosen; "none" where the prediction stays as it is."""
+        return self._outcome.recalibration.method
+
+    def apply(
+        self,
+        predictions: Distribution,
+        *,
+        confidence: npt.ArrayLike | None = None,
+        boxes: npt.ArrayLike | None = None,
+    ) -> Distribution:
+        """New predictions of the same model, recalibrated.
+
+        Args:
+            predictions: of N rows with the same joints, as the model gives them.
+            confidence: (N, K), the model's own, where it was given to `calibrate`.
+            boxes: (N, 4), likewise.
+
+        Raises:
+            DataError: other joints, or another shape.
+        """
+        if predictions.joints != tuple(self.record.joints):
+            raise DataError(
+                f"these predictions are of {', '.join(predictions.joints)}, and the calibration is of "
+                f"{', '.join(self.record.joints)}."
+            )
+        cases = _cases(predictions, None, None, None, confidence, boxes, None, "predictions")
+        return Distribution(self._outcome.recalibration.apply(cases), predictions.joints)
+
+    def save(
+        self,
+        folder: str | PathLike[str] | None = None,
+        *,
+        report: bool = True,
+        draws: int = 0,
+        progress: Progress | None = None,
+    ) -> list[Path]:
+        """Write calibration.json, posterior.nc, report.html with its figures, and what is handed back.
+
+        A run's recalibration goes into the run's own folder, where `predict` and `evaluate` use it; predictions from a
+        file come back recalibrated; the recalibration itself is saved beside.
+
+        Args:
+            folder: beside the predictions by default, or RUN/calibration.
+            report: write report.html and figures too.
+            draws: of the posterior of the residuals' shape (NUTS), in each of two chains; 0 for none.
+            progress: called with the number of draws so far, warm-up (`warmup`) included.
+
+        Returns:
+            The files that one opens.
+
+        Raises:
+            DataError, TrainingError: the disk is full or the folder is not writable.
+        """
+        out = self.folder if folder is None else Path(folder)
+        written = save_calibration(self._outcome, out, report=report, draws=draws, seed=self._seed, progress=progress)
+        return [*written, *self._source.hand_back(self._outcome.recalibration, out)]
+
+    @property
+    def folder(self) -> Path:
+        """Where `save` writes unless told otherwise."""
+        return self._source.folder
+
+    def to_html(self) -> str:
+        """The report as one page that loads nothing and runs no script."""
+        return report_html(self._outcome)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of calibration.json (docs/commands.md)."""
+        return dict(self.record.to_json())
+
+    def tables(self) -> Group:
+        """Recalibrations, why one was chosen, and what deviates, for the terminal (rich)."""
+        return calibration_tables(self.record)
+
+    def posterior(self, *, draws: int = 0, progress: Progress | None = None) -> Any:
+        """Predictions and labels of the test images as `arviz.InferenceData`, what `save` writes as posterior.nc.
+
+        Args:
+            draws: of the posterior of the residuals' shape (NUTS), in each of two chains; 0 for none.
+            progress: see `save`.
+        """
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            save_calibration(self._outcome, folder, report=False, draws=draws, seed=self._seed, progress=progress)
+            return load_posterior(folder / "posterior.nc")
+
+
+def calibrate(
+    predictions: Distribution,
+    labels: npt.ArrayLike | Tensor,
+    *,
+    images: Sequence[Hashable] | npt.ArrayLike | None = None,
+    visibility: npt.ArrayLike | None = None,
+    confidence: npt.ArrayLike | None = None,
+    boxes: npt.ArrayLike | None = None,
+    oks_sigmas: npt.ArrayLike | None = None,
+    method: Method = "auto",
+    residual: str = "rle",
+    per_joint: bool = False,
+    radius_px: float | None = None,
+    seed: int = 0,
+    name: str = "predictions",
+    progress: Progress | None = None,
+) -> Calibration:
+    """Diagnose predictions against labels, and recalibrate them.
+
+    Images are split at random into those that fit, those that choose and those that judge.
+
+    Args:
+        predictions: of N rows with K joints.
+        labels: (N, K, 2) pixels, NaN where unlabelled; from images that the model was not trained on.
+        images: N ids or names: rows of one image are not independent; each row is an image by default.
+        visibility: (N, K): 0 unlabelled, 1 occluded, 2 visible.
+        confidence: (N, K), the model's own, of any meaning.
+        boxes: (N, 4) x, y, width, height that the predictions were made from.
+        oks_sigmas: (K,) of the joints, for OKS.
+        method: "auto" keeps the prediction unless a recalibration is better by more than one standard error; or
+            "scale", "density", "level", "conformal".
+        residual: family of the refitted residual density.
+        per_joint: conformal guarantees by joint.
+        radius_px: r of P(error <= r); the median error by default.
+        seed: of the split and all choices.
+        name: of the data, for messages and the report.
+        progress: called with the number of rows done so far.
+
+    Raises:
+        DataError: too few images or labels, or what cannot be used, by name.
+    """
+    cases = _cases(predictions, labels, images, visibility, confidence, boxes, oks_sigmas, name)
+    source = MemorySource(cases, gauge=predictions.gauge)
+    return _calibrated(source, method, residual, per_joint, radius_px, seed, progress)
+
+
+def calibrate_run(
+    run: LoadedRun,
+    persons: Persons,
+    *,
+    method: Method = "auto",
+    residual: str = "rle",
+    per_joint: bool = False,
+    radius_px: float | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    device: str = "auto",
+    workers: int = 0,
+    predicting: Progress | None = None,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Calibrate a run on annotated persons; see `Run.calibrate`."""
+    source = RunSource.of(
+        run, persons, batch_size=batch_size, device=open_device(device), workers=workers, progress=predicting
+    )
+    return _calibrated(source, method, residual, per_joint, radius_px, seed, progress)
+
+
+def calibrate_results(
+    results: str | PathLike[str],
+    annotations: str | PathLike[str] | Persons,
+    *,
+    method: Method = "auto",
+    residual: str = "rle",
+    per_joint: bool = False,
+    radius_px: float | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Calibrate any model's COCO results file against COCO-format annotations; for the arguments see `calibrate`.
+
+    Raises:
+        DataError: a file is faulty, or nothing can be matched.
+    """
+    persons = (
+        annotations if isinstance(annotations, Persons) else read_coco(Path(annotations), Path(annotations).parent)
+    )
+    source = ResultsSource.of(Path(results), persons, seed=seed)
+    return _calibrated(source, method, residual, per_joint, radius_px, seed, progress)
+
+
+def calibrate_table(
+    file: str | PathLike[str],
+    *,
+    method: Method = "auto",
+    residual: str = "rle",
+    per_joint: bool = False,
+    radius_px: float | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Calibrate a table of points, .npz, .csv or .parquet, that may be larger than memory; see `calibrate`.
+
+    Raises:
+        DataError: the file is faulty.
+    """
+    source = TableSource(open_points(Path(file)), seed=seed)
+    return _calibrated(source, method, residual, per_joint, radius_px, seed, progress)
+
+
+def _calibrated(
+    source: Source,
+    method: Method,
+    residual: str,
+    per_joint: bool,
+    radius_px: float | None,
+    seed: int,
+    progress: Progress | None,
+) -> Calibration:
+    settings = Settings(
+        method=method,
+        density=lambda cases: fit_noise_recalibration(cases, residual, seed=seed),
+        per_joint=per_joint,
+        radius_px=radius_px,
+        seed=seed,
+    )
+    return Calibration(source, calibrate_source(source, settings, progress), seed=seed)
+
+
+def _cases(
+    predictions: Distribution,
+    labels: npt.ArrayLike | Tensor | None,
+    images: Sequence[Hashable] | npt.ArrayLike | None,
+    visibility: npt.ArrayLike | None,
+    confidence: npt.ArrayLike | None,
+    boxes: npt.ArrayLike | None,
+    oks_sigmas: npt.ArrayLike | None,
+    name: str,
+) -> Cases:
+    """Predictions with their labels, or with none."""
+    rows, joints = len(predictions), len(predictions.joints)
+    keypoints, flags = np.zeros((rows, joints, 2)), np.zeros((rows, joints), dtype=np.int64)
+    image = np.arange(rows, dtype=np.int64)
+    if labels is not None:
+        found = labels_of(predictions, labels, visibility, images)
+        keypoints, flags, image = found.keypoints, found.visibility, found.image
+    box = np.full((rows, 4), np.nan) if boxes is None else _shaped(boxes, (rows, 4), "boxes")
+    return Cases(
+        name=name,
+        joints=predictions.joints,
+        oks_sigmas=None if oks_sigmas is None else _shaped(oks_sigmas, (joints,), "oks_sigmas"),
+        image=image,
+        instance=np.arange(rows, dtype=np.int64),
+        keypoints=keypoints,
+        visibility=flags,
+        area=box[:, 2] * box[:, 3],
+        box=box,
+        predictive=predictions.predictive,
+        confidence=None if confidence is None else _shaped(confidence, (rows, joints), "confidence"),
+    )
+
+
+def _shaped(values: npt.ArrayLike, shape: tuple[int, ...], what: str) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != shape:
+        raise DataError(f"{what} has shape {array.shape}, expected {shape}.")
+    return array
