@@ -11,7 +11,7 @@ The most suspicious labels on their crops: what was clicked, what was predicted,
 
 from __future__ import annotations
 
-__all__ = ["GrossLabels", "draw_suspects", "find_gross_labels", "save_suspects"]
+__all__ = ["GrossLabels", "draw_suspects", "find_gross_labels", "save_suspects", "suspects_table"]
 
 import csv
 import io
@@ -28,6 +28,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from rich import box
+from rich.table import Table
 from torch import Tensor
 
 from probpose.analysis.prediction.forward import Forward, predict_persons
@@ -264,3 +266,32 @@ def _legend() -> Sequence[Line2D]:
         Line2D([], [], ls="", marker=marker, color=colour, mfc="none", ms=7, mew=2, label=text)
         for marker, colour, text in kinds
     ]
+
+
+_LISTED = 12
+
+
+def suspects_table(labels: GrossLabels) -> Table:
+    """The first of the suspected labels, for the terminal."""
+    summary = labels.summary()
+    title = (
+        f"{summary['dataset']}: {summary['labels']} labels; pairs exchanged {summary['exchanged']:.2%}, "
+        f"gross errors {summary['outlier']:.2%}"
+    )
+    found = len(summary["suspects"])
+    caption = f"{found} labels are suspected with probability over 0.5" + (
+        ", the first of them" if found > _LISTED else ""
+    )
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption, caption_justify="left")
+    for heading, justify in (("file", "left"), ("annotation", "right"), ("joint", "left"), ("error px", "right")):
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for heading in ("exchanged", "gross"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for index in labels.suspects[:_LISTED]:
+        row = labels.entry(int(index))
+        error = ((row["x"] - row["predicted_x"]) ** 2 + (row["y"] - row["predicted_y"]) ** 2) ** 0.5
+        table.add_row(
+            row["file_name"], str(row["annotation_id"]), row["joint"], f"{error:.1f}", f"{row['exchanged']:.3f}",
+            f"{row['outlier']:.3f}",
+        )  # fmt: skip
+    return table

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_run", "calibrate_table"]
+__all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_source", "calibrate_table"]
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,18 +15,18 @@ import numpy.typing as npt
 from torch import Tensor
 
 from probpose.analysis.calibration.calibrate import Outcome, Settings
-from probpose.analysis.calibration.calibrate import calibrate as calibrate_source
+from probpose.analysis.calibration.calibrate import calibrate as diagnose
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.recalibration.choose import Method
 from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
 from probpose.analysis.calibration.record import CalibrationRecord
 from probpose.analysis.calibration.report.page import report_html
-from probpose.analysis.calibration.save import save_calibration
+from probpose.analysis.calibration.save import WARMUP, save_calibration
 from probpose.analysis.calibration.sources.base import MemorySource, Source
 from probpose.analysis.calibration.sources.results import ResultsSource
-from probpose.analysis.calibration.sources.run import RunSource
 from probpose.analysis.calibration.sources.table import TableSource
 from probpose.analysis.calibration.tables import calibration_tables
+from probpose.analysis.evaluation.compare_runs import Counting, silent
 from probpose.analysis.posterior import load_posterior
 from probpose.api.distributions import Distribution
 from probpose.api.labels import labels_of
@@ -35,13 +35,9 @@ from probpose.data.datasets.coco import read_coco
 from probpose.data.persons import Persons
 from probpose.data.predictions.tables import open_points
 from probpose.errors import DataError
-from probpose.inference.device import open_device
-from probpose.inference.training.runs import LoadedRun
 
 if TYPE_CHECKING:
     from rich.console import Group
-
-Progress = Callable[[int], None]
 
 
 class Calibration:
@@ -107,7 +103,7 @@ class Calibration:
         *,
         report: bool = True,
         draws: int = 0,
-        progress: Progress | None = None,
+        counting: Counting = silent,
     ) -> list[Path]:
         """Write calibration.json, posterior.nc, report.html with its figures, and what is handed back.
 
@@ -118,7 +114,7 @@ class Calibration:
             folder: beside the predictions by default, or RUN/calibration.
             report: write report.html and figures too.
             draws: of the posterior of the residuals' shape (NUTS), in each of two chains; 0 for none.
-            progress: called with the number of draws so far, warm-up (`warmup`) included.
+            counting: shows how far the draws are.
 
         Returns:
             The files that one opens.
@@ -127,7 +123,10 @@ class Calibration:
             DataError, TrainingError: the disk is full or the folder is not writable.
         """
         out = self.folder if folder is None else Path(folder)
-        written = save_calibration(self._outcome, out, report=report, draws=draws, seed=self._seed, progress=progress)
+        with counting("sampling", 2 * (draws + WARMUP) if draws else 0) as progress:
+            written = save_calibration(
+                self._outcome, out, report=report, draws=draws, seed=self._seed, progress=progress
+            )
         return [*written, *self._source.hand_back(self._outcome.recalibration, out)]
 
     @property
@@ -147,16 +146,15 @@ class Calibration:
         """Recalibrations, why one was chosen, and what deviates, for the terminal (rich)."""
         return calibration_tables(self.record)
 
-    def posterior(self, *, draws: int = 0, progress: Progress | None = None) -> Any:
+    def posterior(self, *, draws: int = 0) -> Any:
         """Predictions and labels of the test images as `arviz.InferenceData`, what `save` writes as posterior.nc.
 
         Args:
             draws: of the posterior of the residuals' shape (NUTS), in each of two chains; 0 for none.
-            progress: see `save`.
         """
         with TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            save_calibration(self._outcome, folder, report=False, draws=draws, seed=self._seed, progress=progress)
+            save_calibration(self._outcome, folder, report=False, draws=draws, seed=self._seed)
             return load_posterior(folder / "posterior.nc")
 
 
@@ -175,7 +173,7 @@ def calibrate(
     radius_px: float | None = None,
     seed: int = 0,
     name: str = "predictions",
-    progress: Progress | None = None,
+    counting: Counting = silent,
 ) -> Calibration:
     """Diagnose predictions against labels, and recalibrate them.
 
@@ -196,36 +194,14 @@ def calibrate(
         radius_px: r of P(error <= r); the median error by default.
         seed: of the split and all choices.
         name: of the data, for messages and the report.
-        progress: called with the number of rows done so far.
+        counting: shows how far it is, such as `bars`.
 
     Raises:
         DataError: too few images or labels, or what cannot be used, by name.
     """
     cases = _cases(predictions, labels, images, visibility, confidence, boxes, oks_sigmas, name)
     source = MemorySource(cases, gauge=predictions.gauge)
-    return _calibrated(source, method, residual, per_joint, radius_px, seed, progress)
-
-
-def calibrate_run(
-    run: LoadedRun,
-    persons: Persons,
-    *,
-    method: Method = "auto",
-    residual: str = "rle",
-    per_joint: bool = False,
-    radius_px: float | None = None,
-    seed: int = 0,
-    batch_size: int = 64,
-    device: str = "auto",
-    workers: int = 0,
-    predicting: Progress | None = None,
-    progress: Progress | None = None,
-) -> Calibration:
-    """Calibrate a run on annotated persons; see `Run.calibrate`."""
-    source = RunSource.of(
-        run, persons, batch_size=batch_size, device=open_device(device), workers=workers, progress=predicting
-    )
-    return _calibrated(source, method, residual, per_joint, radius_px, seed, progress)
+    return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
 
 
 def calibrate_results(
@@ -237,7 +213,7 @@ def calibrate_results(
     per_joint: bool = False,
     radius_px: float | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    counting: Counting = silent,
 ) -> Calibration:
     """Calibrate any model's COCO results file against COCO-format annotations; for the arguments see `calibrate`.
 
@@ -248,7 +224,7 @@ def calibrate_results(
         annotations if isinstance(annotations, Persons) else read_coco(Path(annotations), Path(annotations).parent)
     )
     source = ResultsSource.of(Path(results), persons, seed=seed)
-    return _calibrated(source, method, residual, per_joint, radius_px, seed, progress)
+    return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
 
 
 def calibrate_table(
@@ -259,7 +235,7 @@ def calibrate_table(
     per_joint: bool = False,
     radius_px: float | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    counting: Counting = silent,
 ) -> Calibration:
     """Calibrate a table of points, .npz, .csv or .parquet, that may be larger than memory; see `calibrate`.
 
@@ -267,18 +243,19 @@ def calibrate_table(
         DataError: the file is faulty.
     """
     source = TableSource(open_points(Path(file)), seed=seed)
-    return _calibrated(source, method, residual, per_joint, radius_px, seed, progress)
+    return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
 
 
-def _calibrated(
+def calibrate_source(
     source: Source,
     method: Method,
     residual: str,
     per_joint: bool,
     radius_px: float | None,
     seed: int,
-    progress: Progress | None,
+    counting: Counting,
 ) -> Calibration:
+    """Calibrate cases wherever they come from; for the arguments see `calibrate`."""
     settings = Settings(
         method=method,
         density=lambda cases: fit_noise_recalibration(cases, residual, seed=seed),
@@ -286,7 +263,8 @@ def _calibrated(
         radius_px=radius_px,
         seed=seed,
     )
-    return Calibration(source, calibrate_source(source, settings, progress), seed=seed)
+    with counting("judging", len(source.images)) as progress:
+        return Calibration(source, diagnose(source, settings, progress), seed=seed)
 
 
 def _cases(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Run", "load"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -13,19 +13,27 @@ from typing import Any
 import numpy as np
 import torch
 
+from probpose.analysis.calibration.recalibration.choose import Method
 from probpose.analysis.calibration.recalibration.store import run_recalibration
+from probpose.analysis.calibration.sources.run import RunSource
 from probpose.analysis.evaluation.coco import OKS_NMS
+from probpose.analysis.evaluation.compare_runs import Counting, silent
+from probpose.analysis.evaluation.evaluate import Evaluation, evaluate
 from probpose.analysis.prediction.estimates import Estimator, Score
 from probpose.analysis.prediction.forward import Recalibrate
-from probpose.analysis.prediction.predict import Predictions, predict_images, predict_table, readable_images
+from probpose.analysis.prediction.predict import predict_table, readable_images
+from probpose.analysis.suspects import GrossLabels, find_gross_labels
+from probpose.api.calibration import Calibration, calibrate_source
 from probpose.api.distributions import ArrayLike
 from probpose.api.poses import Poses
 from probpose.data.datasets.arrays import ImageLike
+from probpose.data.datasets.catalogue import Split
 from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import Boxes, boxes_of_arrays, read_boxes
 from probpose.inference.device import open_device
 from probpose.inference.training.config import TrainConfig
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
+from probpose.inference.training.train import judged_on, open_split, saw
 from probpose.skeleton import Skeleton
 
 BoxesLike = str | PathLike[str] | ArrayLike | Sequence[ArrayLike]
@@ -92,7 +100,7 @@ class Run:
         batch_size: int = 64,
         device: str = "auto",
         workers: int = 0,
-        progress: Callable[[int], None] | None = None,
+        counting: Counting = silent,
     ) -> Poses:
         """Predict the keypoints of persons and their uncertainty.
 
@@ -110,38 +118,175 @@ class Run:
             batch_size: persons at a time.
             device: torch device, or "auto".
             workers: processes that read images.
-            progress: called with the number of persons done so far.
+            counting: shows how far it is, such as `bars`.
 
         Raises:
             DataError: no image can be read, or the boxes cannot be used.
             CheckpointError: the run's recalibration is damaged, or the network's output is not finite.
         """
         recalibrated, method = self._recalibration(recalibrate)
-        shared: dict[str, Any] = {
-            "recalibrate": recalibrated, "flip_test": flip_test, "estimator": estimator, "score": score,
-            "keep_distributions": keep_distributions, "batch_size": batch_size, "device": open_device(device),
-            "workers": workers, "progress": progress,
-        }  # fmt: skip
-        model, size = self._loaded.model, self._loaded.input_size
-        if boxes is None and not isinstance(images, Persons):
-            found = predict_images(model, self.skeleton, _several(images), size, **shared)
-        else:
-            found = self._in_boxes(images, boxes, least_box_score, {"nms": nms, **shared})
-        return Poses(found, estimator, method)
-
-    def _in_boxes(
-        self,
-        images: ImageLike | Sequence[ImageLike] | Persons,
-        boxes: BoxesLike | None,
-        least_score: float | None,
-        shared: dict[str, Any],
-    ) -> Predictions:
         faults: list[str] = []
         if not isinstance(images, Persons):
             images, faults = readable_images(_several(images), self.skeleton)
-        chosen = None if boxes is None else _boxes(boxes, images, least_score)
-        found = predict_table(self._loaded.model, images, self._loaded.input_size, boxes=chosen, **shared)
-        return replace(found, unreadable=faults + found.unreadable)
+        chosen = None if boxes is None else _boxes(boxes, images, least_box_score)
+        with counting("predicting", len(images if chosen is None else chosen)) as progress:
+            found = predict_table(
+                self._loaded.model, images, self._loaded.input_size, boxes=chosen, nms=nms, recalibrate=recalibrated,
+                flip_test=flip_test, estimator=estimator, score=score, keep_distributions=keep_distributions,
+                batch_size=batch_size, device=open_device(device), workers=workers, progress=progress,
+            )  # fmt: skip
+        return Poses(replace(found, unreadable=faults + found.unreadable), estimator, method)
+
+    def data(
+        self,
+        split: Split = "val",
+        *,
+        dataset: str | None = None,
+        root: str | PathLike[str] | None = None,
+        annotations: str | PathLike[str] | None = None,
+        image_dir: str | PathLike[str] | None = None,
+    ) -> Persons:
+        """Annotated persons to judge the run on: those of its own configuration, or others.
+
+        Args:
+            split: "val", or "train", which the run has seen.
+            dataset: another data set.
+            root: its folder.
+            annotations: any COCO-format keypoint file instead.
+            image_dir: folder of its images.
+
+        Raises:
+            ConfigError: options that do not go together, or a run that was trained on arrays.
+            DataError: the data cannot be read.
+        """
+        return open_split(self._judged(dataset, root, annotations, image_dir), split)
+
+    def saw(
+        self, split: Split = "val", *, dataset: str | None = None, annotations: str | PathLike[str] | None = None
+    ) -> bool:
+        """Whether the run was trained, or its checkpoint chosen, on what `data` gives for these arguments."""
+        return saw(self.config, self._judged(dataset, None, annotations, None), split)
+
+    def evaluate(
+        self,
+        persons: Persons | None = None,
+        *,
+        boxes: str | PathLike[str] | None = None,
+        recalibrate: bool = True,
+        flip_test: bool = False,
+        estimator: Estimator = "mean",
+        score: Score = "usual",
+        nms: float = OKS_NMS,
+        least_box_score: float | None = None,
+        batch_size: int = 64,
+        device: str = "auto",
+        workers: int = 0,
+        counting: Counting = silent,
+    ) -> Evaluation:
+        """AP, PCK, error, nats per keypoint, coverage and sigma on annotated persons, overall and by joint.
+
+        Args:
+            persons: from `data`, `open_data` or `persons`; the run's validation data by default.
+            boxes: COCO detections to predict for in place of the annotated boxes; only COCO's metrics are then defined.
+            recalibrate: use what `calibrate` has kept in the run, as the command does.
+            flip_test: see `predict`; likewise the others.
+            estimator: the point estimate of AP, PCK and error.
+            score: what poses are ranked by.
+            nms: OKS above which one of two poses in detected boxes goes.
+            least_box_score: detected boxes with a lower score are left out.
+            batch_size: persons at a time.
+            device: torch device, or "auto".
+            workers: processes that read images.
+            counting: shows how far it is.
+
+        Raises:
+            DataError: no image can be read, or the log density of a label is not finite.
+        """
+        persons = self.data() if persons is None else persons
+        recalibrated, method = self._recalibration(recalibrate)
+        detected = None if boxes is None else read_boxes(Path(boxes), persons, least_box_score)
+        with counting("evaluating", len(persons if detected is None else detected)) as progress:
+            found = evaluate(
+                self._loaded.model, persons, self._loaded.input_size, flip_test=flip_test, estimator=estimator,
+                score=score, boxes=detected, nms=nms, batch_size=batch_size, device=open_device(device),
+                workers=workers, recalibrate=recalibrated, progress=progress,
+            )  # fmt: skip
+        return replace(found, recalibration=method)
+
+    def calibrate(
+        self,
+        persons: Persons | None = None,
+        *,
+        method: Method = "auto",
+        residual: str = "rle",
+        per_joint: bool = False,
+        radius_px: float | None = None,
+        seed: int = 0,
+        batch_size: int = 64,
+        device: str = "auto",
+        workers: int = 0,
+        counting: Counting = silent,
+    ) -> Calibration:
+        """Can the run's uncertainty be believed? Diagnosed and recalibrated on held-out persons; `save` keeps it.
+
+        Args:
+            persons: see `evaluate`.
+            method: see `probpose.calibrate`, and likewise the next four.
+            residual: family of the refitted residual density.
+            per_joint: conformal guarantees by joint.
+            radius_px: r of P(error <= r).
+            seed: of the split and all choices.
+            batch_size: persons at a time.
+            device: torch device, or "auto".
+            workers: processes that read images.
+            counting: shows how far it is.
+
+        Raises:
+            DataError: too few images or labels, or no image can be read.
+        """
+        persons = self.data() if persons is None else persons
+        with counting("predicting", len(persons)) as progress:
+            source = RunSource.of(
+                self._loaded, persons, batch_size=batch_size, device=open_device(device), workers=workers,
+                progress=progress,
+            )  # fmt: skip
+        return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
+
+    def suspects(
+        self,
+        persons: Persons | None = None,
+        *,
+        batch_size: int = 64,
+        device: str = "auto",
+        workers: int = 0,
+        counting: Counting = silent,
+    ) -> GrossLabels:
+        """Labels that the run suspects: left and right exchanged, or about something else (`save_suspects`).
+
+        Args:
+            persons: see `evaluate`.
+            batch_size: persons at a time.
+            device: torch device, or "auto".
+            workers: processes that read images.
+            counting: shows how far it is.
+        """
+        persons = self.data() if persons is None else persons
+        with counting("reading labels", len(persons)) as progress:
+            return find_gross_labels(
+                self._loaded.model, persons, self._loaded.input_size, batch_size=batch_size,
+                device=open_device(device), workers=workers, progress=progress,
+            )  # fmt: skip
+
+    def _judged(
+        self,
+        dataset: str | None,
+        root: str | PathLike[str] | None,
+        annotations: str | PathLike[str] | None,
+        image_dir: str | PathLike[str] | None,
+    ) -> TrainConfig:
+        places = {"data_root": root, "val_annotations": annotations, "image_dir": image_dir}
+        named = {name: None if place is None else str(place) for name, place in places.items()}
+        return judged_on(self.config, dataset=dataset, **named)
 
     def _recalibration(self, wanted: bool) -> tuple[Recalibrate | None, str | None]:
         found = run_recalibration(self._loaded) if wanted else None

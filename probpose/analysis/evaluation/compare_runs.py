@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Counting", "compare_runs", "save_comparison", "score_entries"]
+__all__ = ["Counting", "compare_runs", "save_comparison", "score_entries", "silent"]
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,7 +23,8 @@ Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Shows how far something is: called with what is counted and up to where, entered for the function that counts."""
 
 
-def _silent(_: str, __: int) -> AbstractContextManager[Callable[[int], None]]:
+def silent(_: str, __: int) -> AbstractContextManager[Callable[[int], None]]:
+    """Shows nothing."""
     return nullcontext(lambda _: None)
 
 
@@ -33,7 +34,7 @@ def compare_runs(
     reference: str | None = None,
     *,
     device: torch.device | str = "cpu",
-    counting: Counting = _silent,
+    counting: Counting = silent,
 ) -> Comparison:
     """Compare finished runs on the same annotated persons.
 
@@ -54,7 +55,7 @@ def compare_runs(
 
 
 def score_entries(
-    finished: Iterable[Entry], persons: Persons, *, device: torch.device | str = "cpu", counting: Counting = _silent
+    finished: Iterable[Entry], persons: Persons, *, device: torch.device | str = "cpu", counting: Counting = silent
 ) -> dict[str, dict[int, Scores]]:
     """The scores of runs by model and seed, as `compare_runs` needs them; raises what that does."""
     scores: dict[str, dict[int, Scores]] = {}

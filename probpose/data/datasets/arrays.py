@@ -26,10 +26,10 @@ def persons_of_arrays(
     images: Sequence[ImageLike],
     skeleton: Skeleton,
     *,
-    keypoints: Array | None = None,
-    visibility: Index | None = None,
-    boxes: Array | None = None,
-    image: Index | None = None,
+    keypoints: npt.ArrayLike | None = None,
+    visibility: npt.ArrayLike | None = None,
+    boxes: npt.ArrayLike | None = None,
+    image: npt.ArrayLike | None = None,
     name: str = "arrays",
 ) -> Persons:
     """Persons with their images, one person an image unless `image` says otherwise.
@@ -47,7 +47,7 @@ def persons_of_arrays(
         DataError: an array has another shape, or an image cannot be read or is not 8 bits deep.
     """
     pictures, names = pictures_of(images)
-    count = len(images) if keypoints is None else len(keypoints)
+    count = len(images) if keypoints is None else len(np.asarray(keypoints))
     row = np.arange(count) if image is None else np.asarray(image, dtype=np.int64)
     _check_rows(row, count, len(images))
     box = _whole(pictures, names, row) if boxes is None else _shaped(boxes, (count, 4), "boxes")

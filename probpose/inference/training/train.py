@@ -25,6 +25,9 @@ from probpose.models.keypoint_model import KeypointModel
 from probpose.models.objectives import WeightPrior, WithExpectedOKS
 from probpose.models.registry import family_of
 
+LEAST_PERSONS = 4
+"""Of a split: two to train on, since batch normalisation needs two, and some to choose the checkpoint."""
+
 
 def open_split(config: TrainConfig, split: Split) -> Persons:
     """The persons of the training or validation data that a configuration names.
@@ -45,7 +48,7 @@ def open_split(config: TrainConfig, split: Split) -> Persons:
         image_dir=_path(data.image_dir) if file else None,
         flip_pairs=data.flip_pairs,
     )
-    if len(persons) < 4:
+    if len(persons) < LEAST_PERSONS:
         found = "; ".join(persons.left_out) or "none skipped"
         raise DataError(f"{persons.name} has {len(persons)} usable persons ({found}).")
     return persons
@@ -87,20 +90,25 @@ def saw(config: TrainConfig, judged: TrainConfig, split: Split) -> bool:
 
 
 def start_training(
-    config: TrainConfig, folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] = lambda _: None
+    config: TrainConfig,
+    folder: RunFolder,
+    *,
+    persons: Persons | None = None,
+    on_epoch: Callable[[RunFolder], None] = lambda _: None,
 ) -> None:
     """Train from the beginning.
 
     Args:
         config: what to train on what.
         folder: the run's folder, which must not hold a run.
+        persons: to train on, and to choose the checkpoint by; those that the configuration names by default.
         on_epoch: called with the folder after each epoch.
 
     Raises:
         ProbposeError: with the file, the record or the option that is wrong.
     """
     open_device(config.machine.device)  # before the data are read, which takes minutes
-    train, selection = _training_data(config)
+    train, selection = _training_data(config, persons)
     model, notes = initial_model(config, train)
     with folder.locked():
         folder.create(config, train.skeleton)
@@ -182,9 +190,12 @@ def _listed(names: tuple[str, ...]) -> str:
     return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown
 
 
-def _training_data(config: TrainConfig) -> tuple[Persons, Persons]:
+def _training_data(config: TrainConfig, persons: Persons | None = None) -> tuple[Persons, Persons]:
     """The persons to train on, and those that choose the checkpoint."""
-    return open_split(config, "train").split_by_image(config.data.selection, config.seed)
+    persons = open_split(config, "train") if persons is None else persons
+    if len(persons) < LEAST_PERSONS:
+        raise DataError(f"{persons.name} has {len(persons)} persons: training needs at least {LEAST_PERSONS}.")
+    return persons.split_by_image(config.data.selection, config.seed)
 
 
 def _path(text: str | None) -> Path | None:

@@ -1,0 +1,83 @@
+"""Models compared on the same labels."""
+
+from __future__ import annotations
+
+__all__ = ["compare"]
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from probpose.analysis.evaluation.compare_runs import Counting, compare_runs, save_comparison, silent
+from probpose.analysis.evaluation.comparison import Comparison
+from probpose.analysis.figures.curves import redraw_curves
+from probpose.data.persons import Persons
+from probpose.errors import ConfigError, TrainingError
+from probpose.inference.device import open_device
+from probpose.inference.training.comparison import check_reference, entries, entry_of_run, is_finished, train_entries
+from probpose.inference.training.config import TrainConfig, config_from
+from probpose.inference.training.train import open_split
+
+
+def compare(
+    runs: Sequence[str | PathLike[str]] = (),
+    models: Sequence[str] = (),
+    *,
+    persons: Persons | None = None,
+    config: TrainConfig | str | PathLike[str] | None = None,
+    seeds: int = 1,
+    reference: str | None = None,
+    training: bool = True,
+    out: str | PathLike[str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    counting: Counting = silent,
+    **settings: Any,
+) -> Comparison:
+    """Train models with one network and budget, and compare them with each other and with finished runs.
+
+    Interrupted, the same call goes on; made twice, each process trains the runs that the other does not.
+
+    Args:
+        runs: folders of finished runs.
+        models: to train, such as "laplace", "rle", "heatmap" or "multibin[bins=16]"; into `out`.
+        persons: to evaluate on; the validation data of the configuration, or of the first run, by default.
+        config: a configuration, or a config.toml, that the models have in common.
+        seeds: runs of each model, with seeds 0, 1, ...
+        reference: model that differences are taken from; the first by default.
+        training: False only compares what is finished.
+        out: folder for the runs, and for comparison.md, .html, .csv, .json, .png and .pdf; None writes nothing.
+        say: called with a line for each run that is trained, or left out.
+        counting: shows how far each evaluation is.
+        settings: of training, by the names of the options of `probpose train`.
+
+    Raises:
+        ConfigError: nothing to compare, or options that do not go together.
+        TrainingError: the training of a model stopped; the others are compared and written.
+    """
+    if not (runs or models):
+        raise ConfigError("name what to compare: models to train, or folders of runs.")
+    if models and out is None:
+        raise ConfigError("the models that are trained need a folder: name out.")
+    named = config is not None or bool(settings)
+    if not isinstance(config, TrainConfig):
+        config = config_from(None if config is None else Path(config), settings)
+    own = entries(config, models, seeds, Path(out)) if models and out is not None else []
+    chosen = [*own, *(entry_of_run(Path(run)) for run in runs)]
+    check_reference(reference, chosen)
+    failed = train_entries(own, on_epoch=redraw_curves, say=say) if training else []
+    finished = [entry for entry in chosen if is_finished(entry)]
+    for entry in chosen:
+        if entry not in finished:
+            say(f"not compared, for it is not finished: {entry.name}")
+    if not finished:
+        raise TrainingError("no run is finished yet.")
+    if persons is None:
+        persons = open_split(config if models or named else finished[0].config, "val")
+    device = open_device(config.machine.device)
+    comparison = compare_runs(finished, persons, reference, device=device, counting=counting)
+    if out is not None:
+        say("written: " + ", ".join(map(str, save_comparison(comparison, Path(out)))))
+    if failed:
+        raise TrainingError("; ".join(failed))
+    return comparison

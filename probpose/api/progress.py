@@ -1,0 +1,26 @@
+"""How far something is: what is counted, up to where, and a function that moves it."""
+
+from __future__ import annotations
+
+__all__ = ["Counting", "bars", "silent"]
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from probpose.analysis.evaluation.compare_runs import Counting, silent
+
+
+@contextmanager
+def bars(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error, silent where that is no terminal; yields the function that moves it.
+
+    >>> with bars("reading", 3) as move:
+    ...     move(3)
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal or not total) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -1,0 +1,45 @@
+"""Results as tables for the terminal."""
+
+from __future__ import annotations
+
+__all__ = ["tables"]
+
+from functools import singledispatch
+
+from rich.console import Group, RenderableType
+
+from probpose.analysis.check_tables import check_tables
+from probpose.analysis.evaluation.comparison import Comparison
+from probpose.analysis.evaluation.comparison_report import comparison_tables
+from probpose.analysis.evaluation.evaluate import Evaluation
+from probpose.analysis.evaluation.tables import evaluation_tables
+from probpose.analysis.suspects import GrossLabels, suspects_table
+from probpose.analysis.targets.statistics import TargetStatistics
+from probpose.analysis.targets.tables import targets_tables
+from probpose.api.calibration import Calibration
+from probpose.data.check import DataCheck
+
+
+@singledispatch
+def tables(result: object) -> RenderableType:
+    """An evaluation, comparison, calibration, data check, ... as tables, for `rich.print`.
+
+    Args:
+        result: what another function of this library gave.
+
+    Raises:
+        TypeError: nothing is known about it.
+    """
+    raise TypeError(f"there are no tables of {type(result).__name__}.")
+
+
+tables.register(Evaluation, evaluation_tables)
+tables.register(TargetStatistics, targets_tables)
+tables.register(DataCheck, check_tables)
+tables.register(Calibration, Calibration.tables)
+tables.register(GrossLabels, suspects_table)
+
+
+@tables.register
+def _(result: Comparison) -> RenderableType:
+    return Group(*(table.terminal() for table in comparison_tables(result)))
