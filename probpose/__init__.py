@@ -11,26 +11,74 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import probpose.densities as densities
+    from probpose.analysis.prediction.results import write_results as write_results
+    from probpose.analysis.suspects import save_suspects as save_suspects
+    from probpose.api.calibration import Calibration as Calibration
+    from probpose.api.calibration import calibrate as calibrate
+    from probpose.api.calibration import calibrate_results as calibrate_results
+    from probpose.api.calibration import calibrate_table as calibrate_table
+    from probpose.api.comparison import compare as compare
+    from probpose.api.data import check_data as check_data
+    from probpose.api.data import describe_data as describe_data
+    from probpose.api.data import list_images as list_images
+    from probpose.api.data import open_data as open_data
+    from probpose.api.data import persons as persons
+    from probpose.api.data import read_records as read_records
+    from probpose.api.data import synthesise as synthesise
     from probpose.api.distributions import Distribution as Distribution
     from probpose.api.distributions import Gaussian as Gaussian
     from probpose.api.distributions import Heatmap as Heatmap
     from probpose.api.distributions import Laplace as Laplace
     from probpose.api.distributions import Samples as Samples
     from probpose.api.poses import Poses as Poses
+    from probpose.api.progress import bars as bars
     from probpose.api.runs import Run as Run
     from probpose.api.runs import load as load
+    from probpose.api.tables import tables as tables
+    from probpose.api.training import fit as fit
+    from probpose.api.training import new_folder as new_folder
+    from probpose.api.training import newest as newest
+    from probpose.api.training import resume as resume
+    from probpose.api.training import train as train
+    from probpose.data.persons import Persons as Persons
+    from probpose.errors import ProbposeError as ProbposeError
+    from probpose.skeleton import Skeleton as Skeleton
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Calibration": "probpose.api.calibration",
     "Distribution": "probpose.api.distributions",
     "Gaussian": "probpose.api.distributions",
     "Heatmap": "probpose.api.distributions",
     "Laplace": "probpose.api.distributions",
+    "Persons": "probpose.data.persons",
     "Poses": "probpose.api.poses",
+    "ProbposeError": "probpose.errors",
     "Run": "probpose.api.runs",
     "Samples": "probpose.api.distributions",
+    "Skeleton": "probpose.skeleton",
+    "bars": "probpose.api.progress",
+    "calibrate": "probpose.api.calibration",
+    "calibrate_results": "probpose.api.calibration",
+    "calibrate_table": "probpose.api.calibration",
+    "check_data": "probpose.api.data",
+    "compare": "probpose.api.comparison",
+    "describe_data": "probpose.api.data",
+    "fit": "probpose.api.training",
+    "list_images": "probpose.api.data",
     "load": "probpose.api.runs",
+    "new_folder": "probpose.api.training",
+    "newest": "probpose.api.training",
+    "open_data": "probpose.api.data",
+    "persons": "probpose.api.data",
+    "read_records": "probpose.api.data",
+    "resume": "probpose.api.training",
+    "save_suspects": "probpose.analysis.suspects",
+    "synthesise": "probpose.api.data",
+    "tables": "probpose.api.tables",
+    "train": "probpose.api.training",
+    "write_results": "probpose.analysis.prediction.results",
 }
 """Where the public names live."""
 

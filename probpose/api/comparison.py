@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["compare"]
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def compare(
     reference: str | None = None,
     training: bool = True,
     out: str | PathLike[str] | None = None,
+    device: str | None = None,
     say: Callable[[str], None] = lambda _: None,
     counting: Counting = silent,
     **settings: Any,
@@ -42,25 +44,28 @@ def compare(
         runs: folders of finished runs.
         models: to train, such as "laplace", "rle", "heatmap" or "multibin[bins=16]"; into `out`.
         persons: to evaluate on; the validation data of the configuration, or of the first run, by default.
-        config: a configuration, or a config.toml, that the models have in common.
+        config: a configuration, or a config.toml, that the models have in common, with `settings`.
         seeds: runs of each model, with seeds 0, 1, ...
         reference: model that differences are taken from; the first by default.
         training: False only compares what is finished.
         out: folder for the runs, and for comparison.md, .html, .csv, .json, .png and .pdf; None writes nothing.
+        device: of the networks that are judged; that of the configuration by default.
         say: called with a line for each run that is trained, or left out.
         counting: shows how far each evaluation is.
         settings: of training, by the names of the options of `probpose train`.
 
     Raises:
         ConfigError: nothing to compare, or options that do not go together.
-        TrainingError: the training of a model stopped; the others are compared and written.
+        TrainingError: no run is finished. Models whose training stopped are named in `Comparison.failed`.
     """
     if not (runs or models):
         raise ConfigError("name what to compare: models to train, or folders of runs.")
     if models and out is None:
         raise ConfigError("the models that are trained need a folder: name out.")
     named = config is not None or bool(settings)
-    if not isinstance(config, TrainConfig):
+    if isinstance(config, TrainConfig):
+        config = config.changed(**settings)
+    else:
         config = config_from(None if config is None else Path(config), settings)
     own = entries(config, models, seeds, Path(out)) if models and out is not None else []
     chosen = [*own, *(entry_of_run(Path(run)) for run in runs)]
@@ -74,10 +79,8 @@ def compare(
         raise TrainingError("no run is finished yet.")
     if persons is None:
         persons = open_split(config if models or named else finished[0].config, "val")
-    device = open_device(config.machine.device)
-    comparison = compare_runs(finished, persons, reference, device=device, counting=counting)
+    opened = open_device(device or config.machine.device)
+    comparison = compare_runs(finished, persons, reference, device=opened, counting=counting)
     if out is not None:
         say("written: " + ", ".join(map(str, save_comparison(comparison, Path(out)))))
-    if failed:
-        raise TrainingError("; ".join(failed))
-    return comparison
+    return replace(comparison, failed=tuple(failed))

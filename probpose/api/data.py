@@ -13,7 +13,6 @@ __all__ = [
     "synthesise",
 ]
 
-import json
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -23,9 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from probpose.analysis.targets.figures import draw_marginals, draw_persons, draw_targets
+from probpose.analysis.targets.save import save_targets
 from probpose.analysis.targets.statistics import TargetStatistics
-from probpose.analysis.targets.tables import targets_csv
 from probpose.data.check import check_data
 from probpose.data.datasets.arrays import ImageLike, persons_of_arrays
 from probpose.data.datasets.catalogue import Split, examine_dataset, examine_splits, open_dataset
@@ -34,7 +32,6 @@ from probpose.data.datasets.reading import Reading
 from probpose.data.persons import Persons
 from probpose.data.synthetic import write_synthetic
 from probpose.errors import ConfigError, DataError
-from probpose.files import write_atomically
 from probpose.skeleton import COCO, Skeleton
 
 PathOrText = str | PathLike[str]
@@ -152,12 +149,7 @@ def describe_data(
     """
     statistics = TargetStatistics.of(persons, input_size, seed=seed)
     if out is not None:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "stats.json", json.dumps(statistics.to_json(), allow_nan=False).encode())
-        write_atomically(folder / "targets.csv", targets_csv(statistics).encode())
-        for name, draw in (("targets", draw_targets), ("marginals", draw_marginals), ("persons", draw_persons)):
-            draw(statistics, persons, [folder / f"{name}.png", folder / f"{name}.pdf"])
+        save_targets(statistics, persons, Path(out))
     return statistics
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from probpose.analysis.evaluation.compare_runs import Counting, silent
 from probpose.analysis.figures.overlays import draw_image, save_overlays
 from probpose.analysis.prediction.estimates import Estimator, kernel_variance
 from probpose.analysis.prediction.predict import Predictions
-from probpose.analysis.prediction.results import server_rows, write_results
+from probpose.analysis.prediction.results import server_file_name, server_rows, write_results
 from probpose.api.distributions import ArrayLike, Distribution
 from probpose.arrays import Array, Index
 from probpose.errors import DataError
@@ -122,11 +123,13 @@ class Poses(Distribution):
         name = image if isinstance(image, str) else names[image]
         return draw_image(self._predictions, name, estimator=self.estimator, least_score=least_score)
 
-    def save_overlays(self, folder: str | Path, *, least_score: float = 0.0, progress: Any = None) -> list[Path]:
-        """Write `plot` of every image as NAME.png; gives the files."""
-        return save_overlays(
-            self._predictions, Path(folder), estimator=self.estimator, least_score=least_score, progress=progress
-        )
+    def save_overlays(self, folder: str | Path, *, least_score: float = 0.0, counting: Counting = silent) -> list[Path]:
+        """Write `plot` of every image as NAME.png into a folder, which is made where missing; gives the files."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with counting("drawing", len(set(self.file_names))) as progress:
+            return save_overlays(
+                self._predictions, Path(folder), estimator=self.estimator, least_score=least_score, progress=progress
+            )
 
     def to_coco(self, *, server: bool = False) -> list[dict[str, Any]]:
         """Rows of a COCO results file, with `sigma_px`, `labelled` and `file_name`; only COCO's keys for a `server`."""
@@ -141,6 +144,20 @@ class Poses(Distribution):
         """
         write_results(Path(file), self.to_coco(server=server))
         return Path(file)
+
+    def server_file(self, run: Path) -> str:
+        """What COCO's upload instructions call the results file; results.json where no file lists the images.
+
+        Args:
+            run: the run's folder, whose name stands for the method.
+        """
+        listing = self._predictions.persons.annotations
+        return "results.json" if listing is None else server_file_name(listing, run.resolve().name)
+
+    @property
+    def boxes_left_out(self) -> dict[str, int]:
+        """Number of boxes that were not predicted for, by reason."""
+        return dict(self._predictions.persons.skipped)
 
     def to_xarray(self) -> xr.Dataset:
         """Keypoints, sigma and presence with coordinates row, joint and axis; image and score of each row."""

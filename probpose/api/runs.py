@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Run", "load"]
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
@@ -30,6 +31,7 @@ from probpose.data.datasets.arrays import ImageLike
 from probpose.data.datasets.catalogue import Split
 from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import Boxes, boxes_of_arrays, read_boxes
+from probpose.files import write_atomically
 from probpose.inference.device import open_device
 from probpose.inference.training.config import TrainConfig
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
@@ -212,6 +214,16 @@ class Run:
                 workers=workers, recalibrate=recalibrated, progress=progress,
             )  # fmt: skip
         return replace(found, recalibration=method)
+
+    def keep(self, evaluation: Evaluation) -> Path:
+        """Write an evaluation into the run's folder, as evaluation.json.
+
+        Raises:
+            OSError: the folder is not writable.
+        """
+        file = self.path / "evaluation.json"
+        write_atomically(file, json.dumps(evaluation.to_json(), indent=1).encode())
+        return file
 
     def calibrate(
         self,

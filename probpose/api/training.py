@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["fit", "resume", "train"]
+__all__ = ["fit", "new_folder", "newest", "resume", "train"]
 
 from collections.abc import Sequence
 from os import PathLike
@@ -56,6 +56,20 @@ def resume(path: str | PathLike[str] | None = None) -> Run:
     folder = newest_run() if path is None else RunFolder(Path(path))
     resume_training(folder, on_epoch=redraw_curves)
     return Run(load_run(folder.path))
+
+
+def new_folder(config: TrainConfig) -> Path:
+    """A folder in ./runs that does not exist yet, named by date, data set and family."""
+    return new_run_folder(config).path
+
+
+def newest() -> Path:
+    """The folder of the run in ./runs that was started last.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return newest_run().path
 
 
 def fit(

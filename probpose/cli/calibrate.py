@@ -6,17 +6,15 @@ __all__ = ["calibrate"]
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import probpose as pp
 from probpose.cli.options import data_options, json_option, machine_options, run_argument
-from probpose.cli.terminal import counting, device_of, judged_persons, note, run_of
+from probpose.cli.terminal import judged_persons, note, run_of, say_device
 from probpose.cli.types import LateChoice
 from probpose.errors import ConfigError
-
-if TYPE_CHECKING:
-    from probpose.analysis.calibration.sources.base import Source
 
 EPILOG = """\b
 Example:
@@ -28,13 +26,13 @@ Example:
 
 
 def _methods() -> Iterable[str]:
-    from probpose.analysis.calibration.recalibration.choose import METHODS
+    from probpose.api.settings import METHODS
 
     return METHODS
 
 
 def _densities() -> Iterable[str]:
-    from probpose.models.residual_families import refittable
+    from probpose.api.settings import refittable
 
     return refittable()
 
@@ -75,60 +73,36 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
     """
     from rich.console import Console
 
-    from probpose.analysis.calibration.calibrate import Settings
-    from probpose.analysis.calibration.calibrate import calibrate as calibrate_source
-    from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
-    from probpose.analysis.calibration.save import WARMUP, save_calibration
-    from probpose.analysis.calibration.tables import calibration_tables
-
-    source = _source(run, options, quiet=as_json)
-    for line in source.left_out:
+    calibration = _calibration(run, options, quiet=as_json)
+    for line in calibration.left_out:
         note(f"left out: {line}")
-    settings = Settings(
-        method=options["method"],
-        density=lambda cases: fit_noise_recalibration(cases, options["residual"], seed=options["seed"]),
-        per_joint=options["per_joint"],
-        radius_px=options["radius"],
-        seed=options["seed"],
-    )
-    with counting("judging", len(source.images)) as progress:
-        outcome = calibrate_source(source, settings, progress)
-    folder = out or source.folder
-    draws, seed = options["draws"], options["seed"]
-    with counting("sampling", 2 * (draws + WARMUP) if draws else 0) as progress:
-        written = save_calibration(outcome, folder, report=options["report"], draws=draws, seed=seed, progress=progress)
-    written += source.hand_back(outcome.recalibration, folder)
+    folder = out or calibration.folder
+    written = calibration.save(folder, report=options["report"], draws=options["draws"], counting=pp.bars)
     if as_json:
         click.echo((folder / "calibration.json").read_text(encoding="utf-8"))
     else:
-        Console().print(calibration_tables(outcome.record))
+        Console().print(pp.tables(calibration))
     note(f"written: {', '.join(map(str, written))}")
 
 
-def _source(run: Path | None, options: dict[str, Any], *, quiet: bool) -> Source:
-    """What the options name.
+def _calibration(run: Path | None, options: dict[str, Any], *, quiet: bool) -> pp.Calibration:
+    """Of what the options name.
 
     Raises:
         ConfigError: options that do not go together.
     """
-    from probpose.analysis.calibration.sources.results import ResultsSource
-    from probpose.analysis.calibration.sources.run import RunSource
-    from probpose.analysis.calibration.sources.table import TableSource
-    from probpose.data.datasets.coco import read_coco
-    from probpose.data.predictions.tables import open_points
-
     results, table, annotations = options["predictions"], options["table"], options["annotations"]
     if sum(one is not None for one in (run, results, table)) > 1:
         raise ConfigError("a run, --predictions and --table each name predictions: leave all but one out.")
     if (results is None) != (annotations is None):
         raise ConfigError("--predictions and --annotations go together: results, and the labels to judge them by.")
+    shared = {name: options[name] for name in ("method", "residual", "per_joint", "seed")}
+    shared |= {"radius_px": options["radius"], "counting": pp.bars}
     if results is not None:
-        return ResultsSource.of(results, read_coco(annotations, annotations.parent), seed=options["seed"])
+        return pp.calibrate_results(results, annotations, **shared)
     if table is not None:
-        return TableSource(open_points(table), seed=options["seed"])
-    device = device_of(options["device"], quiet=quiet)
+        return pp.calibrate_table(table, **shared)
+    say_device(options["device"], quiet=quiet)
     loaded = run_of(run)
-    persons = judged_persons(loaded, options)
-    machine = {name: options[name] for name in ("batch_size", "workers")}
-    with counting("predicting", len(persons)) as progress:
-        return RunSource.of(loaded, persons, device=device, progress=progress, **machine)
+    machine = {name: options[name] for name in ("batch_size", "device", "workers")}
+    return loaded.calibrate(judged_persons(loaded, options), **machine, **shared)

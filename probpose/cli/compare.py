@@ -10,23 +10,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from probpose.analysis.evaluation.compare_runs import compare_runs, save_comparison
-from probpose.analysis.evaluation.comparison_report import comparison_tables
-from probpose.analysis.figures.curves import redraw_curves
-from probpose.cli.terminal import counting, device_of, note
+import probpose as pp
+from probpose.api.settings import families as known_families
+from probpose.api.settings import residuals as known_residuals
+from probpose.cli.terminal import note
 from probpose.cli.training_options import TrainingCommand, config_of, training_options
 from probpose.cli.types import NAMES
-from probpose.inference.training.comparison import (
-    Entry,
-    check_reference,
-    entries,
-    entry_of_run,
-    is_finished,
-    train_entries,
-)
-from probpose.inference.training.train import open_split
-from probpose.models.registry import FAMILIES
-from probpose.models.residual_families import RESIDUALS
 
 EPILOG = """\b
 Example:
@@ -43,8 +32,8 @@ WIDTH = 130
 
 
 def _models() -> str:
-    families = ", ".join(name for name in FAMILIES if name != "regression")
-    return f"Residual families: {', '.join(RESIDUALS)}\nFamilies: {families}"
+    families = ", ".join(name for name in known_families() if name != "regression")
+    return f"Residual families: {', '.join(known_residuals())}\nFamilies: {families}"
 
 
 @click.command(cls=TrainingCommand, models=_models, epilog=EPILOG)
@@ -76,30 +65,13 @@ def compare(
     models = (*residuals, *families)
     if not (runs or models):
         raise click.UsageError("name what to compare: --residual, --family, or folders of runs.")
-    config = config_of(base, options)
-    own = entries(config, models, seeds, out) if models else []
-    chosen = [*own, *(entry_of_run(run) for run in runs)]
-    check_reference(reference, chosen)
-    failed = _train(own) if training else []
-    finished = [entry for entry in chosen if is_finished(entry)]
-    for entry in chosen:
-        if entry not in finished:
-            note(f"not compared, for it is not finished: {entry.name}")
-    if not finished:
-        raise click.ClickException("no run is finished yet.")
-    persons = open_split(config if models or base else finished[0].config, "val")
-    device = device_of(config.machine.device)
-    comparison = compare_runs(finished, persons, reference, device=device, counting=counting)
-    files = save_comparison(comparison, out)
-    tables = (table.terminal() for table in comparison_tables(comparison))
-    Console(width=max(WIDTH, Console().width)).print(*tables)
-    note("written: " + ", ".join(map(str, files)))
-    if failed:
-        raise click.ClickException("; ".join(failed))
-
-
-def _train(own: list[Entry]) -> list[str]:
     try:
-        return train_entries(own, on_epoch=redraw_curves, say=note)
+        comparison = pp.compare(
+            runs, models, config=config_of(base, options) if models or base else None, seeds=seeds, reference=reference,
+            training=training, out=out, device=options["device"], say=note, counting=pp.bars,
+        )  # fmt: skip
     except KeyboardInterrupt as stop:
         raise click.ClickException("interrupted; the same command goes on.") from stop
+    Console(width=max(WIDTH, Console().width)).print(pp.tables(comparison))
+    if comparison.failed:
+        raise click.ClickException("; ".join(comparison.failed))

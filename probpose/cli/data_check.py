@@ -5,17 +5,12 @@ from __future__ import annotations
 __all__ = ["check"]
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import probpose as pp
 from probpose.cli.options import dataset_choice, json_option
-from probpose.cli.terminal import check_one_source, counting
-from probpose.errors import ConfigError
-
-if TYPE_CHECKING:
-    from probpose.data.datasets.catalogue import Split
-    from probpose.data.datasets.reading import Reading
 
 EPILOG = """\b
 Example:
@@ -43,32 +38,15 @@ def check(shown: int, workers: int, as_json: bool, **options: Any) -> None:
 
     from rich.console import Console
 
-    from probpose.analysis.check_tables import check_tables
-    from probpose.data.check import check_data
-
+    named = {"root": options.pop("data_root"), **options}
     checks = []
-    for reading in _readings(**options):
-        with counting(f"decoding {reading.persons.name}", len(reading.files)) as progress:
-            checks.append(check_data(reading, shown=shown, workers=workers, progress=progress))
+    for reading in pp.read_records(**named):
+        with pp.bars(f"decoding {reading.persons.name}", len(reading.files)) as progress:
+            checks.append(pp.check_data(reading, shown=shown, workers=workers, progress=progress))
     faults = sum(fault.count for found in checks for fault in found.faults)
     if as_json:
         click.echo(json.dumps({"faults": faults, "splits": [found.to_json() for found in checks]}))
     else:
         for found in checks:
-            Console().print(check_tables(found), crop=False)
+            Console().print(pp.tables(found), crop=False)
     click.get_current_context().exit(1 if faults else 0)
-
-
-def _readings(
-    dataset: str | None, data_root: Path | None, split: Any, annotations: Path | None, image_dir: Path | None
-) -> list[Reading]:
-    """The splits that the options name."""
-    from probpose.data.datasets.catalogue import examine_dataset, examine_splits
-
-    check_one_source(dataset, annotations, image_dir)
-    if annotations is not None and (data_root is not None or split is not None):
-        raise ConfigError("--data-root and --split belong to a named data set: leave them out with --annotations.")
-    if dataset is not None and split in (None, "both"):
-        return examine_splits(dataset, root=data_root)
-    chosen: Split = "train" if split is None else split
-    return [examine_dataset(dataset or "", chosen, root=data_root, annotations=annotations, image_dir=image_dir)]

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+import probpose as pp
 from probpose.cli.options import dataset_choice, json_option
-from probpose.cli.terminal import check_one_source, note
+from probpose.cli.terminal import note
 from probpose.cli.types import SIZE
 from probpose.errors import ConfigError
 
@@ -48,22 +49,17 @@ def stats(
     Per joint and axis of the crop: spread, skewness, kurtosis, labels outside, fit of a Gaussian, a Laplace and a
     Student-t, and a test for several modes; boxes and visibility. Images are not opened.
     """
+    import json
+
     from rich.console import Console
 
-    from probpose.analysis.targets.save import save_targets
-    from probpose.analysis.targets.statistics import TargetStatistics
-    from probpose.analysis.targets.tables import LEAST_WIDTH, targets_tables
-    from probpose.data.datasets.catalogue import open_dataset
-
-    check_one_source(dataset, annotations, image_dir)
     if annotations is not None and data_root is not None:
         raise ConfigError("--data-root belongs to a named data set: name the images' folder with --image-dir.")
-    persons = open_dataset(dataset or "", split, root=data_root, annotations=annotations, image_dir=image_dir)
-    statistics = TargetStatistics.of(persons, input_size, seed=seed)
+    persons = pp.open_data(dataset, split, root=data_root, annotations=annotations, image_dir=image_dir)
     folder = out or Path("stats") / (annotations.stem if annotations else f"{dataset}-{split}")
-    text = save_targets(statistics, persons, folder)
+    statistics = pp.describe_data(persons, input_size, seed=seed, out=folder)
     if as_json:
-        click.echo(text)
+        click.echo(json.dumps(statistics.to_json(), allow_nan=False))
     else:
-        Console(width=max(LEAST_WIDTH, Console().width)).print(targets_tables(statistics))
+        Console().print(pp.tables(statistics))
         note(f"written: {folder}/stats.json, targets.csv, and targets, marginals, persons as .png and .pdf")

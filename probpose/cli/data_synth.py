@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+import probpose as pp
+
 
 @click.command(epilog="\b\nExample:\n  probpose data synth --out figures --images 100 --seed 1")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
@@ -18,7 +20,5 @@ def synth(out: Path, images: int, seed: int) -> None:
 
     True positions and noise scales lie beside the annotations.
     """
-    from probpose.data.synthetic import write_synthetic
-
-    write_synthetic(out, images, seed)
+    pp.synthesise(out, images, seed=seed)
     click.echo(f"{images} images in {out}")

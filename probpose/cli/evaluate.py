@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+import probpose as pp
 from probpose.cli.options import (
     data_options,
     detection_options,
@@ -20,7 +21,7 @@ from probpose.cli.options import (
     run_argument,
     score_option,
 )
-from probpose.cli.terminal import counting, device_of, judged_persons, recalibration_of, run_of
+from probpose.cli.terminal import judged_persons, run_of, say_device, say_recalibration
 
 EPILOG = """\b
 Example:
@@ -48,44 +49,23 @@ def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, 
 
     RUN is the folder of a run, by default the newest one. The numbers are also written to its evaluation.json.
     """
-    import dataclasses
     import json
 
     from rich.console import Console
 
-    from probpose.analysis.evaluation.evaluate import evaluate as evaluate_model
-    from probpose.analysis.evaluation.tables import evaluation_tables
-    from probpose.analysis.prediction.results import write_results
-    from probpose.data.predictions.boxes import read_boxes
-    from probpose.files import write_atomically
-
-    device = device_of(options["device"], quiet=as_json)
+    say_device(options["device"], quiet=as_json)
     loaded = run_of(run)
     persons = judged_persons(loaded, options)
-    recalibrate, method = recalibration_of(loaded, options["recalibration"])
-    detected = None if boxes == "gt" else read_boxes(Path(boxes), persons, options["least_box_score"])
-    with counting("evaluating", len(persons if detected is None else detected)) as progress:
-        evaluation = evaluate_model(
-            loaded.model,
-            persons,
-            loaded.input_size,
-            flip_test=options["flip_test"],
-            estimator=estimator,
-            score=options["score"],
-            boxes=detected,
-            nms=options["nms"],
-            batch_size=options["batch_size"],
-            device=device,
-            workers=options["workers"],
-            recalibrate=recalibrate,
-            progress=progress,
-        )
-    evaluation = dataclasses.replace(evaluation, recalibration=method)
-    text = json.dumps(evaluation.to_json(), indent=None if as_json else 1)
-    write_atomically(loaded.folder.path / "evaluation.json", text.encode())
+    recalibrate = say_recalibration(loaded, options["recalibration"])
+    passed = ("flip_test", "score", "nms", "least_box_score", "batch_size", "device", "workers")
+    evaluation = loaded.evaluate(
+        persons, boxes=None if boxes == "gt" else boxes, recalibrate=recalibrate, estimator=estimator,
+        counting=pp.bars, **{name: options[name] for name in passed},
+    )  # fmt: skip
+    loaded.keep(evaluation)
     if results is not None:
-        write_results(results, evaluation.results)
+        pp.write_results(results, evaluation.results)
     if as_json:
-        click.echo(text)
+        click.echo(json.dumps(evaluation.to_json()))
     else:
-        Console().print(evaluation_tables(evaluation))
+        Console().print(pp.tables(evaluation))

@@ -11,12 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from probpose.api.settings import Entry, backbones, catalogue, family_options
 from probpose.cli.options import json_option
 from probpose.cli.types import SIZE, LateChoice
-from probpose.models.backbones.registry import BACKBONES
-from probpose.models.cost import Entry, catalogue
-from probpose.models.options import options_text
-from probpose.models.registry import FAMILIES
 
 EPILOG = """\b
 Example:
@@ -27,7 +24,7 @@ Example:
 
 
 @click.command(epilog=EPILOG)
-@click.option("--backbone", type=LateChoice(lambda: BACKBONES), default="resnet18", show_default=True)
+@click.option("--backbone", type=LateChoice(backbones), default="resnet18", show_default=True)
 @click.option("--input-size", type=SIZE, default="256x192", show_default=True, help="Height x width of the crops.")
 @click.option("--joints", type=click.IntRange(1), default=17, show_default=True, help="Keypoints of a person.")
 @json_option
@@ -44,9 +41,8 @@ def models(backbone: str, input_size: tuple[int, int], joints: int, as_json: boo
     for kind, entries in found.items():
         console.print(_table(kind, entries))
     console.print("Options of the families, with --option NAME=VALUE:")
-    for name, family in FAMILIES.items():
-        if text := options_text(family.options):
-            console.print(f"  {name}: {text}", soft_wrap=True, markup=False)
+    for name, text in family_options().items():
+        console.print(f"  {name}: {text}", soft_wrap=True, markup=False)
 
 
 def _table(kind: str, entries: list[Entry]) -> Any:

@@ -39,13 +39,13 @@ def shared(*options: Decorator) -> Decorator:
 
 
 def _datasets() -> Iterable[str]:
-    from probpose.data.datasets.catalogue import DATASETS
+    from probpose.api.settings import datasets
 
-    return DATASETS
+    return datasets()
 
 
 def _default_nms(_: click.Context, __: click.Parameter, value: float | None) -> float:
-    from probpose.analysis.evaluation.coco import OKS_NMS
+    from probpose.api.settings import OKS_NMS
 
     return OKS_NMS if value is None else value
 

@@ -6,10 +6,11 @@ __all__ = ["predict"]
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+import probpose as pp
 from probpose.cli.options import (
     detection_options,
     estimator_option,
@@ -18,13 +19,8 @@ from probpose.cli.options import (
     recalibration_option,
     score_option,
 )
-from probpose.cli.terminal import counting, device_of, note, recalibration_of, run_of
+from probpose.cli.terminal import note, run_of, say_device, say_recalibration
 from probpose.cli.types import LateChoice
-
-if TYPE_CHECKING:
-    from probpose.analysis.prediction.predict import Predictions
-    from probpose.data.persons import Persons
-    from probpose.inference.training.runs import LoadedRun
 
 EPILOG = """\b
 Example:
@@ -36,7 +32,7 @@ Example:
 
 
 def _image_sets() -> Iterable[str]:
-    from probpose.data.datasets.image_lists import IMAGE_SETS
+    from probpose.api.settings import IMAGE_SETS
 
     return IMAGE_SETS
 
@@ -70,24 +66,26 @@ def predict(paths: tuple[Path, ...], out: Path | None, overlays: bool | None, se
     Without --boxes the whole image is one person. RUN is the folder of a run, by default the newest one. Predictions
     for a data set go into the file that COCO's evaluation server takes with --split test-dev or --server.
     """
-    from probpose.analysis.prediction.predict import readable_images
-    from probpose.analysis.prediction.results import server_rows, write_results
-
     named = paths[0] if paths and paths[0].is_dir() else None
     images = list(paths[1:] if named is not None else paths)
     of_set = options["dataset"] is not None or options["image_info"] is not None
     server = server or options["split"] == "test-dev"
     _check(images, of_set, server, options)
-    device = device_of(options["device"])
+    say_device(options["device"])
     run = run_of(named)
-    persons, faults = (_image_set(run, options), []) if of_set else readable_images(images, run.skeleton)
     drawn = not of_set if overlays is None else overlays
-    predictions = _predict(run, persons, options | {"device": device, "keep_distributions": drawn})
-    file = out or run.folder.path / "predictions" / _file_name(predictions, run, server)
-    write_results(file, server_rows(predictions.rows) if server else predictions.rows)
-    _report(predictions, faults + predictions.unreadable, file)
+    recalibrate = say_recalibration(run, options["recalibration"])
+    passed = ("boxes", "nms", "least_box_score", "flip_test", "estimator", "score", "batch_size", "device", "workers")
+    poses = run.predict(
+        _image_set(run, options) if of_set else images, recalibrate=recalibrate, keep_distributions=drawn,
+        counting=pp.bars, **{name: options[name] for name in passed},
+    )  # fmt: skip
+    name = poses.server_file(run.path) if server else "results.json"
+    file = poses.save(out or run.path / "predictions" / name, server=server)
+    _report(poses, file)
     if drawn:
-        _draw(predictions, file.with_suffix(""), options["estimator"], options["least_score"])
+        files = poses.save_overlays(file.with_suffix(""), least_score=options["least_score"], counting=pp.bars)
+        click.echo(f"{len(files)} overlays: {file.with_suffix('')}/")
 
 
 def _check(images: list[Path], of_set: bool, server: bool, options: dict[str, Any]) -> None:
@@ -111,54 +109,20 @@ def _spelt(*names: str) -> list[str]:
     return [name.replace("_", "-") for name in names]
 
 
-def _image_set(run: LoadedRun, options: dict[str, Any]) -> Persons:
+def _image_set(run: pp.Run, options: dict[str, Any]) -> pp.Persons:
     """The images of --dataset or --image-info."""
-    from probpose.data.datasets.image_lists import open_images, read_image_info
-
-    info: Path | None = options["image_info"]
-    if info is not None:
-        return read_image_info(info, options["image_dir"] or info.parent, run.skeleton)
+    if options["image_info"] is not None:
+        return pp.list_images(options["image_info"], skeleton=run.skeleton, image_dir=options["image_dir"])
     own = run.config.data.data_root if run.config.data.dataset == "coco" else None
-    root = options["data_root"] or (None if own is None else Path(own))
-    return open_images(options["split"] or "val", run.skeleton, root)
+    return pp.list_images(options["split"] or "val", skeleton=run.skeleton, root=options["data_root"] or own)
 
 
-def _predict(run: LoadedRun, persons: Persons, options: dict[str, Any]) -> Predictions:
-    from probpose.analysis.prediction.predict import predict_table
-    from probpose.data.predictions.boxes import read_boxes
-
-    recalibrate, _ = recalibration_of(run, options["recalibration"])
-    boxes = None if options["boxes"] is None else read_boxes(options["boxes"], persons, options["least_box_score"])
-    for reason, count in boxes.skipped.items() if boxes is not None else ():
+def _report(poses: pp.Poses, file: Path) -> None:
+    for reason, count in poses.boxes_left_out.items():
         note(f"boxes left out: {count} x {reason}")
-    passed = ("nms", "keep_distributions", "flip_test", "estimator", "score", "batch_size", "device", "workers")
-    shared = {name: options[name] for name in passed}
-    with counting("predicting", len(persons if boxes is None else boxes)) as progress:
-        return predict_table(
-            run.model, persons, run.input_size, boxes=boxes, recalibrate=recalibrate, progress=progress, **shared
-        )
-
-
-def _file_name(predictions: Predictions, run: LoadedRun, server: bool) -> str:
-    from probpose.analysis.prediction.results import server_file_name
-
-    listing = predictions.persons.annotations
-    return server_file_name(listing, run.folder.path.resolve().name) if server and listing else "results.json"
-
-
-def _report(predictions: Predictions, faults: list[str], file: Path) -> None:
-    for fault in faults:
+    for fault in poses.skipped:
         note(f"skipped {fault}")
-    if len(faults) > 1:
-        note(f"skipped {len(faults)} images in all")
-    removed = f" (NMS removed {predictions.suppressed} poses)" if predictions.suppressed else ""
-    click.echo(f"{len(predictions.rows)} persons{removed}: {file}")
-
-
-def _draw(predictions: Predictions, folder: Path, estimator: Any, least_score: float) -> None:
-    from probpose.analysis.figures.overlays import save_overlays
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with counting("drawing", len({row["file_name"] for row in predictions.rows})) as progress:
-        files = save_overlays(predictions, folder, estimator=estimator, least_score=least_score, progress=progress)
-    click.echo(f"{len(files)} overlays: {folder}/")
+    if len(poses.skipped) > 1:
+        note(f"skipped {len(poses.skipped)} images in all")
+    removed = f" (NMS removed {poses.suppressed} poses)" if poses.suppressed else ""
+    click.echo(f"{len(poses)} persons{removed}: {file}")

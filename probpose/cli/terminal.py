@@ -1,22 +1,16 @@
-"""What commands say on standard error: the run, the device, how far they are."""
+"""What commands say on standard error: the run, the device, warnings."""
 
 from __future__ import annotations
 
-__all__ = ["check_one_source", "counting", "device_of", "judged_persons", "note", "recalibration_of", "run_of"]
+__all__ = ["judged_persons", "note", "run_of", "say_device", "say_recalibration"]
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    import torch
-
-    from probpose.analysis.prediction.forward import Recalibrate
-    from probpose.data.persons import Persons
-    from probpose.inference.training.runs import LoadedRun
+import probpose as pp
 
 
 def note(message: str) -> None:
@@ -24,85 +18,51 @@ def note(message: str) -> None:
     click.echo(message, err=True)
 
 
-@contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error, silent where that is no terminal; yields the function that moves it."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def device_of(name: str, *, quiet: bool = False) -> torch.device:
-    """The device that a network is to run on, named on standard error unless `quiet`.
+def say_device(name: str, *, quiet: bool = False) -> None:
+    """Name the device that a network is to run on, unless `quiet`.
 
     Raises:
         ConfigError: it cannot be used here.
     """
-    from probpose.inference.device import open_machine
+    from probpose.api.settings import device_line
 
-    machine = open_machine(name)
+    line = device_line(name)
     if not quiet:
-        note(str(machine))
-    return machine.device
+        note(line)
 
 
-def run_of(path: Path | None) -> LoadedRun:
+def say_recalibration(run: pp.Run, wanted: bool) -> bool:
+    """Name the recalibration that the run's predictions go through, if they do; `wanted`.
+
+    Raises:
+        CheckpointError: it is damaged, or belongs to another checkpoint.
+    """
+    if wanted and (method := run.recalibration) is not None:
+        note(f"recalibrated: {method}")
+    return wanted
+
+
+def run_of(path: Path | None) -> pp.Run:
     """The run at `path`, or the newest one, which is named on standard error.
 
     Raises:
         ConfigError: there is none.
         CheckpointError: its checkpoint is missing or damaged.
     """
-    from probpose.inference.training.runs import load_run, newest_run
-
-    folder = newest_run().path if path is None else path
+    run = pp.load(path)
     if path is None:
-        note(f"run: {folder}")
-    return load_run(folder)
+        note(f"run: {run.path}")
+    return run
 
 
-def judged_persons(run: LoadedRun, options: Mapping[str, Any]) -> Persons:
+def judged_persons(run: pp.Run, options: Mapping[str, Any]) -> pp.Persons:
     """The persons that `data_options` name; a warning on standard error where the model was trained or chosen on them.
 
     Raises:
         ConfigError: options that do not go together.
         DataError: the data cannot be read.
     """
-    from probpose.inference.training.train import judged_on, open_split, saw
-
-    names = ("dataset", "data_root", "val_annotations", "image_dir")
-    judged = judged_on(run.config, **{name: options[name] for name in names})
-    if saw(run.config, judged, options["split"]):
+    named = {"dataset": options["dataset"], "annotations": options["val_annotations"]}
+    if run.saw(options["split"], **named):
         note("warning: the model was trained or chosen on these data.")
-    return open_split(judged, options["split"])
-
-
-def recalibration_of(run: LoadedRun, wanted: bool) -> tuple[Recalibrate | None, str | None]:
-    """The run's recalibration and its method, which is named on standard error; None where there is none.
-
-    Raises:
-        CheckpointError: it is damaged, or belongs to another checkpoint.
-    """
-    from probpose.analysis.calibration.recalibration.store import run_recalibration
-
-    found = run_recalibration(run) if wanted else None
-    if found is None:
-        return None, None
-    note(f"recalibrated: {found[1]}")
-    return found
-
-
-def check_one_source(dataset: str | None, annotations: Path | None, image_dir: Path | None) -> None:
-    """Refuse options that do not name one source of data.
-
-    Raises:
-        ConfigError: both or none of a data set and an annotation file, or the folder of images without the file.
-    """
-    if (dataset is None) == (annotations is None):
-        raise click.UsageError("name a data set, or a COCO-format file with --annotations, and not both.")
-    if annotations is None and image_dir is not None:
-        raise click.UsageError("--image-dir belongs to --annotations: name the folder of a data set with --data-root.")
+    return run.data(options["split"], root=options["data_root"], image_dir=options["image_dir"], **named)

@@ -11,13 +11,10 @@ from typing import Any
 
 import click
 
-from probpose.analysis.figures.curves import redraw_curves
+import probpose as pp
+from probpose.api.settings import families, residuals
 from probpose.cli.training_options import TrainingCommand, config_of, training_options
 from probpose.errors import ConfigError
-from probpose.inference.training.runs import RunFolder, new_run_folder, newest_run
-from probpose.inference.training.train import resume_training, start_training
-from probpose.models.registry import FAMILIES
-from probpose.models.residual_families import RESIDUALS
 
 EPILOG = """\b
 Example:
@@ -33,10 +30,8 @@ Example:
 
 def _models() -> str:
     """Residual families and families, a line each."""
-    lines = ["Residual families:", *(f"  {name:14s} {family.summary}" for name, family in RESIDUALS.items())]
-    return "\n".join(
-        [*lines, "", "\b", "Families:", *(f"  {name:14s} {one.summary}" for name, one in FAMILIES.items())]
-    )
+    lines = ["Residual families:", *(f"  {name:14s} {summary}" for name, summary in residuals().items())]
+    return "\n".join([*lines, "", "\b", "Families:", *(f"  {name:14s} {one}" for name, one in families().items())])
 
 
 @click.command(cls=TrainingCommand, models=_models, epilog=EPILOG)
@@ -50,15 +45,15 @@ def train(base: Path | None, out: Path | None, resume: bool, **given: Any) -> No
     """
     if resume:
         _refuse_changes({"base": base, **given})
-        folder = newest_run() if out is None else RunFolder(out)
+        folder = pp.newest() if out is None else out
         with _interruptible(folder):
-            resume_training(folder, on_epoch=redraw_curves)
+            run = pp.resume(folder)
     else:
         config = config_of(base, given)
-        folder = new_run_folder(config) if out is None else RunFolder(out)
+        folder = pp.new_folder(config) if out is None else out
         with _interruptible(folder):
-            start_training(config, folder, on_epoch=redraw_curves)
-    click.echo(f"run: {folder.path}  (curves: {folder.curves})")
+            run = pp.train(config, out=folder)
+    click.echo(f"run: {run.path}  (curves: {run.path / 'curves.png'})")
 
 
 def _refuse_changes(given: dict[str, Any]) -> None:
@@ -69,11 +64,11 @@ def _refuse_changes(given: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _interruptible(folder: RunFolder) -> Iterator[None]:
+def _interruptible(folder: Path) -> Iterator[None]:
     """Say how to go on when the user stops the run."""
     try:
         yield
     except KeyboardInterrupt as stop:
-        if not folder.config.exists():
+        if not (folder / "config.toml").exists():
             raise
-        raise click.ClickException(f"interrupted; go on with: probpose train --resume --out {folder.path}") from stop
+        raise click.ClickException(f"interrupted; go on with: probpose train --resume --out {folder}") from stop

@@ -12,10 +12,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import click
 
+from probpose.api.settings import ConfigField, TrainConfig, config_fields, config_from, option_value
 from probpose.cli.options import Decorator, shared
 from probpose.cli.types import FLIP_PAIRS, NUMBERS, SIZE, LateChoice
-from probpose.inference.training.config import ConfigField, TrainConfig, config_fields, config_from
-from probpose.inference.training.specs import option_value
 
 _SIZE_OPTION = click.option("--input-size", type=SIZE, help="Height x width of the crops. [64x64; 256x192 on photos]")
 """In place of two settings."""

@@ -83,7 +83,7 @@ class _Names(click.ParamType[tuple[str, ...]]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """('laplace', 'multibin[bins=16]') of 'laplace,multibin[bins=16]'."""
-        from probpose.inference.training.specs import split_specs
+        from probpose.api.settings import split_specs
 
         return value if isinstance(value, tuple) else split_specs(str(value))
 

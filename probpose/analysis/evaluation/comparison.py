@@ -74,6 +74,7 @@ class Comparison:
         reference: the model that the others are compared with.
         rows: one a model.
         elpd: one a model, the best first; empty for a single model or image.
+        failed: models whose training stopped early, with the reason.
     """
 
     dataset: str
@@ -83,6 +84,7 @@ class Comparison:
     reference: str
     rows: list[Row]
     elpd: list[Elpd]
+    failed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, dataset: str, scores: Mapping[str, Mapping[int, Scores]], reference: str) -> Comparison:

@@ -234,7 +234,7 @@ class Exchanged(Objective[GrossMixture]):
 def anywhere(like: Tensor) -> LocationScale:
     """T, in network units, for persons and joints, dtype and device of `like` (N, K, 2)."""
     scale = TAIL_SCALE * torch.eye(2).to(like).expand(*like.shape, 2)
-    return LocationScale(torch.zeros_like(like), scale, _broad_residual(like.dtype))
+    return LocationScale(torch.zeros_like(like), scale, _broad_residual(like.dtype, like.device))
 
 
 def sides(partner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -252,9 +252,9 @@ def _event(name: str, probability: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _broad_residual(dtype: torch.dtype) -> Residual:
+def _broad_residual(dtype: torch.dtype, device: torch.device) -> Residual:
     """T in units of its scale: a Student-t with 5 degrees of freedom, the same nodes always."""
     with torch.no_grad():
-        family = StudentTResidual().to(dtype)
+        family = StudentTResidual().to(device=device, dtype=dtype)
         uniform = uniform_nodes(_BROAD_NODES, like=family.raw_df, generator=torch.Generator().manual_seed(0))
         return family._in_gauge(family.native(uniform, 1))

@@ -45,7 +45,8 @@ class Conformal(Predictive):
 
     def hdr_level(self, value: Tensor) -> Tensor:
         level = self.base.hdr_level(value)
-        columns = [_interpolate(level[..., k].contiguous(), b, a) for k, (a, b) in enumerate(self._knots())]
+        knots = [(a.to(level), b.to(level)) for a, b in self._knots()]
+        columns = [_interpolate(level[..., k].contiguous(), b, a) for k, (a, b) in enumerate(knots)]
         return torch.stack(columns, -1)
 
     def _knots(self) -> list[tuple[Tensor, Tensor]]:

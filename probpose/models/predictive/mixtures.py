@@ -50,7 +50,7 @@ class Mixture(Predictive):
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         draws = torch.stack([c.sample(sample_shape) for c in self.components])
-        share = self.log_weights.exp().expand(*draws.shape[1:-1], -1)
+        share = self.log_weights.to(draws).exp().expand(*draws.shape[1:-1], -1)
         which = share.reshape(-1, share.shape[-1]).multinomial(1).view(draws.shape[1:-1])
         return draws.gather(0, which[None, ..., None].expand(1, *draws.shape[1:])).squeeze(0)
 
