@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "IMAGE_SETS",
     "METHODS",
     "OKS_NMS",
     "ConfigField",
@@ -13,7 +12,6 @@ __all__ = [
     "catalogue",
     "config_fields",
     "config_from",
-    "datasets",
     "device_line",
     "families",
     "family_options",
@@ -25,8 +23,6 @@ __all__ = [
 
 from probpose.analysis.calibration.recalibration.choose import METHODS
 from probpose.analysis.evaluation.coco import OKS_NMS
-from probpose.data.datasets.catalogue import DATASETS
-from probpose.data.datasets.image_lists import IMAGE_SETS
 from probpose.inference.device import open_machine
 from probpose.inference.training.config import ConfigField, TrainConfig, config_fields, config_from
 from probpose.inference.training.specs import option_value, split_specs
@@ -56,11 +52,6 @@ def family_options() -> dict[str, str]:
 def backbones() -> tuple[str, ...]:
     """Image networks by name."""
     return tuple(BACKBONES)
-
-
-def datasets() -> tuple[str, ...]:
-    """Data sets by name."""
-    return tuple(DATASETS)
 
 
 def device_line(name: str = "auto") -> str:

@@ -39,7 +39,7 @@ def shared(*options: Decorator) -> Decorator:
 
 
 def _datasets() -> Iterable[str]:
-    from probpose.api.settings import datasets
+    from probpose.api.choices import datasets
 
     return datasets()
 

@@ -32,7 +32,7 @@ Example:
 
 
 def _image_sets() -> Iterable[str]:
-    from probpose.api.settings import IMAGE_SETS
+    from probpose.api.choices import IMAGE_SETS
 
     return IMAGE_SETS
 
