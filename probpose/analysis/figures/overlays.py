@@ -216,7 +216,7 @@ def save_overlays(
 
 
 def _by_image(predictions: Predictions, least_score: float) -> dict[str, list[tuple[Forward, int]]]:
-    """The persons to draw by image file: a batch and the place in it."""
+    """The persons to draw by image file: a batch and the row in it."""
     places = [(forward, index) for forward in predictions.forwards for index in range(len(forward.rows))]
     chosen: dict[str, list[tuple[Forward, int]]] = {row["file_name"]: [] for row in predictions.rows}
     for place, row in zip(places, predictions.rows, strict=True):
