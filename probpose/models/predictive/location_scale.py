@@ -131,7 +131,7 @@ _NODES = 2**13
 """Nodes of R from which they are."""
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 @torch.no_grad()
 def _radii(residual: Residual, levels: tuple[float, ...]) -> Tensor:
     """Radii (S, `_ASPECTS`, B) that hold `levels` (S), of x = diag(a, b) z where the larger of a and b is 1."""
