@@ -1,1 +1,1 @@
-"""What was tried and measured as worth nothing or little: kept for the comparisons that say so."""
+"""What was tried and measured as worth nothing or little: kept for the comparisons that show it."""

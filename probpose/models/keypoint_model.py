@@ -40,7 +40,7 @@ class KeypointModel(PyroModule):
         residual: the family of R, `batch` 1 or K.
         flip_permutation: index of each joint's mirror image, K entries.
         objective: what training maximises.
-        standardisation: the coordinates in which the network says where keypoints are; None for network units.
+        standardisation: the coordinates in which the network predicts keypoints; None for network units.
 
     Attributes:
         prior: of the network's weights; None for maximum likelihood.
@@ -63,7 +63,7 @@ class KeypointModel(PyroModule):
         self.register_buffer("flip_permutation", torch.tensor(tuple(flip_permutation)), persistent=False)
 
     def heads(self, image: Tensor, flipped: Tensor | None = None) -> Heads:
-        """What the network says, in the coordinates of the crops as they were before mirroring.
+        """The network's outputs, in the coordinates of the crops as they were before mirroring.
 
         Args:
             image: (N, 3, H, W) uint8; mirrored where `flipped`.
@@ -83,11 +83,11 @@ class KeypointModel(PyroModule):
         return self.predictive(self.heads(image, flipped), residual)
 
     def predictive(self, heads: Heads, residual: Residual | None = None) -> Predictive:
-        """The predictive distribution that `heads` stand for (see `forward`)."""
+        """The predictive distribution that follows from `heads` (see `forward`)."""
         return self._in_network_units(heads.density(self.residual() if residual is None else residual))
 
-    def _in_network_units(self, said: Predictive) -> Predictive:
-        return said if self.standardisation is None else self.standardisation.from_unit(said)
+    def _in_network_units(self, density: Predictive) -> Predictive:
+        return density if self.standardisation is None else self.standardisation.from_unit(density)
 
     def start_at(self, targets: Targets) -> None:
         """Start at the training targets, in network units."""
@@ -116,11 +116,11 @@ class KeypointModel(PyroModule):
         heads = self.heads(image, flipped)
         if visible is not None:
             heads = heads.condition(visible)
-        said = heads.density(self.residual())
-        persons, joints = said.batch_shape
-        predictive = self._in_network_units(said)
+        density = heads.density(self.residual())
+        persons, joints = density.batch_shape
+        predictive = self._in_network_units(density)
         if keypoints is None:
-            said = predictive  # keypoints are drawn in network units
+            density = predictive  # keypoints are drawn in network units
         elif self.standardisation is not None:
             keypoints = self.standardisation.to_unit(keypoints)
         keypoints = _fill_unlabelled(keypoints, labelled, heads.placeholder)
@@ -131,7 +131,7 @@ class KeypointModel(PyroModule):
             mean = poutine.scale(scale=1 / max(1, int(there.sum())))
             with person, joint, poutine.mask(mask=cast(torch.BoolTensor, there)), mean:
                 pyro.sample("visible", dist.Bernoulli(logits=heads.visible_logit), obs=visible.float())
-        self.objective.observe(said, keypoints, there, person, joint)
+        self.objective.observe(density, keypoints, there, person, joint)
         if self.standardisation is not None and keypoints is not None:
             log_det = (self.standardisation.log_det * there).sum() / max(1, int(there.sum()))
             pyro.factor("jacobian", -log_det)

@@ -85,7 +85,7 @@ class Family:
         objective: from the options, where it is not the likelihood or what the residual family asks for.
         located: the density is of the location-scale family, trained by the likelihood or in stages.
         scaled: it has a scale head, which `--scale` chooses.
-        maps: it needs feature maps whose places are those of the crop.
+        maps: it needs feature maps whose cells lie where the crop's pixels do.
         square: its density is made for the square from -1/2 to 1/2, in network units the crop.
     """
 
@@ -117,7 +117,7 @@ FAMILIES: dict[str, Family] = {
         scaled=True,
     ),
     "conditional": Family(
-        "location and scale, with a residual flow that knows the joint, its visibility and the scale",
+        "location and scale, with a residual flow conditioned on the joint, its visibility and the scale",
         lambda net, options: ConditionalRegressor(net.backbone, net.joints, net.scale, options),
         needs=("by_likelihood", "closed_form"),
         options=ConditionalOptions,
@@ -147,7 +147,7 @@ FAMILIES: dict[str, Family] = {
         options=MixtureOptions,
     ),
     "multibin": Family(
-        "softmax over bins, and a residual density about a predicted place inside each",
+        "softmax over bins, and a residual density about a predicted location inside each",
         lambda net, options: MultiBinRegressor(net.backbone, net.joints, options),
         needs=("by_likelihood", "independent_axes"),
         options=MultiBinOptions,

@@ -1,6 +1,6 @@
 """Targets standardised per joint and axis: t = (u - m) / s, with the Jacobian that makes it the same density.
 
-A network that says where t lies has the density p(u) = p_t((u - m) / s) / (s_x s_y) in network units. The likelihood of
+A network that predicts t has the density p(u) = p_t((u - m) / s) / (s_x s_y) in network units. The likelihood of
 a label is the same number either way; what changes is how far a step of the optimizer moves a prediction. m and s are
 those of the training targets, the same for a joint and its mirror image, and m_x = 0, so that a mirrored crop is
 mirrored in t as it is in u.

@@ -239,7 +239,7 @@ def draw_image(
 
 
 def _by_image(predictions: Predictions, least_score: float) -> dict[str, list[tuple[Forward, int]]]:
-    """The persons to draw by image file: a batch and the place in it."""
+    """The persons to draw by image file: a batch and the row in it."""
     places = [(forward, index) for forward in predictions.forwards for index in range(len(forward.rows))]
     chosen: dict[str, list[tuple[Forward, int]]] = {row["file_name"]: [] for row in predictions.rows}
     for place, row in zip(places, predictions.rows, strict=True):

@@ -19,7 +19,7 @@ BACKBONES: dict[str, Callable[[bool], Backbone]] = {
     "resnet101": lambda _: resnet(101),
     "resnet152": lambda _: resnet(152),
 }
-"""By name; called with whether feature maps are wanted whose places are those of the crop."""
+"""By name; called with whether feature maps are wanted whose cells lie where the crop's pixels do."""
 
 
 def backbone_names() -> tuple[str, ...]:
@@ -32,7 +32,7 @@ def register_backbone(name: str, build: Callable[[bool], Backbone]) -> None:
 
     Args:
         name: for `build_backbone` and `--backbone`.
-        build: makes it; called with whether feature maps are wanted whose places are those of the crop.
+        build: makes it; called with whether feature maps are wanted whose cells lie where the crop's pixels do.
 
     Raises:
         ConfigError: the name is taken.

@@ -52,7 +52,7 @@ class ConditionalFlow(nn.Module):
             for i in range(couplings)
         )  # fmt: skip
         for transform in self.couplings:
-            last = list(transform.parameters())[-2:]  # weight and bias of the layer that says the map's shape
+            last = list(transform.parameters())[-2:]  # weight and bias of the layer that gives the map's shape
             for parameter in last:
                 nn.init.zeros_(parameter)
 

@@ -1,8 +1,9 @@
 """A residual density with an outlier component: (1 - share) R + share T.
 
 A few labels or predictions are grossly wrong: the wrong person, left for right, a click elsewhere. T, a broad
-elliptical Student-t about 0 in the units of R, takes them, so that they neither widen R nor are dropped. P(outlier | z)
-tells which they are. The density stays a `Residual`: levels, regions and draws are those of the whole mixture.
+elliptical Student-t about 0 in the units of R, takes them, so that they neither widen R nor are dropped; P(outlier | z)
+is the posterior probability that a label is one of them. The density stays a `Residual`: levels, regions and draws are
+those of the whole mixture.
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ class PublishedResidual(FlowResidual):
     """The flow of the published RLE codes, in no gauge: sigma means whatever its training left it at.
 
     The published loss is not a log density. Its flow receives gradient only as a log density of (prediction - label) /
-    sigma, so the flow alone, mirrored, is the density that the training fits, and the one that is judged in nats.
+    sigma, so the flow alone, mirrored, is the density that the training fits, and the one that is compared in nats.
 
     Raises:
         ConfigError: a gauge other than `native`.

@@ -1,7 +1,7 @@
-"""The regressor: image -> what is said of every keypoint, in network units.
+"""The regressor: image -> the parameters of every keypoint's density, in network units.
 
-Each predictive family is a pair: `Heads`, the numbers from which its density follows, and a `Regressor` whose layers
-say them.
+Each predictive family is a pair: `Heads`, the parameters from which its density follows, and a `Regressor` whose layers
+predict them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEAST_SPREAD = 1e-3
 
 
 class Heads(ABC):
-    """What a network says of N persons with K joints.
+    """What a network predicts for N persons with K joints.
 
     Attributes:
         presence: logit of the probability that the joint is labelled, (N, K).
@@ -38,7 +38,7 @@ class Heads(ABC):
 
     @abstractmethod
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> Self:
-        """What is said of the crops as they were, where a mirrored crop was looked at.
+        """The heads of the crops as they were, from those of mirrored crops.
 
         Args:
             flipped: (N,) bool.
@@ -51,7 +51,7 @@ class Heads(ABC):
         return None
 
     def condition(self, visible: Tensor) -> Heads:
-        """What is said where it is known which labelled joints are visible, (N, K), 1 or 0: the same by default."""
+        """The heads given which labelled joints are visible, (N, K), 1 or 0: the same by default."""
         return self
 
     @property

@@ -1,7 +1,7 @@
-"""The family `conditional`: location, scale, and a residual density that knows the joint, its visibility and the scale.
+"""The family `conditional`: location, scale, and a residual density given the joint, its visibility and the scale.
 
 Whether a joint is visible is labelled in training (v = 1 occluded, v = 2 visible) and not known afterwards. The network
-says how probable it is, and the density of a keypoint is the mixture
+predicts how probable it is, and the density of a keypoint is the mixture
 
     p(x) = P(visible) p(x | visible) + P(occluded) p(x | occluded),
 
@@ -71,38 +71,38 @@ class ConditionalHeads(LocationScaleHeads):
 
     Attributes:
         visible: logit of the probability that a labelled joint is visible, (N, K); None where R does not depend on it.
-        typical: log of the typical scale, (K, 2): the predicted one is told to the flow in its units.
+        typical: log of the typical scale, (K, 2): the flow is conditioned on the predicted one in its units.
         flow: T.
         options: of the family.
-        told: (N, K), 1 where the joint is visible and 0 where it is occluded; None where that is not known.
+        observed: (N, K), 1 where the joint is visible and 0 where it is occluded; None where that is not known.
     """
 
     visible: Tensor | None
     typical: Tensor
     flow: ConditionalFlow
     options: ConditionalOptions
-    told: Tensor | None = None
+    observed: Tensor | None = None
 
     @property
     def visible_logit(self) -> Tensor | None:
         return self.visible
 
     def condition(self, visible: Tensor) -> ConditionalHeads:
-        return self if self.visible is None else replace(self, told=visible)
+        return self if self.visible is None else replace(self, observed=visible)
 
     def density(self, residual: Residual) -> Predictive:
         dtype = residual.loc.dtype
         flow = self.flow if dtype == self.loc.dtype else copy.deepcopy(self.flow).to(dtype)
-        if self.visible is None or self.told is not None:
-            return self._given(self.told, flow, residual)
+        if self.visible is None or self.observed is not None:
+            return self._given(self.observed, flow, residual)
         visible = self.visible.to(dtype)
         components = [self._given(torch.full_like(visible, flag), flow, residual) for flag in (0, 1)]
         return VisibleOrNot(components, torch.stack([F.logsigmoid(-visible), F.logsigmoid(visible)], -1))
 
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> ConditionalHeads:
-        said = super().unmirror(flipped, permutation)
+        located = super().unmirror(flipped, permutation)
         visible = None if self.visible is None else swapped(self.visible, flipped, permutation)
-        return replace(self, loc=said.loc, scale=said.scale, presence=said.presence, visible=visible)
+        return replace(self, loc=located.loc, scale=located.scale, presence=located.presence, visible=visible)
 
     def _given(self, visible: Tensor | None, flow: ConditionalFlow, residual: Residual) -> ConditionalLocationScale:
         loc, scale = self.loc.to(residual.loc), self.scale.to(residual.loc)
@@ -155,9 +155,11 @@ class ConditionalRegressor(LocationScaleRegressor):
         self.register_buffer("typical", torch.zeros(joints, 2))
 
     def heads(self, maps: Tensor) -> ConditionalHeads:
-        said = super().heads(maps)
+        located = super().heads(maps)
         visible = None if self.visible is None else self.visible(pooled(maps))
-        return ConditionalHeads(said.loc, said.scale, said.presence, visible, self.typical, self.flow, self.options)
+        return ConditionalHeads(
+            located.loc, located.scale, located.presence, visible, self.typical, self.flow, self.options
+        )
 
     def start_at(self, targets: Targets) -> None:
         super().start_at(targets)

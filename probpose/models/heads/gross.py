@@ -1,6 +1,6 @@
 """Gross errors: labels of left and right exchanged, and labels of something else.
 
-For a joint L with its mirror image R, and theta what the network says of each,
+For a joint L with its mirror image R, and theta the parameters predicted for each,
 
     p(x_L) = (1 - e) [(1 - d) p(x_L; theta_L) + d p(x_L; theta_R)] + e T(x_L),          d < 1/2,
 
@@ -11,8 +11,8 @@ the crop's centre. Sides are exchanged together: x_L and x_R share one event, so
     q(x; theta) = (1 - e) p(x; theta) + e T(x).
 
 In training the events are enumerated by Pyro (`Exchanged`, with TraceEnum_ELBO). With the network fixed, d and e are
-also found by EM (`probpose.inference.fitting.gross_em`), and the posterior probability of each event tells what
-to look at.
+also found by EM (`probpose.inference.fitting.gross_em`), and labels are ranked by the posterior probability of each
+event.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class GrossOptions:
 
 
 class GrossMixture(Mixture):
-    """The density of each joint by itself: its own place, that of its mirror image, and anywhere.
+    """The density of each joint by itself: at its own location, at that of its mirror image, and anywhere.
 
     Args:
         components: p(x; theta_k), p(x; theta of the mirror image) and T.
@@ -128,8 +128,8 @@ class GrossHeads(LocationScaleHeads):
         return GrossMixture([own, other, anywhere(own.loc)], log_weights, d, e, self.partner)
 
     def unmirror(self, flipped: Tensor, permutation: Tensor) -> GrossHeads:
-        said = super().unmirror(flipped, permutation)
-        return replace(self, loc=said.loc, scale=said.scale, presence=said.presence)
+        located = super().unmirror(flipped, permutation)
+        return replace(self, loc=located.loc, scale=located.scale, presence=located.presence)
 
 
 class GrossRegressor(LocationScaleRegressor):
@@ -154,10 +154,11 @@ class GrossRegressor(LocationScaleRegressor):
         self.raw_outlier = nn.Parameter(torch.tensor(math.log(options.outlier / (1 - options.outlier))))
 
     def heads(self, maps: Tensor) -> GrossHeads:
-        said = super().heads(maps)
+        located = super().heads(maps)
         paired = self.partner != torch.arange(self.joints, device=self.partner.device)
         exchanged = MOST_EXCHANGED * self.raw_exchanged.sigmoid() * paired
-        return GrossHeads(said.loc, said.scale, said.presence, exchanged, self.raw_outlier.sigmoid(), self.partner)
+        outlier = self.raw_outlier.sigmoid()
+        return GrossHeads(located.loc, located.scale, located.presence, exchanged, outlier, self.partner)
 
 
 class Terms(NamedTuple):

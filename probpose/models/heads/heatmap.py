@@ -77,7 +77,7 @@ class SoftArgmaxOptions:
     Attributes:
         layers: transposed convolutions, each of which doubles the size of the backbone's maps.
         width: their channels.
-        spread: the scale is that of the heatmap, times a factor a joint (`heatmap`), or is said by a head (`head`).
+        spread: the scale is that of the heatmap times a factor a joint (`heatmap`), or is predicted (`head`).
     """
 
     layers: int = 3
@@ -90,7 +90,7 @@ class SoftArgmaxOptions:
 
 @dataclass(frozen=True)
 class HeatmapHeads(Heads):
-    """What is said of the cells of a grid over the crop.
+    """Outputs for the cells of a grid over the crop.
 
     Attributes:
         logits: of the cells, (N, K, h, w).
@@ -124,10 +124,10 @@ class HeatmapHeads(Heads):
 
 
 class HeatmapRegressor(Regressor):
-    """Transposed convolutions to a map a joint; pooled features say whether the label is inside the crop.
+    """Transposed convolutions to a map a joint; pooled features predict whether the label is inside the crop.
 
     Args:
-        backbone: with maps whose places are those of the crop.
+        backbone: with maps whose cells lie where the crop's pixels do.
         joints: K.
         options: of the family.
     """
@@ -149,7 +149,7 @@ class SoftArgmaxRegressor(Regressor):
     """mu is the expectation over a heatmap.
 
     Args:
-        backbone: with maps whose places are those of the crop.
+        backbone: with maps whose cells lie where the crop's pixels do.
         joints: K.
         scale: builds the scale head; without one, the scale is the heatmap's spread times a learned factor a joint.
         options: of the family.

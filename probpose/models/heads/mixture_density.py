@@ -35,7 +35,7 @@ class MixtureOptions:
 
 @dataclass(frozen=True)
 class MixtureHeads(Heads):
-    """What is said of each component.
+    """Outputs for each component.
 
     Attributes:
         loc: mu in network units, (N, K, C, 2).
@@ -81,10 +81,10 @@ class MixtureRegressor(Regressor):
     def __init__(self, backbone: Backbone, joints: int, options: MixtureOptions) -> None:
         super().__init__(backbone, joints)
         self.shape = (joints, options.components, 2)
-        places = 2 * joints * options.components
+        values = 2 * joints * options.components
         self.logits = nn.Linear(backbone.channels, joints * options.components)
-        self.loc = nn.Linear(backbone.channels, places)
-        self.scale = nn.Linear(backbone.channels, places)
+        self.loc = nn.Linear(backbone.channels, values)
+        self.scale = nn.Linear(backbone.channels, values)
         for layer in (self.logits, self.loc, self.scale):
             nn.init.normal_(layer.weight, std=1e-2)
             nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""Multi-Bin: softmax over bins, and inside each a residual density about a predicted place.
+"""Multi-Bin: softmax over bins, and inside each a residual density about a predicted location.
 
 Mousavian et al. ("3D Bounding Box Estimation Using Deep Learning and Geometry", CVPR 2017) regress an angle by bins
 that each predict a confidence and an offset; Kundu et al. ("3D-RCNN", CVPR 2018) decode such bins by their expectation.
@@ -46,7 +46,7 @@ class MultiBinOptions:
         train: `nll`, or `bound` for the objective of the papers.
         assign: which bins the bound trains: those that hold the label (`hold`), or all by their distance (`soft`).
         overlap: share of its width by which a bin reaches over its border, for `hold`.
-        decode: the mode of the density, or the place said in the likeliest bin (`bin`); the mean is the expectation.
+        decode: the mode of the density, or the location in the likeliest bin (`bin`); the mean is the expectation.
     """
 
     bins: int = 12
@@ -68,7 +68,7 @@ class AxisBins(AxisMixture):
     """Bins along each axis by itself.
 
     Args:
-        loc: (N, K, 2, B), the place said in each bin.
+        loc: (N, K, 2, B), the location predicted in each bin.
         scale: (N, K, 2, B).
         log_weights: (N, K, 2, B).
         centre: (N, K, 2, B), centres of the bins.
@@ -165,7 +165,7 @@ def bound_of(options: MultiBinOptions) -> BinBound | None:
 
 @dataclass(frozen=True)
 class MultiBinHeads(Heads):
-    """What is said of each bin; shapes as in `AxisBins` or `PlaneBins`, `logits` before the softmax."""
+    """Outputs for each bin; shapes as in `AxisBins` or `PlaneBins`, `logits` before the softmax."""
 
     loc: Tensor
     scale: Tensor
@@ -177,7 +177,7 @@ class MultiBinHeads(Heads):
 
     @property
     def along_axes(self) -> bool:
-        """Whether each axis has bins of its own, with weights of the shape of places."""
+        """Whether each axis has bins of its own, with weights of the shape of locations."""
         return self.loc.shape == self.logits.shape
 
     def density(self, residual: Residual) -> Predictive:
@@ -213,7 +213,7 @@ class MultiBinHeads(Heads):
 
 
 class MultiBinRegressor(Regressor):
-    """Pooled features and a linear layer each for the weights, the places and the scales of the bins.
+    """Pooled features and a linear layer each for the weights, the locations and the scales of the bins.
 
     Args:
         backbone: the image network.
@@ -228,10 +228,10 @@ class MultiBinRegressor(Regressor):
         count = _count(options)
         self.shape = (joints, count, 2) if plane else (joints, 2, count)
         self.weight_shape = (joints, count) if plane else self.shape
-        places = 2 * count * joints
-        self.logits = nn.Linear(backbone.channels, count * joints if plane else places)
-        self.loc = nn.Linear(backbone.channels, places)
-        self.scale = nn.Linear(backbone.channels, places)
+        values = 2 * count * joints
+        self.logits = nn.Linear(backbone.channels, count * joints if plane else values)
+        self.loc = nn.Linear(backbone.channels, values)
+        self.scale = nn.Linear(backbone.channels, values)
         for layer in (self.logits, self.loc, self.scale):
             nn.init.normal_(layer.weight, std=1e-2)
             nn.init.zeros_(layer.bias)

@@ -156,7 +156,7 @@ class Predictive(TorchDistribution):
     def rows(self, index: slice | Tensor) -> Self:
         """The distribution of the persons in `index`, a slice or (n,) int64."""
         own = {name: getattr(self, name)[index] for name in self.per_person}
-        return self.map_parts(lambda part: part.rows(index)).replace(**own)
+        return self.map_parts(lambda part: part.rows(index), **own)
 
     @classmethod
     def join(cls, several: Sequence[Self]) -> Self:
@@ -171,9 +171,9 @@ class Predictive(TorchDistribution):
         names = (*self.per_person, *self.parts, *self.shared)
         return make(**{name: getattr(self, name) for name in names} | changes)
 
-    def map_parts(self, change: Callable[[Predictive], Predictive]) -> Self:
-        """The same distribution made of changed parts."""
-        return self.replace(**{name: _changed(getattr(self, name), change) for name in self.parts})
+    def map_parts(self, change: Callable[[Predictive], Predictive], **changes: Any) -> Self:
+        """The same distribution made of changed parts, but for these other arguments."""
+        return self.replace(**{name: _changed(getattr(self, name), change) for name in self.parts}, **changes)
 
     @property
     def median(self) -> Tensor:

@@ -76,7 +76,7 @@ class HeatmapDensity(CropDensity):
         return (((value + 0.5) * size).floor() + 0.5) / size - 0.5
 
     def drawn(self, uniform: Tensor) -> Tensor:
-        """A cell by the first number, whose rest, uniform again, and the second number give the place in it."""
+        """A cell by the first number, whose rest, uniform again, and the second number give the point in it."""
         which, rest = pick(self.log_cells.flatten(-2).softmax(-1), uniform[..., 0])
         width, size = self.log_cells.shape[-1], self.size.double()
         cell, offset = torch.stack([which % width, which // width], -1), torch.stack([rest, uniform[..., 1]], -1)
@@ -133,7 +133,7 @@ def cell_centres(log_cells: Tensor) -> Tensor:
 
 
 def _between(place: Tensor) -> tuple[Tensor, Tensor]:
-    """The cell (..., 2) whose centre is left of and above `place`, and the way to the next centres, in [0, 1)."""
+    """The cell (..., 2) whose centre is left of and above `place`, and the share of the way to the next, in [0, 1)."""
     first = (place - 0.5).floor()
     return first.long(), place - 0.5 - first
 

@@ -134,7 +134,7 @@ _NODES = 2**13
 """Nodes of R from which they are."""
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 @torch.no_grad()
 def _radii(residual: Residual, levels: tuple[float, ...]) -> Tensor:
     """Radii (S, `_ASPECTS`, B) that hold `levels` (S), of x = diag(a, b) z where the larger of a and b is 1."""
@@ -169,7 +169,7 @@ def moved(loc: Tensor, scale: Tensor, matrix: Tensor, offset: Tensor) -> tuple[T
 
 
 def unmirror(loc: Tensor, scale: Tensor, flipped: Tensor, permutation: Tensor) -> tuple[Tensor, Tensor]:
-    """Location (N, K, 2) and scale (N, K, 2, 2) that a mirrored crop stands for in the crop as it was.
+    """Location (N, K, 2) and scale (N, K, 2, 2) of a mirrored crop, in the crop as it was.
 
     With F = diag(-1, 1) and p the left/right permutation: mu_k = F mu'_p(k), L_k = F L'_p(k) F. A label is then scored
     by its own joint's R in the image's own axes, as if the crop had not been flipped.

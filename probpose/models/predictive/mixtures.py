@@ -2,7 +2,7 @@
 
 A mixture density network (Bishop, "Mixture Density Networks", 1994) gives weight, location and scale of each of a few
 components, p(x) = sum_c w_c |L_c|^-1 R(L_c^-1 (x - mu_c)). Bins with a residual density inside each are the same
-density, with mu tied to the bins' places; bins along each axis by itself are p(x, y) = p_x(x) p_y(y).
+density, with mu near the bins' centres; bins along each axis by itself are p(x, y) = p_x(x) p_y(y).
 """
 
 from __future__ import annotations
@@ -196,12 +196,12 @@ class AxisMixture(Predictive):
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         with torch.no_grad():
             uniform = torch.rand(*sample_shape, *self.batch_shape, 2, dtype=torch.float64, device=self.loc.device)
-            return self._placed(uniform)
+            return self._inverse(uniform)
 
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(0)
         uniform = uniform_nodes(count, generator=generator).to(self.loc.device)
-        points = self._placed(uniform[:, None, None].expand(count, *self.batch_shape, 2)).movedim(0, -2)
+        points = self._inverse(uniform[:, None, None].expand(count, *self.batch_shape, 2)).movedim(0, -2)
         return points, points.new_full((count,), 1 / count)
 
     @property
@@ -210,10 +210,10 @@ class AxisMixture(Predictive):
 
     @property
     def mode(self) -> Tensor:
-        """(N, K, 2), the highest point along each axis: the best of places and quantiles, refined."""
+        """(N, K, 2), the highest point along each axis: the best of locations and quantiles, refined."""
         with torch.no_grad():
             even = (torch.arange(_QUANTILES).to(self.loc) + 0.5) / _QUANTILES
-            among = self._placed(even[:, None, None, None].expand(-1, *self.batch_shape, 2))
+            among = self._inverse(even[:, None, None, None].expand(-1, *self.batch_shape, 2))
             best = self._highest(torch.cat([self.loc.movedim(-1, 0), among]))
             for reach in (1.0, 0.25, 0.06):
                 steps = reach * torch.linspace(-1, 1, 17).to(self.loc)
@@ -225,10 +225,10 @@ class AxisMixture(Predictive):
         heights = (self.component_log_prob(values) + self.log_weights).logsumexp(-1)
         return values.gather(0, heights.argmax(0, keepdim=True)).squeeze(0)
 
-    def _placed(self, uniform: Tensor) -> Tensor:
+    def _inverse(self, uniform: Tensor) -> Tensor:
         """Inverse of the distribution functions, law by law: uniform (..., N, K, 2) -> values of the same shape.
 
-        A number picks a law by the cumulative weights, and what is left of it, uniform again, a place under the law.
+        A number picks a law by the cumulative weights, and what is left of it, uniform again, a value under the law.
         """
         which, rest = pick(self.log_weights.softmax(-1), uniform)
         z = self.axis.icdf(rest.clamp(1e-7, 1 - 1e-7).to(self.loc))  # type: ignore[no-untyped-call]

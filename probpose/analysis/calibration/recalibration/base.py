@@ -44,7 +44,7 @@ class Recalibration(ABC):
         return {}
 
     def outlier_probability(self, cases: Cases) -> Array | None:
-        """(N, K), probability that a label is a gross error, anything where there is none; None: it cannot tell."""
+        """(N, K), probability that a label is a gross error, anything where there is no label; None where unknown."""
         return None
 
     def for_many(self) -> Recalibration:

@@ -1,4 +1,4 @@
-"""Split-conformal highest-density regions: coverage that holds whatever the density, for what it is said of.
+"""Split-conformal highest-density regions: coverage that holds whatever the density is.
 
 The level of a label (content of the smallest highest-density region that holds it) is the conformity score. With n
 exchangeable scores, the region of content q, the ceil((n + 1)(1 - a))-th smallest of them, holds the next label with a
@@ -7,7 +7,7 @@ a Random World, 2005; Izbicki, Shimizu and Stern, "CD-split and HPD-split", JMLR
 exchangeable with those of another, so one is drawn from each image: the guarantee is for **one random keypoint of a new
 image**, or, by joint, for that joint of a new image.
 
-Conformal regions as a recalibration: the density stays, the regions are widened or narrowed (see `conformal`).
+As a recalibration the density stays, and the regions are widened or narrowed (`probpose.models.predictive.conformal`).
 """
 
 from __future__ import annotations
@@ -161,9 +161,9 @@ def fit_conformal(
     Raises:
         DataError: there is no label.
     """
-    judged = Levels.of(cases.under(base.apply(cases)), seed)
+    held_out = Levels.of(cases.under(base.apply(cases)), seed)
     joints = len(cases.joints)
-    found = ConformalLevels.fit(judged.image, judged.joint, judged.level, joints, contents=CONTENTS, seed=seed)
+    found = ConformalLevels.fit(held_out.image, held_out.joint, held_out.level, joints, contents=CONTENTS, seed=seed)
     marginal = np.tile(found.marginal, (joints, 1))
     levels = np.where(np.isfinite(found.by_joint), found.by_joint, marginal) if per_joint else marginal
     return ConformalRecalibration(base, found.contents, levels, per_joint, found.images)

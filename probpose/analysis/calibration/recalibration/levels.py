@@ -25,7 +25,7 @@ from probpose.arrays import Array
 from probpose.errors import DataError
 
 FURTHEST = 10.0
-"""Largest t: levels from 2^16 nodes tell no more about what lies beyond 1 - exp(-10)."""
+"""Largest t: levels from 2^16 nodes are not resolved beyond 1 - exp(-10)."""
 
 LEAST = 50
 """Labels that a map needs."""
