@@ -21,7 +21,6 @@ from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, Imag
 from probpose.analysis.calibration.diagnostics.coverage import LEVELS, Coverage, coverage_columns, coverage_names
 from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
 from probpose.analysis.calibration.diagnostics.record import diagnosis_record, interval_record, verdict_text
-from probpose.analysis.calibration.judged import Judged, Levels
 from probpose.analysis.calibration.outliers import Suspects
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.analysis.calibration.recalibration.choose import Candidate, Choice, Method, choose
@@ -29,6 +28,7 @@ from probpose.analysis.calibration.sources import Source, gather
 from probpose.arrays import Array, Index, as_array
 from probpose.models.densities import Residual
 from probpose.models.predictive.location_scale import LocationScale
+from probpose.models.scores import LabelScores
 
 
 class QuickLook:
@@ -42,10 +42,10 @@ class QuickLook:
     def __init__(self, *, replicates: int = REPLICATES, seed: int = 0) -> None:
         self._sums = ImageBootstrap([*coverage_names(()), "nll", "labels"], replicates=replicates, seed=seed)
 
-    def add(self, levels: Levels) -> None:
-        """Add the labels of whole images."""
-        nll = {"nll": -levels.log_prob, "labels": np.ones(len(levels.log_prob))}
-        self._sums.add(levels.image, coverage_columns(levels.level, {}) | nll)
+    def add(self, scores: LabelScores) -> None:
+        """Add the labels of whole images, scored with their `level`."""
+        nll = {"nll": -scores.log_prob, "labels": np.ones(len(scores))}
+        self._sums.add(scores.image, coverage_columns(scores.level, {}) | nll)
 
     def record(self, *, has_density: bool) -> dict[str, Any]:
         """Plain JSON; the NLL is None where the recalibration changes regions only."""
@@ -151,7 +151,7 @@ def calibrate(
     if density is not None and source.labels > MANY:
         density = partial(_for_many, density)
     choice = choose(fit, held, settings.method, density=density, per_joint=settings.per_joint, seed=settings.seed)
-    questions = Questions.of(Judged.of(fit, settings.seed), source.joints, settings.radius_px)
+    questions = Questions.of(fit, settings.radius_px)
     test = _Test(questions, choice, source.labels * 2 // 5, settings)
     done = 0
     for chunk in source.chunks():
@@ -203,14 +203,14 @@ def _compare(
     """One row a recalibration, and the log densities of those that have one, on test persons that fit into memory."""
     rows, scores = [], {}
     for candidate in choice.candidates:
-        judged = Levels.of(sample.under(candidate.recalibration.apply(sample)), settings.seed)
+        found = sample.under(candidate.recalibration.apply(sample)).scores("level", seed=settings.seed)
         look = QuickLook(replicates=settings.replicates, seed=settings.seed)
-        look.add(judged)
+        look.add(found)
         has_density = candidate.log_prob is not None
         known = {"method": candidate.name, "nll_calibrate_nats": candidate.nll_calibrate_nats}
         rows.append(known | look.record(has_density=has_density) | {"chosen": candidate is choice.chosen})
         if has_density:
-            scores[candidate.name] = (judged.log_prob, judged.image)
+            scores[candidate.name] = (found.log_prob, found.image)
     return rows, scores
 
 

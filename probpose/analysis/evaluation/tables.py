@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["evaluation_tables"]
 
-
+from collections.abc import Mapping
 from dataclasses import fields
 
 from rich import box
@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from probpose.analysis.evaluation.coco import CocoMetrics
-from probpose.analysis.evaluation.evaluate import Evaluation
 from probpose.analysis.evaluation.existence import Existence
+from probpose.analysis.evaluation.outcome import Evaluation, LabelEvaluation
 from probpose.analysis.evaluation.statistics import Statistics
 
 _COLUMNS = (
@@ -42,8 +42,8 @@ _POINTS = {
 def evaluation_tables(evaluation: Evaluation) -> Group:
     """Summary, per-joint table (none with detected boxes) and notes on what was left out."""
     parts: list[RenderableType] = [_summary(evaluation)]
-    if evaluation.joints:
-        parts.append(_joints(evaluation))
+    if evaluation.labels is not None:
+        parts.append(_joints(evaluation.labels.joints))
     return Group(*parts, *(Text(note, style="dim") for note in _notes(evaluation)))
 
 
@@ -58,8 +58,8 @@ def _summary(e: Evaluation) -> Table:
     table.add_column(justify="right")
     table.add_column(style="dim")
     for name in (field.name for field in fields(CocoMetrics)):
-        table.add_row(name.replace("_", " "), number(getattr(e, name), 3), _explained(name, e))
-    for row in (*_score_lines(e), *(_density_lines(e) if e.records is not None else ())):
+        table.add_row(name.replace("_", " "), number(getattr(e.coco, name), 3), _explained(name, e))
+    for row in (*_score_lines(e), *(() if e.labels is None else _density_lines(e, e.labels))):
         table.add_row(*row)
     return table
 
@@ -90,19 +90,20 @@ def _explained(metric: str, e: Evaluation) -> str:
     return notes.get(metric, "")
 
 
-def _density_lines(e: Evaluation) -> list[tuple[str, str, str]]:
-    sampling = f"± {number(e.nll_sampling_error_nats, 3)} over images; log Z ± {e.nll_error_nats or 0:.1g}"
+def _density_lines(e: Evaluation, labels: LabelEvaluation) -> list[tuple[str, str, str]]:
+    found = labels.statistics
+    sampling = f"± {number(labels.nll_sampling_error_nats, 3)} over images; log Z ± {labels.nll_error_nats or 0:.1g}"
     return [
-        ("PCK@0.2", number(e.pck, 3), f"of the torso; of the box for {e.pck_by_box} keypoints"),
-        ("EPE px", number(e.epe_px, 2), f"of {_POINTS[e.estimator]}"),
-        ("NLL nats", number(e.nll_nats, 3), f"per labelled keypoint, image pixels; {sampling}"),
-        ("presence NLL nats", number(e.presence_nll_nats, 3), "labelled or not, per joint; apart from the NLL"),
-        *(_existence_line(event, quality) for event, quality in (e.existence or {}).items()),
-        ("in 50% region", number(e.coverage50, 3), "share of labels; 0.5 when calibrated"),
-        ("in 90% region", number(e.coverage90, 3), "share of labels; 0.9 when calibrated"),
-        ("sigma px", number(e.sigma_px, 2), f"median; gauge {e.gauge}"),
-        ("r50 px", number(e.r50_px, 2), "median radius about the mean that holds 50%"),
-        ("r90 px", number(e.r90_px, 2), "median radius about the mean that holds 90%"),
+        ("PCK@0.2", number(found.pck, 3), f"of the torso; of the box for {labels.pck_by_box} keypoints"),
+        ("EPE px", number(found.epe_px, 2), f"of {_POINTS[e.estimator]}"),
+        ("NLL nats", number(found.nll_nats, 3), f"per labelled keypoint, image pixels; {sampling}"),
+        ("presence NLL nats", number(labels.presence_nll_nats, 3), "labelled or not, per joint; apart from the NLL"),
+        *(_existence_line(event, quality) for event, quality in labels.existence.items()),
+        ("in 50% region", number(found.coverage50, 3), "share of labels; 0.5 when calibrated"),
+        ("in 90% region", number(found.coverage90, 3), "share of labels; 0.9 when calibrated"),
+        ("sigma px", number(found.sigma_px, 2), f"median; gauge {e.gauge}"),
+        ("r50 px", number(found.r50_px, 2), "median radius about the mean that holds 50%"),
+        ("r90 px", number(found.r90_px, 2), "median radius about the mean that holds 90%"),
     ]
 
 
@@ -117,14 +118,14 @@ def _title(e: Evaluation) -> str:
     return f"{e.dataset}: {e.persons} persons, {e.keypoints} labelled keypoints; {boxes}{flip}"
 
 
-def _joints(e: Evaluation) -> Table:
+def _joints(joints: Mapping[str, Statistics]) -> Table:
     caption = "n: labels; EPE, sigma, r50, r90: px; NLL: nats; in 50, in 90: share in the region"
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("joint", no_wrap=True)
     for heading, _, _ in _COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in e.joints:
-        table.add_row(row.joint, *_cells(row))
+    for name, row in joints.items():
+        table.add_row(name, *_cells(row))
     return table
 
 

@@ -69,7 +69,18 @@ class Conformal(Predictive):
         return torch.stack([_interpolate(self.contents.new_tensor([content]), *pair)[0] for pair in self._knots()])
 
     def hdr_level(self, value: Tensor) -> Tensor:
-        level = self.base.hdr_level(value)
+        return self._mapped(self.base.hdr_level(value))
+
+    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        denser, as_dense = self.base.hdr_bounds(value)
+        return self._mapped(denser), self._mapped(as_dense)
+
+    def drawn_level(self, value: Tensor, uniform: Tensor) -> Tensor:
+        """The level drawn under `base`, on whose regions those here are defined, and then mapped."""
+        return self._mapped(self.base.drawn_level(value, uniform))
+
+    def _mapped(self, level: Tensor) -> Tensor:
+        """What is to be held by the regions whose content under `base` is `level` (N, K)."""
         columns = [_interpolate(level[..., k].contiguous(), b, a) for k, (a, b) in enumerate(self._knots())]
         return torch.stack(columns, -1)
 

@@ -70,11 +70,6 @@ class CropDensity(Predictive):
         """The centre of the plateau that `value` (..., N, K, 2) is on; `value` itself where there are no plateaus."""
         return value
 
-    @property
-    def has_plateaus(self) -> bool:
-        """Whether p_crop is piecewise constant."""
-        return False
-
     def log_prob(self, value: Tensor) -> Tensor:
         within = (value.abs() < 0.5).all(-1)
         log_crop = self.log_crop(value.clamp(-0.5, 0.5 - 1e-6)).masked_fill(~within, -torch.inf)
@@ -84,11 +79,6 @@ class CropDensity(Predictive):
     def height(self, value: Tensor) -> Tensor:
         within = (value.abs() < 0.5).all(-1, keepdim=True)
         return self.log_prob(torch.where(within, self.cell_centre(value), value))
-
-    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        if self.has_plateaus:
-            return self._denser(value)
-        return super().hdr_bounds(value)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         persons, joints = self.batch_shape
@@ -153,10 +143,6 @@ class HeatmapDensity(CropDensity):
         self.log_cells, self.surface, self.decode = log_cells, surface, decode
         self.size = log_cells.new_tensor([log_cells.shape[-1], log_cells.shape[-2]])
         super().__init__(inside, residual)
-
-    @property
-    def has_plateaus(self) -> bool:
-        return self.surface == "constant"
 
     def log_crop(self, value: Tensor) -> Tensor:
         log_area = -math.log(self.log_cells.shape[-1] * self.log_cells.shape[-2])
@@ -271,10 +257,6 @@ class SimCCDensity(CropDensity):
     def __init__(self, log_x: Tensor, log_y: Tensor, inside: Tensor, residual: Residual) -> None:
         self.log_x, self.log_y = log_x, log_y
         super().__init__(inside, residual)
-
-    @property
-    def has_plateaus(self) -> bool:
-        return True
 
     @property
     def axes(self) -> tuple[Tensor, Tensor]:

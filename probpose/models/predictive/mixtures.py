@@ -45,6 +45,11 @@ class Mixture(Predictive):
         logs = torch.stack([c.log_prob(value) for c in self.components], -3)
         return (logs + self.log_weights.to(logs)).logsumexp(-3)
 
+    def height(self, value: Tensor) -> Tensor:
+        """As `log_prob`, of the components' heights: the same all over what their plateaus have in common."""
+        heights = torch.stack([c.height(value) for c in self.components], -3)
+        return (heights + self.log_weights.to(heights)).logsumexp(-3)
+
     def responsibilities(self, value: Tensor) -> Tensor:
         """Posterior probability (..., C, N, K) that a component made `value` (..., N, K, 2)."""
         logs = torch.stack([c.log_prob(value) for c in self.components], -3)

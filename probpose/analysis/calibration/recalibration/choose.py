@@ -12,7 +12,6 @@ from typing import Literal, get_args
 import numpy as np
 
 from probpose.analysis.calibration.cases import PARTS, Cases, Split
-from probpose.analysis.calibration.judged import Levels
 from probpose.analysis.calibration.recalibration.base import NoRecalibration, Recalibration, fit_level, fit_scale
 from probpose.analysis.calibration.recalibration.conformal import fit_conformal
 from probpose.arrays import Array
@@ -125,7 +124,7 @@ def _best(candidates: Sequence[Candidate]) -> Candidate:
 
 def log_prob(recalibration: Recalibration, cases: Cases) -> Array:
     """Log density (M,) of the labels under a recalibration, nats."""
-    return Levels.of(cases.under(recalibration.apply(cases))).log_prob
+    return cases.under(recalibration.apply(cases)).scores().log_prob
 
 
 def _cross_fitted(base: Recalibration, cases: Cases, seed: int) -> Array:
