@@ -17,7 +17,7 @@ import torch
 from scipy import stats
 
 from benchmarks.tables import report
-from probpose.analysis.evaluation.statistics import nll_sampling_error
+from probpose.analysis.evaluation.statistics import clustered_standard_error
 from probpose.analysis.figures.residual import draw_residual
 from probpose.analysis.prediction.forward import freeze, predict_persons
 from probpose.arrays import Array
@@ -79,7 +79,7 @@ def _residuals(run: LoadedRun, learned: Residual) -> tuple[Array, npt.NDArray[np
 def _row(name: str, density: Residual, residuals: Array, image: npt.NDArray[np.int64]) -> dict[str, Any]:
     with torch.no_grad():
         log_prob = density.log_prob(torch.from_numpy(residuals))[0].numpy()
-    error = nll_sampling_error(log_prob, image)
+    error = clustered_standard_error(log_prob, image)
     draws = density.sample(200_000)[0].numpy()
     return {"density": name, "nll_nats": float(-log_prob.mean()), "nll_se": error} | _shape(draws)
 

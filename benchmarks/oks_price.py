@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.synthetic_runs import finished_run, judged, run_options
+from benchmarks.synthetic_runs import figures_of, finished_run, run_options
 from benchmarks.tables import report
 from probpose.inference.training.config import default_config
 
@@ -40,7 +40,7 @@ def main(epochs: int, seed: int, runs: Path, data_root: str | None, out: Path | 
         config = default_config(
             "synthetic", residual="laplace", oks_weight=weight, epochs=epochs, seed=seed, data_root=data_root
         )
-        rows.append({"weight": f"{weight:g}", **judged(finished_run(config, runs / f"{weight:g}"))})
+        rows.append({"weight": f"{weight:g}", **figures_of(finished_run(config, runs / f"{weight:g}"))})
     report(rows, COLUMNS, out)
 
 

@@ -31,7 +31,7 @@ from probpose.analysis.calibration.outliers import LIKELY
 from probpose.analysis.calibration.recalibration.conformal import ConformalLevels
 from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
 from probpose.analysis.calibration.sources.results import predicted_cases
-from probpose.arrays import Array, Index, as_array
+from probpose.arrays import Array, Index
 from probpose.data.datasets.coco import read_coco
 from probpose.data.predictions.results import Predictions, read_predictions
 from probpose.models.predictive.contract import Predictive
@@ -82,8 +82,8 @@ class Scores(NamedTuple):
 
 def score(cases: Cases, predictive: Predictive) -> tuple[Array, Array]:
     """Log density and level (M,) of the labels of `cases` under a predictive distribution."""
-    at = cases.labelled
-    return as_array(predictive.log_prob(cases.filled))[at], as_array(predictive.hdr_level(cases.filled))[at]
+    scores = cases.under(predictive).scores("level")
+    return scores.log_prob, scores.level
 
 
 def refit(fit: Cases, others: Sequence[Cases], family: str, seed: int) -> list[Scores]:

@@ -124,12 +124,12 @@ def _judge(
     run = finished_run(config, folder)
     evaluation = evaluate(run.model, clean, run.input_size, estimator="mode")
     labels = find_gross_labels(run.model, open_split(config, "val"), run.input_size)
-    at = (labels.row, labels.joint)
+    at = (labels.scores.person, labels.scores.joint)
     return labels, {
         "model": name,
-        "nll": evaluation.nll_nats,
-        "pck": evaluation.pck,
-        "epe": evaluation.epe_px,
+        "nll": evaluation.statistics.nll_nats,
+        "pck": evaluation.statistics.pck,
+        "epe": evaluation.statistics.epe_px,
         "exchanged": labels.rates.exchanged,
         "exchanged_ap": average_precision(labels.exchanged, truth.exchanged[at]),
         "outlier": labels.rates.outlier,

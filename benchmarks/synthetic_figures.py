@@ -70,27 +70,27 @@ def judge(run: LoadedRun, persons: Persons) -> SeedResult:
     if persons.truth is None:
         raise click.ClickException(f"{persons.name} has no known truth.")
     evaluation = evaluate(run.model, persons, run.input_size, workers=0)
-    records = evaluation.records
-    assert records is not None
-    size = crop_from_box(persons.box, run.input_size).size[records.person]
-    truth = persons.truth[records.person, records.joint]
-    sigma, true_sigma = records.sigma_px / size, truth[:, 2:] / size
-    error = (records.estimate - truth[:, :2]) / size
-    groups = [(records.joint == joint, axis) for joint in np.unique(records.joint) for axis in (0, 1)]
+    assert evaluation.labels is not None
+    scores, found = evaluation.labels.scores, evaluation.statistics
+    at = (scores.person, scores.joint)
+    size, truth = crop_from_box(persons.box, run.input_size).size[scores.person], persons.truth[at]
+    sigma, true_sigma = scores.sigma_px / size, truth[:, 2:] / size
+    error = (persons.keypoints[at] - scores.error - truth[:, :2]) / size
+    groups = [(scores.joint == joint, axis) for joint in np.unique(scores.joint) for axis in (0, 1)]
     ranks = [stats.spearmanr(sigma[chosen, axis], true_sigma[chosen, axis]).statistic for chosen, axis in groups]
     ratios = [_ratio(sigma[chosen, axis], true_sigma[chosen, axis], error[chosen, axis]) for chosen, axis in groups]
-    assert evaluation.coverage50 is not None
-    assert evaluation.coverage90 is not None
-    assert evaluation.nll_nats is not None
-    assert evaluation.epe_px is not None
+    assert found.coverage50 is not None
+    assert found.coverage90 is not None
+    assert found.nll_nats is not None
+    assert found.epe_px is not None
     return SeedResult(
         seed=run.config.seed,
         spearman=float(np.mean(ranks)),
         ratio=float(np.median(np.concatenate(ratios))),
-        coverage50=evaluation.coverage50,
-        coverage90=evaluation.coverage90,
-        nll=evaluation.nll_nats,
-        epe=evaluation.epe_px,
+        coverage50=found.coverage50,
+        coverage90=found.coverage90,
+        nll=found.nll_nats,
+        epe=found.epe_px,
         keypoints=evaluation.keypoints,
         minutes=read_log(run.folder.log)[-1]["seconds"] / 60,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["finished_run", "judged", "run_options"]
+__all__ = ["figures_of", "finished_run", "run_options"]
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,10 +46,11 @@ def finished_run(config: TrainConfig, path: Path) -> LoadedRun:
     return load_run(path)
 
 
-def judged(run: LoadedRun) -> dict[str, Any]:
+def figures_of(run: LoadedRun) -> dict[str, Any]:
     """What a run is worth on the validation figures: nll, pck, epe, ap, coverage50, coverage90, sigma."""
     e = evaluate(run.model, open_split(run.config, "val"), run.input_size)
+    found = e.statistics
     return {
-        "nll": e.nll_nats, "pck": e.pck, "epe": e.epe_px, "ap": e.AP, "coverage50": e.coverage50,
-        "coverage90": e.coverage90, "sigma": e.sigma_px,
+        "nll": found.nll_nats, "pck": found.pck, "epe": found.epe_px, "ap": e.coco.AP, "coverage50": found.coverage50,
+        "coverage90": found.coverage90, "sigma": found.sigma_px,
     }  # fmt: skip

@@ -31,7 +31,6 @@ from benchmarks.calibration_fakes import FAKES, fake_cases
 from benchmarks.tables import report
 from probpose.analysis.calibration.diagnostics.deviations import Deviation
 from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
-from probpose.analysis.calibration.judged import Judged
 
 FAMILY_LEVEL = 0.05
 JOINTS = 17
@@ -122,7 +121,7 @@ def diagnose(fake: str, setting: Setting, persons: int, questions: Questions, se
 def repeat(fake: str, setting: Setting, *, repetitions: int, persons: int, seed: int) -> dict[str, Any]:
     """A row of the table."""
     asked = fake_cases(fake, persons=persons, joints=JOINTS, seed=QUESTIONS_SEED + seed, per_image=setting.per_image)
-    questions = Questions.of(Judged.of(asked), asked.joints)
+    questions = Questions.of(asked)
     counts, images = np.zeros(4, dtype=np.int64), 0
     for repetition in range(repetitions):
         diagnosis = diagnose(fake, setting, persons, questions, seed + repetition)

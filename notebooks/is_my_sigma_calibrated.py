@@ -37,7 +37,6 @@ from IPython.display import Image, display
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap
 from probpose.analysis.calibration.diagnostics.coverage import CURVE, Coverage, coverage_columns, coverage_names
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.analysis.posterior import draw_levels, load_posterior, save_posterior
 from probpose.models.densities import GaussianResidual
@@ -71,7 +70,7 @@ def make_posterior(file):
             torch.from_numpy(mean), torch.diag_embed(torch.from_numpy(sigma)), GaussianResidual().frozen()
         ),
     )
-    save_posterior(file, cases, Judged.of(cases, SEED), draws=50, seed=SEED)
+    save_posterior(file, cases, cases.scores("level", "axes", seed=SEED), draws=50, seed=SEED)
 
 
 file = Path(given) if given else folder / "posterior.nc"

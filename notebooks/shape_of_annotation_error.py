@@ -37,7 +37,6 @@ from scipy import stats
 
 from probpose.analysis.calibration.calibrate import residuals_of
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.posterior import load_posterior, loo, save_posterior, summary
 from probpose.inference.fitting.residual_posterior import sample_residual_posterior
 from probpose.models.densities import GaussianResidual
@@ -89,7 +88,7 @@ def make_posterior(file):
     )
     left = residuals_of(cases)
     sampled = sample_residual_posterior(left.z, left.joint, joints, draws=150, warmup=150, chains=2, seed=SEED)
-    save_posterior(file, cases, Judged.of(cases, SEED), draws=10, seed=SEED, posterior=sampled)
+    save_posterior(file, cases, cases.scores("level", "axes", seed=SEED), draws=10, seed=SEED, posterior=sampled)
 
 
 file = Path(given) if given else Path(scratch.name) / "posterior.nc"

@@ -7,8 +7,8 @@ import pytest
 import torch
 import uncertainty_toolbox as toolbox
 
-from probpose.analysis.calibration.diagnostics.axes import AxisCalibration, interval_score
-from probpose.analysis.calibration.judged import Judged
+from probpose.analysis.calibration.diagnostics.axes import AxisCalibration
+from probpose.models.predictive.axis_scores import interval_score
 from probpose.models.predictive.location_scale import LocationScale
 from tests.calibration_cases import fake_cases
 
@@ -16,9 +16,9 @@ from tests.calibration_cases import fake_cases
 @pytest.mark.parametrize("fault", ["exact", "over-confident", "wrong-tailed", "biased"])
 def test_errors_and_scores_are_those_of_uncertainty_toolbox(fault: str) -> None:
     cases = fake_cases(fault, persons=150)
-    judged = Judged.of(cases)
+    scores = cases.scores("axes")
     found = AxisCalibration()
-    found.add(judged.pit)
+    found.add(scores.pit)
     assert isinstance(cases.predictive, LocationScale)
     sigma = cases.predictive.scale.diagonal(dim1=-2, dim2=-1).numpy()[cases.labelled]
     mean, label = cases.predictive.loc.numpy()[cases.labelled], cases.keypoints[cases.labelled]
@@ -30,13 +30,13 @@ def test_errors_and_scores_are_those_of_uncertainty_toolbox(fault: str) -> None:
         assert errors.rmsce == pytest.approx(toolbox.root_mean_squared_calibration_error(*arguments), abs=1e-6)
         assert errors.miscalibration_area == pytest.approx(toolbox.miscalibration_area(*arguments), abs=1e-6)
         crps = toolbox.crps_gaussian(*arguments)
-        assert judged.crps_px[:, axis].mean() == pytest.approx(crps, abs=1e-6)
-        assert np.sqrt((judged.sigma_px[:, axis] ** 2).mean()) == pytest.approx(
+        assert scores.crps_px[:, axis].mean() == pytest.approx(crps, abs=1e-6)
+        assert np.sqrt((scores.sigma_px[:, axis] ** 2).mean()) == pytest.approx(
             toolbox.sharpness(sigma[:, axis]), rel=1e-3
         )
         log_density -= toolbox.nll_gaussian(*arguments)
         assert interval_mean(*arguments) == pytest.approx(toolbox.interval_score(*arguments), abs=1e-6)
-    assert judged.log_prob.mean() == pytest.approx(log_density, abs=1e-6)
+    assert scores.log_prob.mean() == pytest.approx(log_density, abs=1e-6)
 
 
 def interval_mean(mean: np.ndarray, sigma: np.ndarray, label: np.ndarray) -> float:

@@ -7,8 +7,8 @@ import pytest
 import scoringrules
 import torch
 
-from probpose.analysis.calibration.diagnostics.axes import INTERVAL_LEVEL, axis_scores
 from probpose.models.densities import GaussianResidual, StudentTResidual
+from probpose.models.predictive.axis_scores import INTERVAL_LEVEL, axis_scores
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
 

@@ -160,7 +160,7 @@ def test_a_detection_on_an_empty_image_is_a_false_alarm(with_ignored: Path) -> N
         return Boxes(np.array(images), names, box.repeat(count, 0), score, {})
 
     def precision(images: list[int]) -> float | None:
-        return evaluate(model, persons, (64, 64), boxes=detections(images)).AP
+        return evaluate(model, persons, (64, 64), boxes=detections(images)).coco.AP
 
     assert precision([1]) == pytest.approx(51 / 101)  # one of two persons found: recall 0 to 0.5 of 101 levels
     assert precision([1, 4]) == precision([1])

@@ -16,11 +16,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.evaluation.comparison_figure import comparison_figure
 from probpose.analysis.evaluation.evaluate import evaluate
-from probpose.analysis.evaluation.scores import Scores, score_run
+from probpose.analysis.evaluation.scores import RunFacts, Scores, _Key, _read, kept_scores, score_run
 from probpose.cli import main
 from probpose.data.datasets.catalogue import open_dataset
 from probpose.errors import ConfigError, DataError
 from probpose.inference.training.runs import RunFolder, load_run
+
+PUBLISHED = Path(__file__).resolve().parents[1] / "docs" / "results" / "lspet" / "scores"
 
 
 def compare(figures: Path, out: Path, *extra: str) -> Result:
@@ -68,11 +70,47 @@ def test_scores_are_those_of_evaluate(compared: Path, figures: Path) -> None:
     run = load_run(compared / "l2-seed1")
     persons = open_dataset("synthetic", "val", root=figures)
     scores, evaluation = score_run(run, persons), evaluate(run.model, persons, run.input_size)
-    assert -scores.log_prob.mean() == pytest.approx(evaluation.nll_nats)
-    assert scores.pck(0.2)[:, 0].mean() == pytest.approx(evaluation.pck)
-    assert scores.error_px[:, 0].mean() == pytest.approx(evaluation.epe_px)
-    assert scores.coverage(0.9) == evaluation.coverage90
-    assert scores.facts["AP"] == evaluation.AP
+    assert -scores.log_prob.mean() == pytest.approx(evaluation.statistics.nll_nats)
+    assert scores.pck(0.2)[:, 0].mean() == pytest.approx(evaluation.statistics.pck)
+    assert scores.error_px[:, 0].mean() == pytest.approx(evaluation.statistics.epe_px)
+    assert scores.coverage(0.9) == evaluation.statistics.coverage90
+    assert scores.facts.AP == evaluation.coco.AP
+
+
+def test_scores_of_the_former_version_are_read_where_there_is_no_checkpoint(
+    compared: Path, figures: Path, tmp_path: Path
+) -> None:
+    """They are narrower, and their levels are not drawn on plateaus: with a checkpoint they are computed again."""
+    shutil.copytree(compared / "l2-seed0", tmp_path / "run")
+    run, persons = load_run(tmp_path / "run"), open_dataset("synthetic", "val", root=figures)
+    scores, file = score_run(run, persons), tmp_path / "run" / "scores.npz"
+    with np.load(file) as arrays:
+        columns, record = dict(arrays), json.loads(str(arrays["record"]))
+    record["key"]["version"] = 2
+    columns |= {name: columns[name].astype(np.float32) for name in ("log_prob", "hdr_level")}
+    columns["hdr_level"][:] = 0.25
+    np.savez_compressed(file, **columns | {"record": np.array(json.dumps(record))})
+    kept = kept_scores(run.folder, persons)
+    assert kept is not None
+    np.testing.assert_array_equal(kept.hdr_level, 0.25)
+    np.testing.assert_allclose(kept.log_prob, scores.log_prob, rtol=1e-6)
+    assert kept.facts == scores.facts
+    np.testing.assert_array_equal(score_run(run, persons).hdr_level, scores.hdr_level)
+    np.testing.assert_array_equal(score_run(run, persons).log_prob, scores.log_prob)
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted(PUBLISHED.glob("*/scores.npz")),
+    ids=lambda file: file.parent.name,
+)
+def test_published_scores_are_read(file: Path) -> None:
+    with np.load(file) as arrays:
+        data = json.loads(str(arrays["record"]))["key"]["data"]
+    found = _read(file, _Key("", data, version=0))
+    assert found is not None
+    assert 0 < found.coverage(0.5) < found.coverage(0.9) < 1
+    assert found.facts.parameters > 0
 
 
 def test_a_comparison_goes_on(compared: Path, figures: Path) -> None:
@@ -140,7 +178,7 @@ def fake(offset: float, keypoints: int = 30) -> Scores:
     rng = np.random.default_rng(0)
     index = np.arange(keypoints)
     error = np.abs(rng.normal(size=(keypoints, 3))) + offset
-    facts = {"AP": None, "parameters": 10, "flops": 20, "images_per_s": None}
+    facts = RunFacts(parameters=10, flops=20, AP=None, images_per_s=None, epoch=1, gauge="moment")
     return Scores(
         index // 3, index // 3, index % 3, -error[:, 0], rng.uniform(size=keypoints), error[:, 0], error, error, facts
     )

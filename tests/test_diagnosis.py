@@ -12,7 +12,6 @@ from probpose.analysis.calibration.diagnostics.bootstrap import Interval
 from probpose.analysis.calibration.diagnostics.deviations import Hypothesis, deviations, error_of_share
 from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
 from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord, diagnosis_record
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.calibration.verdict import verdict_text
 from probpose.analysis.json_codec import from_json, to_json
 from probpose.models.densities import RLEResidual, StudentTResidual
@@ -21,7 +20,7 @@ from tests.calibration_cases import FAKES, JOINTS, drawn_cases, fake_cases
 
 def diagnosed(cases: Cases, seed: int = 0, replicates: int = 300, energy: int = 0) -> Diagnosis:
     """Questions are fixed on other data of the same kind."""
-    questions = Questions.of(Judged.of(fake_cases(seed=10_000)), cases.joints)
+    questions = Questions.of(fake_cases(seed=10_000))
     diagnosis = Diagnosis(questions, 1, replicates=replicates, energy_labels=energy, seed=seed)
     diagnosis.add(cases)
     return diagnosis
@@ -102,7 +101,7 @@ def numbers(record: object) -> list[float]:
 
 def test_parts_of_a_stream_give_what_the_whole_gives() -> None:
     cases = fake_cases(persons=300)
-    whole, questions = diagnosed(cases), Questions.of(Judged.of(fake_cases(seed=10_000)), cases.joints)
+    whole, questions = diagnosed(cases), Questions.of(fake_cases(seed=10_000))
     parts = Diagnosis(questions, 1, replicates=300, energy_labels=0)
     for rows in np.array_split(np.arange(300), 7):
         parts.add(cases.select(rows))

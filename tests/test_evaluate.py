@@ -17,7 +17,8 @@ from torch import Tensor
 
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.existence import average_precision
-from probpose.analysis.evaluation.statistics import nll_sampling_error
+from probpose.analysis.evaluation.outcome import Evaluation, LabelEvaluation
+from probpose.analysis.evaluation.statistics import clustered_standard_error
 from probpose.analysis.evaluation.tables import evaluation_tables
 from probpose.data.crops import crop_from_box
 from probpose.data.persons import Persons
@@ -61,6 +62,11 @@ class BoundedResidual(GaussianResidual):
         return replace(whole, log_prob=lambda w: torch.where(w.norm(dim=-1) < 50, whole.log_prob(w), -torch.inf))
 
 
+def labels_of(evaluation: Evaluation) -> LabelEvaluation:
+    assert evaluation.labels is not None
+    return evaluation.labels
+
+
 def labelled_by(persons: Persons, z: Array, loc: Array, scale: Array) -> Persons:
     """The persons with labels mu + L z, brought to image pixels."""
     crop = crop_from_box(persons.box, SIZE)
@@ -80,17 +86,17 @@ def test_true_model_is_calibrated(
     e = evaluate(fake_model(ConstantRegressor(loc, scale, presence), family()), persons, SIZE)
     pixels = crop_from_box(persons.box, SIZE).size
     expected = entropy + np.log(scale[:, 0, 0] * scale[:, 1, 1]).mean() + np.log(pixels.prod(-1)).mean()
-    assert e.nll_nats == pytest.approx(expected, abs=4 * spread / math.sqrt(LABELS))
-    assert e.coverage50 == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(LABELS))
-    assert e.coverage90 == pytest.approx(0.9, abs=4 * 0.3 / math.sqrt(LABELS))
+    assert e.statistics.nll_nats == pytest.approx(expected, abs=4 * spread / math.sqrt(LABELS))
+    assert e.statistics.coverage50 == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(LABELS))
+    assert e.statistics.coverage90 == pytest.approx(0.9, abs=4 * 0.3 / math.sqrt(LABELS))
     assert e.keypoints == LABELS
     assert e.persons == COUNT
     sigma = scale[:, 0, 0] * pixels[:, :1]
-    assert e.sigma_px == pytest.approx(float(np.median(sigma)), rel=2e-3)
+    assert e.statistics.sigma_px == pytest.approx(float(np.median(sigma)), rel=2e-3)
     if r50 is not None and r90 is not None:
-        assert e.r50_px == pytest.approx(r50 * float(np.median(sigma)), rel=0.02)
-        assert e.r90_px == pytest.approx(r90 * float(np.median(sigma)), rel=0.02)
-    assert e.nll_error_nats == 0.0
+        assert e.statistics.r50_px == pytest.approx(r50 * float(np.median(sigma)), rel=0.02)
+        assert e.statistics.r90_px == pytest.approx(r90 * float(np.median(sigma)), rel=0.02)
+    assert labels_of(e).nll_error_nats == 0.0
     assert e.ess == 1.0
 
 
@@ -100,13 +106,13 @@ def test_wrong_scales_show_in_the_coverage(tmp_path: Path, factor: float, sign: 
     persons = labelled_by(table(tmp_path, COUNT), gaussian(np.random.default_rng(0)), loc, scale)
     honest = evaluate(fake_model(ConstantRegressor(loc, scale, presence)), persons, SIZE)
     e = evaluate(fake_model(ConstantRegressor(loc, factor * scale, presence)), persons, SIZE)
-    assert e.coverage50 == pytest.approx(1 - 0.5 ** (factor**2), abs=4 * 0.5 / math.sqrt(LABELS))
-    assert e.coverage90 is not None
-    assert sign * (e.coverage90 - 0.9) > 0.05
+    assert e.statistics.coverage50 == pytest.approx(1 - 0.5 ** (factor**2), abs=4 * 0.5 / math.sqrt(LABELS))
+    assert e.statistics.coverage90 is not None
+    assert sign * (e.statistics.coverage90 - 0.9) > 0.05
     expected = 2 * math.log(factor) + 1 / factor**2 - 1
-    assert e.nll_nats is not None
-    assert honest.nll_nats is not None
-    assert e.nll_nats - honest.nll_nats == pytest.approx(expected, abs=4 * 2 / math.sqrt(LABELS))
+    assert e.statistics.nll_nats is not None
+    assert honest.statistics.nll_nats is not None
+    assert e.statistics.nll_nats - honest.statistics.nll_nats == pytest.approx(expected, abs=4 * 2 / math.sqrt(LABELS))
 
 
 def test_a_shift_shows_in_the_error(tmp_path: Path) -> None:
@@ -114,10 +120,9 @@ def test_a_shift_shows_in_the_error(tmp_path: Path) -> None:
     persons = labelled_by(table(tmp_path, 20), np.zeros((20, 17, 2)), loc, scale)
     persons = replace(persons, keypoints=persons.keypoints + np.array([3.0, 4.0]))
     e = evaluate(fake_model(ConstantRegressor(loc, scale, presence)), persons, SIZE)
-    assert e.epe_px == pytest.approx(5.0, abs=0.05)
-    assert e.records is not None
-    np.testing.assert_allclose(e.records.error_px, 5.0, atol=0.05)
-    np.testing.assert_allclose(e.records.label - e.records.estimate, np.tile([3.0, 4.0], (340, 1)), atol=0.05)
+    assert e.statistics.epe_px == pytest.approx(5.0, abs=0.05)
+    np.testing.assert_allclose(labels_of(e).scores.error_px, 5.0, atol=0.05)
+    np.testing.assert_allclose(labels_of(e).estimate_error, np.tile([3.0, 4.0], (340, 1)), atol=0.05)
 
 
 @pytest.fixture
@@ -133,22 +138,23 @@ def partly_labelled(tmp_path: Path) -> Persons:
 def test_unlabelled_joints_do_not_count(partly_labelled: Persons) -> None:
     e = evaluate(fake_model(ConstantRegressor(*spread_out())), partly_labelled, SIZE)
     assert e.keypoints == 6 * 15 + 1
-    assert [row.keypoints for row in e.joints] == [0, 1] + [6] * 15
-    assert e.joints[0].epe_px is None
-    assert e.nll_nats is not None
-    assert e.nll_nats < 1e3
-    assert sum((row.nll_nats or 0) * row.keypoints for row in e.joints) / e.keypoints == pytest.approx(e.nll_nats)
+    rows = list(labels_of(e).joints.values())
+    assert [row.keypoints for row in rows] == [0, 1] + [6] * 15
+    assert rows[0].epe_px is None
+    assert e.statistics.nll_nats is not None
+    assert e.statistics.nll_nats < 1e3
+    total = sum((row.nll_nats or 0) * row.keypoints for row in rows)
+    assert total / e.keypoints == pytest.approx(e.statistics.nll_nats)
     presence = spread_out()[2]
     logit = np.where(partly_labelled.labelled, presence, -presence)
-    assert e.presence_nll_nats == pytest.approx(float(np.log1p(np.exp(-logit)).mean()), rel=1e-5)
+    assert labels_of(e).presence_nll_nats == pytest.approx(float(np.log1p(np.exp(-logit)).mean()), rel=1e-5)
 
 
 def test_existence_is_judged_over_all_joints_and_knows_the_border_of_the_crop(partly_labelled: Persons) -> None:
     loc, scale, presence = spread_out()
     loc[:, 0] = 0.5  # half of the density lies beyond the right border
     e = evaluate(fake_model(ConstantRegressor(loc, scale, presence)), partly_labelled, SIZE)
-    assert e.existence is not None
-    labelled, inside = e.existence["labelled"], e.existence["labelled in the crop"]
+    labelled, inside = (labels_of(e).existence[event] for event in ("labelled", "labelled in the crop"))
     assert labelled.rate == pytest.approx(partly_labelled.labelled.mean())
     assert labelled.average_precision == pytest.approx(
         average_precision(
@@ -200,9 +206,9 @@ def test_estimators_of_a_symmetric_density_agree(tmp_path: Path, estimator: str)
     model = fake_model(ConstantRegressor(*spread_out()))
     mean, other = (evaluate(model, persons, SIZE, estimator=name) for name in ("mean", estimator))  # type: ignore[arg-type]
     assert other.estimator == estimator
-    assert mean.epe_px is not None
-    assert other.epe_px == pytest.approx(mean.epe_px, abs=0.1)
-    assert other.nll_nats == mean.nll_nats
+    assert mean.statistics.epe_px is not None
+    assert other.statistics.epe_px == pytest.approx(mean.statistics.epe_px, abs=0.1)
+    assert other.statistics.nll_nats == mean.statistics.nll_nats
 
 
 def test_detected_boxes_give_cocos_metrics_alone(tmp_path: Path) -> None:
@@ -210,10 +216,10 @@ def test_detected_boxes_give_cocos_metrics_alone(tmp_path: Path) -> None:
     boxes = Boxes(persons.image_id, persons.file_name, persons.box, np.linspace(0.5, 0.9, 5), {"other category": 2})
     model = fake_model(ConstantRegressor(*spread_out()))
     annotated, detected = evaluate(model, persons, SIZE), evaluate(model, persons, SIZE, boxes=boxes)
-    assert detected.AP == annotated.AP
+    assert detected.coco.AP == annotated.coco.AP
     assert detected.boxes == 5
     assert detected.skipped == {"other category": 2}
-    assert detected.nll_nats is detected.epe_px is detected.coverage50 is None
+    assert detected.statistics.nll_nats is detected.statistics.epe_px is detected.statistics.coverage50 is None
     assert [row["score"] for row in detected.results] == pytest.approx(
         [row["score"] * s for row, s in zip(annotated.results, boxes.score, strict=True)], abs=1e-5
     )
@@ -233,7 +239,7 @@ def test_precision_by_either_score_is_that_of_its_own_evaluation(tmp_path: Path)
     usual = evaluate(model, persons, SIZE, boxes=boxes, nms=1)
     other = evaluate(model, persons, SIZE, boxes=boxes, nms=1, score="expected-oks")
     assert other.AP_by_score is not None
-    assert other.AP_by_score == {"usual": usual.AP, "expected-oks": other.AP, "box": other.AP_by_score["box"]}
+    assert other.AP_by_score == {"usual": usual.coco.AP, "expected-oks": other.coco.AP, "box": other.AP_by_score["box"]}
     assert usual.AP_by_score is None
     assert {"score", "AP_by_score"}.isdisjoint(usual.to_json())
     assert other.to_json()["score"] == "expected-oks"
@@ -248,9 +254,9 @@ def test_precision_by_either_score_is_that_of_its_own_evaluation(tmp_path: Path)
 
 def test_sampling_error_is_that_of_independent_images() -> None:
     values = np.array([1.0, 3.0, 2.0, 2.0])
-    assert nll_sampling_error(values, np.array([0, 0, 1, 1])) == 0.0
-    assert nll_sampling_error(values, np.arange(4)) == pytest.approx(values.std(ddof=1) / 2)
-    assert nll_sampling_error(values, np.zeros(4, dtype=np.int64)) is None
+    assert clustered_standard_error(values, np.array([0, 0, 1, 1])) == 0.0
+    assert clustered_standard_error(values, np.arange(4)) == pytest.approx(values.std(ddof=1) / 2)
+    assert clustered_standard_error(values, np.zeros(4, dtype=np.int64)) is None
 
 
 def test_tables_show_the_numbers(partly_labelled: Persons) -> None:
@@ -258,7 +264,7 @@ def test_tables_show_the_numbers(partly_labelled: Persons) -> None:
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(evaluation_tables(e))
     text = console.export_text()
-    assert f"{e.nll_nats:.3f}" in text
+    assert f"{e.statistics.nll_nats:.3f}" in text
     assert "AP by" not in text
     assert "left_ankle" in text
     assert "–" in next(line for line in text.splitlines() if "nose" in line)

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from probpose.analysis.calibration import calibrate as calibration
-from probpose.analysis.calibration.judged import Levels
 from probpose.analysis.calibration.recalibration.base import LevelRecalibration, NoRecalibration, fit_level
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
 from probpose.analysis.calibration.sources.base import MemorySource
@@ -53,7 +52,7 @@ def test_cures_for_many_labels_give_the_same_levels() -> None:
     cases = fake_cases(persons=300)
     level_map = fit_level(learned_cure(), cases).level_map
     recalibrations = [LevelRecalibration(base, level_map) for base in (learned_cure(), learned_cure().for_many())]
-    slow, fast = (Levels.of(cases.under(recalibration.apply(cases))) for recalibration in recalibrations)
+    slow, fast = (cases.under(recalibration.apply(cases)).scores("level") for recalibration in recalibrations)
     assert float(np.abs(fast.log_prob - slow.log_prob).mean()) < 2e-3
     assert float(np.abs(fast.level - slow.level).mean()) < 1e-3
     np.testing.assert_allclose(fast.level, slow.level, atol=0.02)

@@ -8,14 +8,14 @@ import scoringrules
 import torch
 from scipy import integrate
 
-from probpose.analysis.calibration.diagnostics.axes import (
+from probpose.models.densities import GaussianResidual, RLEResidual
+from probpose.models.densities.marginals import (
     GaussianMarginal,
     LaplaceMarginal,
     Marginal,
     NodeMarginal,
     marginals_of,
 )
-from probpose.models.densities import GaussianResidual, RLEResidual
 
 Z = np.linspace(-4, 5, 37)
 

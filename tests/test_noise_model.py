@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration, fit_noise_recalibration
 from probpose.analysis.calibration.recalibration.store import load_recalibration, save_recalibration
 from probpose.errors import DataError
@@ -57,7 +56,7 @@ def test_known_noise_is_found() -> None:
     assert (
         np.quantile(np.abs(np.log(ratio)), 0.95) < 0.1
     )  # 3% from 540 labels a joint and axis, the rest from the splines
-    level = Judged.of(fresh.under(recalibration.apply(fresh))).level
+    level = fresh.under(recalibration.apply(fresh)).scores("level").level
     error = 1.5 * 0.5 / np.sqrt(len(level))
     assert (level <= 0.5).mean() == pytest.approx(0.5, abs=4 * error)
     assert (level <= 0.9).mean() == pytest.approx(0.9, abs=4 * error)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from probpose.analysis.evaluation.statistics import paired_difference
+from probpose.analysis.evaluation.statistics import clustered_standard_error, paired_difference
 
 
 def draw(rng: np.random.Generator, images: int, seeds: int) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
@@ -46,3 +46,30 @@ def test_one_seed_and_one_image_leave_their_error_unknown() -> None:
     assert (alone.se, alone.z) == (math.inf, 0)
     same = paired_difference(ours, ours, image)
     assert (same.mean, same.se, same.z) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.4])
+def test_clustered_standard_error_is_that_of_values_correlated_within_images(correlation: float) -> None:
+    """Images with 1 to 9 keypoints, values of variance 4 that correlate within an image, 2,000 times over."""
+    rng = np.random.default_rng(3)
+    size = rng.integers(1, 10, 150)
+    image = np.repeat(rng.permutation(1000)[:150], size)
+    effect = 2 * math.sqrt(correlation) * rng.normal(size=(2000, 150))
+    values = np.repeat(effect, size, axis=1) + 2 * math.sqrt(1 - correlation) * rng.normal(size=(2000, len(image)))
+    true = 2 * math.sqrt((len(image) + correlation * (size * (size - 1)).sum()) / len(image) ** 2)
+    assert values.mean(axis=1).std() == pytest.approx(true, rel=4 / math.sqrt(2 * 2000))
+    found = np.array([clustered_standard_error(row, image) for row in values])
+    assert math.sqrt((found**2).mean()) == pytest.approx(true, rel=0.03)
+    naive = values.std(axis=1, ddof=1).mean() / math.sqrt(len(image))
+    assert bool(naive < 0.7 * true) is (correlation > 0)
+
+
+def test_clustered_standard_error_of_equally_many_keypoints_is_that_of_image_means() -> None:
+    rng = np.random.default_rng(4)
+    means = rng.normal(size=40)
+    values = (means[:, None] + np.array([-1.0, 0.0, 1.0])).ravel()
+    image = np.repeat(np.arange(40), 3)
+    assert clustered_standard_error(values, image) == pytest.approx(means.std(ddof=1) / math.sqrt(40))
+    order = rng.permutation(120)
+    assert clustered_standard_error(values[order], 7 * image[order]) == pytest.approx(means.std(ddof=1) / math.sqrt(40))
+    assert clustered_standard_error(values[:0], image[:0]) is None

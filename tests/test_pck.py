@@ -52,6 +52,7 @@ def test_share_of_correct_keypoints(tmp_path: Path) -> None:
     persons.visibility[:, 2] = 0
     persons.keypoints[:, 2] += 1000.0
     e = evaluate(fake_model(ConstantRegressor(loc, scale, presence)), persons, (16, 16))
-    assert [row.pck for row in e.joints[:4]] == [0.0, 1.0, None, 1.0]
-    assert e.pck == pytest.approx(15 / 16)
-    assert e.pck_by_box == 0
+    assert e.labels is not None
+    assert [row.pck for row in e.labels.joints.values()][:4] == [0.0, 1.0, None, 1.0]
+    assert e.statistics.pck == pytest.approx(15 / 16)
+    assert e.labels.pck_by_box == 0

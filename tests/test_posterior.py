@@ -14,7 +14,6 @@ import torch
 import xarray
 
 import probpose
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.evaluation.statistics import paired_difference
 from probpose.analysis.posterior import draw_levels, draw_pit, elpd_table, load_posterior, loo, save_posterior, summary
 from probpose.analysis.posterior.library import az
@@ -32,13 +31,12 @@ ls -A {disk} >{disk}/../left; cp {disk}/posterior.nc {disk}/../content
 """
 PROGRAM = """
 from pathlib import Path
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.posterior import save_posterior
 from probpose.errors import DataError
 from tests.calibration_cases import fake_cases
 cases = fake_cases()
 try:
-    save_posterior(Path("{disk}/posterior.nc"), cases, Judged.of(cases))
+    save_posterior(Path("{disk}/posterior.nc"), cases, cases.scores("level", "axes"))
 except DataError as error:
     raise SystemExit(f"told: {{error}}")
 """
@@ -46,10 +44,10 @@ except DataError as error:
 
 @pytest.fixture(scope="module")
 def residual_posterior() -> ResidualPosterior:
-    judged = Judged.of(fake_cases(persons=60))
+    scores = fake_cases(persons=60).scores()
     names = tuple(f"joint {k}" for k in range(JOINTS))
-    z = judged.error / judged.sigma_px
-    return sample_residual_posterior(z, judged.joint, names, draws=20, warmup=20, points=60)
+    z = scores.error / scores.sigma_px
+    return sample_residual_posterior(z, scores.joint, names, draws=20, warmup=20, points=60)
 
 
 def test_only_one_module_imports_arviz() -> None:
@@ -65,8 +63,8 @@ def test_only_one_module_imports_arviz() -> None:
 
 def test_round_trip_by_arviz_and_xarray(tmp_path: Path) -> None:
     cases = fake_cases(persons=30)
-    judged = Judged.of(cases)
-    save_posterior(tmp_path / "posterior.nc", cases, judged, draws=300, attrs={"recalibrated": "scale"})
+    scores = cases.scores("level", "axes")
+    save_posterior(tmp_path / "posterior.nc", cases, scores, draws=300, attrs={"recalibrated": "scale"})
     found = az.from_netcdf(str(tmp_path / "posterior.nc"))
     assert set(found.groups()) == {"posterior_predictive", "log_likelihood", "observed_data", "constant_data"}
     draws, labels = found.posterior_predictive["keypoints"], found.observed_data["keypoints"]
@@ -78,10 +76,10 @@ def test_round_trip_by_arviz_and_xarray(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels.values[cases.labelled], cases.keypoints[cases.labelled])
     likelihood = found.log_likelihood["keypoints"]
     assert likelihood.dims == ("chain", "draw", "person", "joint")
-    np.testing.assert_array_equal(likelihood.values[0, 0][cases.labelled], judged.log_prob)
+    np.testing.assert_array_equal(likelihood.values[0, 0][cases.labelled], scores.log_prob)
     np.testing.assert_array_equal(np.isnan(likelihood.values[0, 0]), ~cases.labelled)
     constant = found.constant_data
-    np.testing.assert_array_equal(constant["pit"].values[cases.labelled], judged.pit)
+    np.testing.assert_array_equal(constant["pit"].values[cases.labelled], scores.pit)
     np.testing.assert_array_equal(constant["instance"].values, cases.instance)
     assert isinstance(cases.predictive, LocationScale)
     np.testing.assert_allclose(constant["mean"].values, cases.predictive.mean.numpy())
@@ -99,7 +97,7 @@ def test_large_sets_are_thinned_with_a_stated_seed(tmp_path: Path) -> None:
     cases = fake_cases(persons=50)
     before = torch.get_rng_state()
     for name in "ab":
-        save_posterior(tmp_path / name, cases, Judged.of(cases), draws=3, persons=20, seed=7)
+        save_posterior(tmp_path / name, cases, cases.scores("level", "axes"), draws=3, persons=20, seed=7)
     assert torch.equal(torch.get_rng_state(), before)
     found, again = load_posterior(tmp_path / "a"), load_posterior(tmp_path / "b")
     assert found.attrs["persons"] == 20
@@ -109,8 +107,8 @@ def test_large_sets_are_thinned_with_a_stated_seed(tmp_path: Path) -> None:
     assert len(set(rows.tolist())) == 20
     np.testing.assert_array_equal(found.constant_data["image"], cases.image[rows])
     level = np.full(cases.labelled.shape, np.nan)
-    judged = Judged.of(cases)
-    level[judged.person, judged.joint] = judged.level
+    scores = cases.scores("level", "axes")
+    level[scores.person, scores.joint] = scores.level
     np.testing.assert_array_equal(found.constant_data["hdr_level"], level[rows])
     np.testing.assert_array_equal(found.posterior_predictive["keypoints"], again.posterior_predictive["keypoints"])
 
@@ -119,7 +117,7 @@ def test_posterior_draws_are_saved_summarised_and_left_out(
     tmp_path: Path, residual_posterior: ResidualPosterior
 ) -> None:
     cases = fake_cases(persons=60)
-    save_posterior(tmp_path / "p.nc", cases, Judged.of(cases), draws=5, posterior=residual_posterior)
+    save_posterior(tmp_path / "p.nc", cases, cases.scores("level", "axes"), draws=5, posterior=residual_posterior)
     found = load_posterior(tmp_path / "p.nc")
     assert found.posterior["scale"].dims == ("chain", "draw", "joint", "axis")
     np.testing.assert_array_equal(found.posterior["df"], residual_posterior.draws["df"])
@@ -139,7 +137,7 @@ def test_posterior_draws_are_saved_summarised_and_left_out(
 
 def test_missing_labels_are_left_out_of_loo(tmp_path: Path, residual_posterior: ResidualPosterior) -> None:
     cases = fake_cases(persons=60)
-    save_posterior(tmp_path / "p.nc", cases, Judged.of(cases), draws=5, posterior=residual_posterior)
+    save_posterior(tmp_path / "p.nc", cases, cases.scores("level", "axes"), draws=5, posterior=residual_posterior)
     found = load_posterior(tmp_path / "p.nc")
     whole = loo(found)
     found.log_likelihood["residual"][:, :, 3] = np.nan
@@ -149,22 +147,22 @@ def test_missing_labels_are_left_out_of_loo(tmp_path: Path, residual_posterior: 
 
 def test_without_draws_summary_and_loo_say_so(tmp_path: Path) -> None:
     cases = fake_cases(persons=5)
-    save_posterior(tmp_path / "p.nc", cases, Judged.of(cases), draws=5)
+    save_posterior(tmp_path / "p.nc", cases, cases.scores("level", "axes"), draws=5)
     for wrapper in (summary, loo):
         with pytest.raises(DataError, match="no posterior draws"):
             wrapper(load_posterior(tmp_path / "p.nc"))
 
 
-def test_judged_of_other_cases_are_refused(tmp_path: Path) -> None:
+def test_scores_of_other_cases_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not those of the cases"):
-        save_posterior(tmp_path / "p.nc", fake_cases(persons=5), Judged.of(fake_cases(persons=6)))
+        save_posterior(tmp_path / "p.nc", fake_cases(persons=5), fake_cases(persons=6).scores("level", "axes"))
 
 
 def test_broken_and_foreign_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         load_posterior(tmp_path / "none.nc")
     cases = fake_cases(persons=20)
-    save_posterior(tmp_path / "p.nc", cases, Judged.of(cases), draws=20)
+    save_posterior(tmp_path / "p.nc", cases, cases.scores("level", "axes"), draws=20)
     whole = (tmp_path / "p.nc").read_bytes()
     for content in (b"", b"no netCDF\n", whole[: len(whole) // 2], whole[:100]):
         (tmp_path / "p.nc").write_bytes(content)
@@ -254,10 +252,10 @@ def test_scores_that_cannot_be_compared_are_refused() -> None:
 def test_curves_are_drawn(tmp_path: Path) -> None:
     files = {}
     for name in ("exact", "over-confident"):
-        judged = Judged.of(fake_cases(name))
+        scores = fake_cases(name).scores("level", "axes")
         files[name] = tmp_path / f"{name}.png"
-        draw_levels(judged.level, judged.image, [files[name]])
-        draw_pit(judged.pit, judged.image, [tmp_path / f"{name} pit.png"])
+        draw_levels(scores.level, scores.image, [files[name]])
+        draw_pit(scores.pit, scores.image, [tmp_path / f"{name} pit.png"])
     pictures = [cv2.imread(str(file)) for file in (*files.values(), tmp_path / "exact pit.png")]
     assert all(picture is not None and picture.std() > 5 for picture in pictures)
     assert np.any(pictures[0] != pictures[1])

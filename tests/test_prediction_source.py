@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pytest
 
 from probpose.analysis.calibration.cases import Cases, Split
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.calibration.sources.base import MemorySource, gather, join_cases
 from probpose.analysis.calibration.sources.baseline import baseline
 from probpose.analysis.calibration.sources.results import ResultsSource, predicted_cases
@@ -75,7 +74,7 @@ def test_stated_scales_are_those_of_the_prediction(persons: Persons) -> None:
     assert np.allclose(scales(cases), sigma, rtol=1e-12)
     assert cases.box[-1].tolist() == [6, 8, 100, 140]
     assert source.labels == int(persons.labelled.sum())
-    level = Judged.of(cases).level  # about 3,000 of them; the standard error of a share is at most 0.009
+    level = cases.scores("level").level  # about 3,000 of them; the standard error of a share is at most 0.009
     assert [float((level < p).mean()) for p in (0.5, 0.9)] == pytest.approx([0.5, 0.9], abs=0.03)
 
 
@@ -136,8 +135,8 @@ def test_a_real_model_on_real_photos(shared_data: Path) -> None:
     persons = read_coco(folder / "person_keypoints_fashion.json", folder)
     source = ResultsSource.of(folder / "litehrnet18_fashion_results.json", persons)
     assert (len(source.images), source.labels) == (1000, 17_000)
-    judged = Judged.of(source.cases)
-    assert (judged.level < 0.5).mean() > 0.6  # the gross errors in *fit* make one Gaussian scale too large for the rest
+    level = source.cases.scores("level").level
+    assert (level < 0.5).mean() > 0.6  # the gross errors in *fit* make one Gaussian scale too large for the rest
 
 
 def write_table(file: Path, **columns: npt.NDArray[Any]) -> Path:
@@ -175,7 +174,7 @@ def test_a_table_of_more_than_one_chunk(tmp_path: Path, monkeypatch: pytest.Monk
     assert np.array_equal(cases.keypoints[:, 0], made["label"])
     assert np.array_equal(means(cases)[:, 0], made["prediction"])
     assert np.allclose(scales(cases)[:, 0], made["scale"])
-    level = Judged.of(cases.select(np.arange(10_000))).level
+    level = cases.select(np.arange(10_000)).scores("level").level
     assert [float((level < p).mean()) for p in (0.5, 0.9)] == pytest.approx([0.5, 0.9], abs=0.02)  # 4 standard errors
 
 
@@ -209,8 +208,7 @@ def test_rows_with_joints_become_persons(tmp_path: Path) -> None:
     assert np.array_equal(cases.confidence[:, :2], [[0.5, 0.7], [np.nan, 0.6], [np.nan, np.nan]], equal_nan=True)
     assert np.array_equal(cases.area, [100, np.nan, 400], equal_nan=True)
     assert source.labels == 3
-    judged = Judged.of(cases)
-    assert judged.size_px.tolist() == [10, 10, 20]
+    assert cases.size_px[cases.scores().person].tolist() == [10, 10, 20]
 
 
 def test_an_image_with_two_rows_of_one_joint_needs_instances(tmp_path: Path) -> None:

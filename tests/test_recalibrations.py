@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from probpose.analysis.calibration.cases import PARTS, Split
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.calibration.recalibration.base import (
     NoRecalibration,
     Recalibration,
@@ -30,7 +29,7 @@ from tests.calibration_cases import fake_cases
 def covered(recalibration: Recalibration, fault: str) -> tuple[float, float]:
     """Coverage at 50 and 90% of fresh labels."""
     cases = fake_cases(fault, persons=1500, seed=7)
-    level = Judged.of(cases.under(recalibration.apply(cases))).level
+    level = cases.under(recalibration.apply(cases)).scores("level").level
     return float((level <= 0.5).mean()), float((level <= 0.9).mean())
 
 

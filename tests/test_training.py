@@ -21,9 +21,9 @@ from probpose.errors import ConfigError, DataError
 from probpose.inference import device as devices
 from probpose.inference.training.checkpoint import load_checkpoint
 from probpose.inference.training.config import TrainConfig, default_config
-from probpose.inference.training.guards import Judge
 from probpose.inference.training.report import Report, StepRecord, read_log
 from probpose.inference.training.runs import RunFolder, load_run, newest_run, untrained_model
+from probpose.inference.training.selection import SelectionScorer
 from probpose.inference.training.train import open_split, resume_training, start_training, training_targets
 from probpose.inference.training.trainer import Trainer, _Epoch
 
@@ -87,10 +87,10 @@ def test_likelihood_improves(figures: Path, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     start_training(config, folder)
     train, _ = open_split(config, "train").split_by_image(config.data.selection, config.seed)
-    judge = Judge(loader(CropDataset(train, config.input_size), 64), torch.device("cpu"))
+    score = SelectionScorer(train, loader(CropDataset(train, config.input_size), 64), torch.device("cpu"))
     start = untrained_model(config, train.skeleton)
     start.regressor.start_at(training_targets(train, config.input_size))
-    assert judge(load_run(folder.path, checkpoint="last").model).nll_nats < judge(start).nll_nats - 0.2
+    assert score(load_run(folder.path, checkpoint="last").model).nll_nats < score(start).nll_nats - 0.2
 
 
 def test_resume_after_kill_9_ends_bit_identical(finished: RunFolder, figures: Path, tmp_path: Path) -> None:

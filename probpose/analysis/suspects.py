@@ -32,7 +32,7 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
-from probpose.analysis.prediction.forward import Forward, predict_persons
+from probpose.analysis.prediction.forward import predict_persons
 from probpose.arrays import Array, as_array
 from probpose.data.crops import apply_affine, crop_from_box, cut, invert_affine
 from probpose.data.persons import Persons
@@ -41,6 +41,8 @@ from probpose.files import write_atomically
 from probpose.inference.fitting.gross_em import Rates, fit_rates, responsibilities
 from probpose.models.heads.gross import Terms, anywhere, sides
 from probpose.models.keypoint_model import KeypointModel
+from probpose.models.predictive.contract import Predictive
+from probpose.models.scores import Labels, LabelScores
 
 LIKELY = 0.5
 """Posterior probability above which a label is a suspect."""
@@ -56,9 +58,8 @@ class GrossLabels:
         persons: the table.
         rates: d and e, and the log likelihood at every iteration.
         pairs: pairs of sides of which at least one is labelled.
-        row: (M,) int64, row in the table of persons.
-        joint: (M,) int64.
-        mean: (M, 2), predictive mean, pixels.
+        scores: of the labels, under what the model says of each joint.
+        mean: (M, 2), predictive mean, pixels; with a family of gross errors, of its whole mixture.
         exchanged: (M,), probability that the label belongs to the other side.
         outlier: (M,), probability that it is a gross error.
         unreadable: one "file: reason" for each person whose image could not be read.
@@ -67,8 +68,7 @@ class GrossLabels:
     persons: Persons
     rates: Rates
     pairs: int
-    row: npt.NDArray[np.int64]
-    joint: npt.NDArray[np.int64]
+    scores: LabelScores
     mean: Array
     exchanged: Array
     outlier: Array
@@ -87,7 +87,7 @@ class GrossLabels:
 
     def entry(self, index: int) -> dict[str, Any]:
         """One label, by the names of `COLUMNS`."""
-        row, joint = int(self.row[index]), int(self.joint[index])
+        row, joint = int(self.scores.person[index]), int(self.scores.joint[index])
         x, y = self.persons.keypoints[row, joint]
         values = (
             self.persons.file_name[row], int(self.persons.annotation_id[row]), self.persons.skeleton.joints[joint],
@@ -100,7 +100,7 @@ class GrossLabels:
         chosen = self.suspects
         return {
             "dataset": self.persons.name,
-            "labels": len(self.row),
+            "labels": len(self.scores),
             "pairs": self.pairs,
             "exchanged": self.rates.exchanged,
             "outlier": self.rates.outlier,
@@ -116,7 +116,7 @@ class GrossLabels:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for index in range(len(self.row)):
+        for index in range(len(self.scores)):
             entry = self.entry(index)
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in entry.items()})
         return text.getvalue()
@@ -148,31 +148,31 @@ def find_gross_labels(
         CheckpointError: the network's output is not finite.
     """
     partner = model.flip_permutation.cpu()
-    parts, rows, means, unreadable = [], [], [], []
+    parts, terms, rows, means, unreadable = [], [], [], [], []
     for forward in predict_persons(
         model, persons, input_size, batch_size=batch_size, device=device, workers=workers,
         progress=progress,
     ):  # fmt: skip
         unreadable += forward.unreadable
         if len(forward.rows):
-            parts.append(_terms(forward, persons, input_size, partner))
+            own, labels = forward.keypoints.without_gross_errors, Labels.of_persons(persons, forward.rows)
+            parts.append(LabelScores.of(own, labels, finite=False))
+            terms.append(_terms(own, labels, parts[-1], persons.box[forward.rows], input_size, partner))
             rows.append(forward.rows)
             means.append(as_array(forward.keypoints.mean))
     if not parts:
         raise DataError(f"None of the {len(persons)} persons' images could be read, such as {unreadable[0]}.")
-    terms, read = Terms(*(torch.cat(column) for column in zip(*parts, strict=True))), np.concatenate(rows)
-    labelled = persons.labelled[read]
+    joined = Terms(*(torch.cat(column) for column in zip(*terms, strict=True)))
+    labelled = persons.labelled[np.concatenate(rows)]
     flags = torch.from_numpy(labelled)
-    rates = fit_rates(terms, flags, partner)
-    events = responsibilities(terms, flags, partner, rates.exchanged, rates.outlier)
+    rates = fit_rates(joined, flags, partner)
+    events = responsibilities(joined, flags, partner, rates.exchanged, rates.outlier)
     left, right, _ = sides(partner)
-    person, joint = np.nonzero(labelled)
     return GrossLabels(
         persons=persons,
         rates=rates,
         pairs=int((labelled[:, left] | labelled[:, right]).sum()),
-        row=read[person],
-        joint=joint,
+        scores=LabelScores.join(parts),
         mean=np.concatenate(means)[labelled],
         exchanged=as_array(events.exchanged)[labelled],
         outlier=as_array(events.outlier)[labelled],
@@ -181,19 +181,27 @@ def find_gross_labels(
 
 
 @torch.no_grad()
-def _terms(forward: Forward, persons: Persons, input_size: tuple[int, int], partner: Tensor) -> Terms:
-    """Log densities (N, K) of a batch's labels under their joint, its mirror image, and anywhere, in pixels."""
-    predictive = forward.keypoints
-    own = predictive.without_gross_errors
-    mean = predictive.mean
-    labelled = torch.from_numpy(persons.labelled[forward.rows]).to(mean.device)
-    labels = torch.from_numpy(persons.keypoints[forward.rows]).to(mean)
-    label = torch.where(labelled.unsqueeze(-1), labels, mean)
-    to_image = torch.from_numpy(crop_from_box(persons.box[forward.rows], input_size).to_image).to(mean)
+def _terms(
+    own: Predictive, labels: Labels, scores: LabelScores, box: Array, input_size: tuple[int, int], partner: Tensor
+) -> Terms:
+    """Log densities (N, K) of a batch's labels under their joint, its mirror image, and anywhere, in pixels.
+
+    Args:
+        own: of each joint by itself.
+        labels: of the N persons.
+        scores: of these labels under `own`.
+        box: (N, 4), of the persons.
+        input_size: height and width of the crops.
+        partner: (K,), index of the mirror image.
+    """
+    mean = own.mean
+    label, labelled = labels.filled(mean), torch.from_numpy(labels.labelled)
+    to_image = torch.from_numpy(crop_from_box(box, input_size).to_image).to(mean)
     broad = anywhere(torch.zeros_like(mean)).affine(to_image[..., :2], to_image[..., 2])
-    straight, other = own.log_prob(label), own.log_prob(label[:, partner])[:, partner]
-    values = (straight, other, broad.log_prob(label))
-    return Terms(*(torch.where(labelled, value, 0.0).cpu() for value in values))
+    straight = torch.zeros(labelled.shape, dtype=torch.float64)
+    straight[labelled] = torch.from_numpy(scores.log_prob)
+    others = (own.log_prob(label[:, partner])[:, partner], broad.log_prob(label))
+    return Terms(straight, *(torch.where(labelled, value.cpu(), 0.0) for value in others))
 
 
 def save_suspects(labels: GrossLabels, folder: Path) -> None:
@@ -219,7 +227,7 @@ def draw_suspects(labels: GrossLabels) -> Figure:
     persons = labels.persons
     first: dict[int, int] = {}
     for index in labels.suspects:
-        first.setdefault(int(labels.row[index]), int(index))
+        first.setdefault(int(labels.scores.person[index]), int(index))
     chosen = list(first.values())[:SHOWN]
     rows = max(1, -(-len(chosen) // _COLUMNS))
     figure = Figure(figsize=(2.5 * _COLUMNS, 2.85 * rows + 0.6), layout="constrained")
@@ -237,15 +245,15 @@ def draw_suspects(labels: GrossLabels) -> Figure:
 
 def _draw(axes: Axes, labels: GrossLabels, index: int) -> None:
     """One label on the crop of its person."""
-    persons, row = labels.persons, int(labels.row[index])
+    persons, row = labels.persons, int(labels.scores.person[index])
     to_image = crop_from_box(persons.box[[row]], (_SIDE, _SIDE)).to_image
     image = persons.picture(persons.file_name[row])
     if not isinstance(image, str):
         axes.imshow(cut(image, to_image[0], (_SIDE, _SIDE)))
-    joint = int(labels.joint[index])
+    joint = int(labels.scores.joint[index])
     partner = persons.skeleton.flip_permutation[joint]
     places = [persons.keypoints[row, joint], labels.mean[index]]
-    other = np.flatnonzero((labels.row == row) & (labels.joint == partner))
+    other = np.flatnonzero((labels.scores.person == row) & (labels.scores.joint == partner))
     if partner != joint and len(other):
         places.append(labels.mean[int(other[0])])
     points = (apply_affine(invert_affine(to_image), np.array(places)[None])[0] + 0.5) * _SIDE - 0.5

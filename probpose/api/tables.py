@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from probpose.analysis.check_tables import check_tables
 from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.evaluation.comparison_report import comparison_tables
-from probpose.analysis.evaluation.evaluate import Evaluation
+from probpose.analysis.evaluation.outcome import Evaluation
 from probpose.analysis.evaluation.tables import evaluation_tables
 from probpose.analysis.suspects import GrossLabels, suspects_table
 from probpose.analysis.targets.statistics import TargetStatistics

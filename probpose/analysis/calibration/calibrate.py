@@ -15,7 +15,6 @@ from probpose.analysis.calibration.compare import compare_recalibrations
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES
 from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
 from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord, diagnosis_record
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.calibration.outliers import Outliers
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.analysis.calibration.recalibration.choose import Choice, Method, choose
@@ -111,7 +110,7 @@ def calibrate(source: Source, settings: Settings, progress: Callable[[int], None
     choice = choose(
         parts["fit"], parts["calibrate"], settings.method, density=density, per_joint=settings.per_joint, seed=seed
     )
-    questions = Questions.of(Judged.of(parts["fit"], seed), source.joints, settings.radius_px)
+    questions = Questions.of(parts["fit"], settings.radius_px)
     before, after, outliers = _diagnose(source, split, choice, questions, settings, progress)
     recalibrations, elpd = compare_recalibrations(choice, parts["test"], replicates=settings.replicates, seed=seed)
     recalibrated = parts["test"].under(choice.chosen.recalibration.apply(parts["test"]))

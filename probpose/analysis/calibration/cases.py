@@ -16,6 +16,7 @@ from probpose.arrays import Array, Index
 from probpose.data.persons import Persons
 from probpose.errors import DataError
 from probpose.models.predictive.contract import Predictive
+from probpose.models.scores import Group, Labels, LabelScores
 
 _ROWS = ("image", "instance", "keypoints", "visibility", "area", "box", "confidence", "score", "presence")
 
@@ -63,10 +64,41 @@ class Cases:
         return self.visibility > 0
 
     @property
+    def labels(self) -> Labels:
+        """The labels; a row of their scores is named by its person's place here."""
+        return Labels(
+            joints=self.joints,
+            person=np.arange(len(self), dtype=np.int64),
+            image=self.image,
+            instance=self.instance,
+            keypoints=self.keypoints,
+            visibility=self.visibility,
+            place=lambda row: f"{self.name}, image {self.image[row]}",
+        )
+
+    @property
     def filled(self) -> Tensor:
         """(N, K, 2), the labels, with the predicted mean where there is none."""
-        labelled, labels = torch.from_numpy(self.labelled)[..., None], torch.from_numpy(self.keypoints)
-        return torch.where(labelled, labels, self.predictive.mean.to(labels))
+        return self.labels.filled(self.predictive.mean)
+
+    @property
+    def size_px(self) -> Array:
+        """(N,), square root of the box's area; NaN where unknown."""
+        return np.sqrt(self.box[:, 2] * self.box[:, 3])
+
+    @property
+    def label_confidence(self) -> Array:
+        """(M,), the model's own confidence in each labelled keypoint; NaN where unknown."""
+        labelled = self.labelled
+        return np.full(labelled.sum(), np.nan) if self.confidence is None else self.confidence[labelled]
+
+    def scores(self, *groups: Group, seed: int = 0) -> LabelScores:
+        """Scores of the labels: see `LabelScores.of`.
+
+        Raises:
+            DataError: the log density of a label is not finite.
+        """
+        return LabelScores.of(self.predictive, self.labels, groups, seed=seed)
 
     def select(self, rows: Index) -> Cases:
         """The persons in `rows`, in that order."""

@@ -11,11 +11,11 @@ import numpy as np
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap, known
 from probpose.analysis.calibration.diagnostics.coverage import Coverage, coverage_columns, coverage_names
-from probpose.analysis.calibration.judged import Levels
 from probpose.analysis.calibration.recalibration.choose import Candidate, Choice
 from probpose.analysis.calibration.record import ElpdRecord, RecalibrationRecord
 from probpose.analysis.posterior import elpd_table
 from probpose.arrays import Array, Index
+from probpose.models.scores import LabelScores
 
 
 def compare_recalibrations(
@@ -29,21 +29,23 @@ def compare_recalibrations(
         replicates: of the bootstrap over images.
         seed: of the bootstrap, and of levels inside plateaus.
     """
-    judged = {one.name: Levels.of(test.under(one.recalibration.apply(test)), seed) for one in choice.candidates}
+    scores = {
+        one.name: test.under(one.recalibration.apply(test)).scores("level", seed=seed) for one in choice.candidates
+    }
     rows = tuple(
-        _record(one, choice, judged[one.name], ImageBootstrap(_COLUMNS, replicates=replicates, seed=seed))
+        _record(one, choice, scores[one.name], ImageBootstrap(_COLUMNS, replicates=replicates, seed=seed))
         for one in choice.candidates
     )
-    scores = {one.name: judged[one.name] for one in choice.candidates if one.log_prob is not None}
-    return rows, _elpd({name: (levels.log_prob, levels.image) for name, levels in scores.items()})
+    dense = {one.name: scores[one.name] for one in choice.candidates if one.log_prob is not None}
+    return rows, _elpd({name: (found.log_prob, found.image) for name, found in dense.items()})
 
 
 _COLUMNS = [*coverage_names(()), "nll", "labels"]
 
 
-def _record(candidate: Candidate, choice: Choice, levels: Levels, sums: ImageBootstrap) -> RecalibrationRecord:
-    nll = {"nll": -levels.log_prob, "labels": np.ones(len(levels.log_prob))}
-    sums.add(levels.image, coverage_columns(levels.level, {}) | nll)
+def _record(candidate: Candidate, choice: Choice, scores: LabelScores, sums: ImageBootstrap) -> RecalibrationRecord:
+    nll = {"nll": -scores.log_prob, "labels": np.ones(len(scores))}
+    sums.add(scores.image, coverage_columns(scores.level, {}) | nll)
     interval = None if candidate.log_prob is None else known(sums.interval(sums.ratio("nll", "labels")))
     gain, coverage = choice.gains.get(candidate.name), Coverage(sums)
     return RecalibrationRecord(

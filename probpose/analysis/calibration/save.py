@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from probpose.analysis.calibration.calibrate import Outcome
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.calibration.record import CalibrationRecord
 from probpose.analysis.calibration.report import write_report
 from probpose.analysis.posterior import save_posterior
@@ -53,8 +52,8 @@ def save_calibration(
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}. Make room, or name --out.") from error
     posterior = residual_posterior(outcome, draws, seed, progress) if draws else None
-    judged = Judged.of(outcome.test, seed)
-    save_posterior(folder / "posterior.nc", outcome.test, judged, seed=seed, posterior=posterior)
+    scores = outcome.test.scores("level", "axes", seed=seed)
+    save_posterior(folder / "posterior.nc", outcome.test, scores, seed=seed, posterior=posterior)
     written = [folder / "calibration.json", folder / "posterior.nc"]
     return [*written, write_report(outcome, folder)] if report else written
 

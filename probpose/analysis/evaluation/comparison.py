@@ -156,7 +156,7 @@ def _values(run: Scores) -> dict[str, float | None]:
         "coverage90": run.coverage(0.9),
         "r90_px": float(np.median(run.r90_px)),
         **{name: float(of(run).mean()) for name, of in _paired().items()},
-        **{name: run.facts[name] for name in ("AP", "parameters", "flops", "images_per_s")},
+        **{name: getattr(run.facts, name) for name in ("AP", "parameters", "flops", "images_per_s")},
     }
 
 

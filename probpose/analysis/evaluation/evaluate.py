@@ -1,126 +1,29 @@
-"""The outcome of an evaluation.
-
-Evaluation of a model on annotated persons: point metrics, log density, coverage.
-"""
+"""Evaluation of a model on annotated persons: point metrics, log density, coverage."""
 
 from __future__ import annotations
 
-__all__ = ["Evaluation", "JointRow", "evaluate"]
+__all__ = ["evaluate"]
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from probpose.analysis.evaluation.coco import FRACTION, OKS_NMS, pck_reference
 from probpose.analysis.evaluation.existence import Existence
-from probpose.analysis.evaluation.ranking import GroundTruth, Judge
-from probpose.analysis.evaluation.records import Records
-from probpose.analysis.evaluation.statistics import Statistics, nll_sampling_error
+from probpose.analysis.evaluation.outcome import Evaluation, LabelEvaluation
+from probpose.analysis.evaluation.ranking import GroundTruth, PoseEvaluator
+from probpose.analysis.evaluation.statistics import Statistics, clustered_standard_error
 from probpose.analysis.prediction.estimates import Estimates, Estimator, Score, oks_kernel
 from probpose.analysis.prediction.forward import Forward, Recalibrate, freeze, predict_persons
-from probpose.analysis.prediction.results import ResultRow
-from probpose.arrays import Array, as_array
+from probpose.arrays import Array, Index, Mask, as_array
 from probpose.data.persons import Persons, target_points
 from probpose.data.predictions.boxes import Boxes, unlabelled_persons
 from probpose.errors import DataError
 from probpose.models.densities import Residual
-from probpose.models.densities.gauge import Gauge
 from probpose.models.keypoint_model import KeypointModel
-
-_FIRST = ("AP", "AP50", "AP75", "AR", "pck", "epe_px", "nll_nats", "coverage50", "coverage90", "keypoints", "persons")
-
-
-@dataclass(frozen=True, kw_only=True)
-class JointRow(Statistics):
-    """Statistics of one joint.
-
-    Attributes:
-        joint: its name.
-    """
-
-    joint: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation(Statistics):
-    """Metrics of a model on a dataset; None where undefined. With detected boxes only COCO's metrics are defined.
-
-    Attributes:
-        dataset: what the dataset is called.
-        persons: annotated persons that count.
-        boxes: number of detected boxes, or None when the boxes are the annotated ones.
-        estimator: the point estimate that COCO's metrics, PCK and EPE use.
-        score: what poses were ranked by.
-        AP_by_score: AP by the usual score, by the expected OKS and, with detected boxes, by the score of the box alone;
-            None where the score is the usual one.
-        gauge: what sigma means (`probpose.models.densities.gauge`).
-        flip_test: the prediction is the mixture with the mirrored crop's.
-        nms: OKS above which one of two poses in detected boxes was removed, or None with annotated boxes.
-        recalibration: method of the recalibration that the densities have gone through, or None.
-        suppressed: number of poses that this removed, or None without `boxes`.
-        AP: COCO average precision by OKS; the other nine likewise, see `CocoMetrics`.
-        nll_error_nats: standard error of the numerical log Z, as it enters `nll_nats`; 0 for closed forms.
-        nll_sampling_error_nats: standard error of `nll_nats` over images.
-        ess: effective share of the nodes behind log Z, the least of all residual densities.
-        existence: of "labelled" and "labelled in the crop", how well their probabilities rank and how true they are.
-        presence_nll_nats: mean negative log probability of labelled or not, nats per joint; not part of `nll_nats`.
-        pck_by_box: labelled keypoints whose PCK refers to the box, for want of a labelled torso.
-        unreadable: images left out, one "file: reason" each.
-        skipped: annotations or boxes left out while reading, by reason.
-        joints: one row a joint.
-        records: one record a labelled keypoint, None with detected boxes.
-        results: rows of a COCO results file.
-    """
-
-    dataset: str
-    persons: int
-    boxes: int | None
-    estimator: Estimator
-    score: Score = "usual"
-    AP_by_score: dict[str, float | None] | None = None
-    gauge: Gauge
-    flip_test: bool
-    nms: float | None = None
-    recalibration: str | None = None
-    suppressed: int | None = None
-    AP: float | None
-    AP50: float | None
-    AP75: float | None
-    AP_medium: float | None
-    AP_large: float | None
-    AR: float | None
-    AR50: float | None
-    AR75: float | None
-    AR_medium: float | None
-    AR_large: float | None
-    nll_error_nats: float | None = None
-    nll_sampling_error_nats: float | None = None
-    ess: float
-    presence_nll_nats: float | None = None
-    existence: dict[str, Existence] | None = None
-    pck_by_box: int | None = None
-    unreadable: list[str]
-    skipped: dict[str, int]
-    joints: list[JointRow]
-    records: Records | None
-    results: list[ResultRow]
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the records and the results, as one JSON object; None stands for undefined.
-
-        `score` and `AP_by_score` are there only where another than the usual score was asked for.
-        """
-        left_out = {"records", "results", "joints"} | ({"score", "AP_by_score"} if self.AP_by_score is None else set())
-        values = {name: value for name, value in vars(self).items() if name not in left_out}
-        ordered = {name: values[name] for name in (*_FIRST, *values)}
-        if self.existence is not None:
-            ordered["existence"] = {event: asdict(quality) for event, quality in self.existence.items()}
-        return ordered | {"joints": [asdict(row) for row in self.joints]}
+from probpose.models.scores import Labels, LabelScores
 
 
 def evaluate(
@@ -168,7 +71,7 @@ def evaluate(
     residual = freeze(model, device)
     targets = persons if boxes is None else unlabelled_persons(boxes, persons)
     kernel = oks_kernel(targets, estimator, score)
-    estimates, records, inside, unreadable = [], [], [], []
+    estimates, scores, inside, unreadable = [], [], [], []
     for forward in predict_persons(
         model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
         residual=residual, recalibrate=recalibrate, progress=progress,
@@ -177,30 +80,31 @@ def evaluate(
         estimates.append(Estimates.of(forward, estimator, kernel))
         unreadable += forward.unreadable
         if boxes is None:
-            records.append(Records.of(forward, estimates[-1], persons))
+            labels = Labels.of_persons(persons, forward.rows)
+            scores.append(LabelScores.of(forward.keypoints, labels, ("level", "radii")))
             inside.append(as_array(forward.inside))
     joined = Estimates.join(estimates).ranked_by(score)
     if not len(joined):
         raise DataError(f"None of the {len(targets)} persons' images could be read, such as {unreadable[0]}.")
-    judge = Judge(GroundTruth.of(persons), targets, boxes, input_size, nms)
-    ranking, counts = judge.ranking(joined), np.isin(persons.image_id, list(judge.images(joined)))
-    known: dict[str, Any] = {"keypoints": int(persons.labelled[counts].sum()), "joints": [], "records": None}
+    poses = PoseEvaluator(GroundTruth.of(persons), targets, boxes, input_size, nms)
+    ranking, counts = poses.ranking(joined), np.isin(persons.image_id, list(poses.images(joined)))
+    by_label = None
     if boxes is None:
-        known |= _densities(Records.join(records), persons, residual)
-        known |= _existence(joined, np.concatenate(inside), persons, input_size)
+        by_label = _by_label(LabelScores.join(scores), joined, np.concatenate(inside), persons, residual, input_size)
     return Evaluation(
-        **known,
-        **asdict(ranking.coco),
         dataset=persons.name,
         persons=int(counts.sum()),
         boxes=None if boxes is None else len(joined),
         estimator=estimator,
         score=score,
-        AP_by_score=None if score == "usual" else judge.precision_by_score(joined, ranking),
+        AP_by_score=None if score == "usual" else poses.precision_by_score(joined, ranking),
         gauge=model.residual.gauge,
         flip_test=flip_test,
         nms=nms if boxes is not None and boxes.detected else None,
         suppressed=ranking.suppressed,
+        coco=ranking.coco,
+        keypoints=int(persons.labelled[counts].sum()) if by_label is None else len(by_label.scores),
+        labels=by_label,
         ess=float(residual.native.ess.min()),
         unreadable=list(dict.fromkeys(unreadable)),
         skipped=targets.skipped,
@@ -208,38 +112,53 @@ def evaluate(
     )
 
 
-def _densities(records: Records, persons: Persons, residual: Residual) -> dict[str, Any]:
-    """What the predictive densities at the annotated boxes are worth, as arguments of `Evaluation`."""
+def _by_label(
+    scores: LabelScores, estimates: Estimates, inside: Array, persons: Persons, residual: Residual,
+    input_size: tuple[int, int],
+) -> LabelEvaluation:  # fmt: skip
+    """What was predicted for annotated boxes against the labels.
+
+    Args:
+        scores: of the labels of the N persons whose image could be read.
+        estimates: of these persons.
+        inside: (N, K), probability that a labelled joint is labelled inside the crop.
+        persons: all of them.
+        residual: R.
+        input_size: height and width of the network's input.
+    """
+    read = persons.select(estimates.rows)
     reference, by_torso = pck_reference(persons)
-    correct = records.error_px <= FRACTION * reference[records.person]
-    joints = persons.skeleton.joints
-    return asdict(Statistics.of(records, correct)) | {
-        "nll_error_nats": _log_z_error(residual, records.joint),
-        "nll_sampling_error_nats": nll_sampling_error(records.log_prob, persons.image_id[records.person]),
-        "pck_by_box": int((~by_torso[records.person]).sum()),
-        "joints": [_joint_row(joint, records, correct, index) for index, joint in enumerate(joints)],
-        "records": records,
-    }
+    error = (read.keypoints - estimates.point)[read.labelled]
+    distance = np.linalg.norm(error, axis=-1)
+    correct = distance <= FRACTION * reference[scores.person]
+
+    def statistics(chosen: Mask) -> Statistics:
+        return Statistics.of(scores.select(chosen), distance[chosen], correct[chosen])
+
+    existence = _existence(estimates.presence, inside, read, input_size)
+    return LabelEvaluation(
+        scores=scores,
+        estimate_error=error,
+        statistics=statistics(np.ones(len(scores), dtype=bool)),
+        joints={name: statistics(scores.joint == index) for index, name in enumerate(persons.skeleton.joints)},
+        nll_error_nats=_log_z_error(residual, scores.joint),
+        nll_sampling_error_nats=clustered_standard_error(scores.log_prob, scores.image),
+        pck_by_box=int((~by_torso[scores.person]).sum()),
+        presence_nll_nats=existence["labelled"].nll_nats,
+        existence=existence,
+    )
 
 
-def _joint_row(name: str, records: Records, correct: npt.NDArray[np.bool_], joint: int) -> JointRow:
-    chosen = records.joint == joint
-    return JointRow(joint=name, **asdict(Statistics.of(records.select(chosen), correct[chosen])))
-
-
-def _existence(estimates: Estimates, inside: Array, persons: Persons, input_size: tuple[int, int]) -> dict[str, Any]:
-    """How well it is known which joints are labelled, and labelled inside the crop, as arguments of `Evaluation`."""
-    chosen = persons.select(estimates.rows)
-    within = (np.abs(np.nan_to_num(target_points(chosen, input_size))) < 0.5).all(-1)
-    labelled = Existence.of(estimates.presence, chosen.labelled)
-    in_crop = Existence.of(estimates.presence * inside, chosen.labelled & within)
+def _existence(presence: Array, inside: Array, read: Persons, input_size: tuple[int, int]) -> dict[str, Existence]:
+    """How well it is known which joints are labelled, and labelled inside the crop, from probabilities (N, K)."""
+    within = (np.abs(np.nan_to_num(target_points(read, input_size))) < 0.5).all(-1)
     return {
-        "presence_nll_nats": labelled.nll_nats,
-        "existence": {"labelled": labelled, "labelled in the crop": in_crop},
+        "labelled": Existence.of(presence, read.labelled),
+        "labelled in the crop": Existence.of(presence * inside, read.labelled & within),
     }
 
 
-def _log_z_error(residual: Residual, joint: npt.NDArray[np.int64]) -> float | None:
+def _log_z_error(residual: Residual, joint: Index) -> float | None:
     """Standard error that log Z brings into the mean log density of labels of joints (M,); errors are independent."""
     error = residual.native.log_z_error.cpu().numpy()
     if not len(joint):

@@ -5,7 +5,7 @@ COCO's metrics of a model's poses, ranked by one score or another.
 
 from __future__ import annotations
 
-__all__ = ["GroundTruth", "Judge", "Ranking"]
+__all__ = ["GroundTruth", "PoseEvaluator", "Ranking"]
 
 import math
 from collections.abc import Iterable
@@ -133,7 +133,7 @@ def _excuse(record: Record) -> Record:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Poses judged in the order of one score.
+    """Poses in the order of one score, and their metrics.
 
     Attributes:
         results: rows of a COCO results file, of the poses that stay.
@@ -147,8 +147,8 @@ class Ranking:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """What the poses of a model are judged against, whichever score ranks them.
+class PoseEvaluator:
+    """COCO's metrics of a model's poses on annotated persons, whichever score ranks the poses.
 
     Attributes:
         truth: the annotated persons.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PCK_FRACTIONS", "Scores", "kept_scores", "score_run"]
+__all__ = ["PCK_FRACTIONS", "RunFacts", "Scores", "kept_scores", "score_run"]
 
 import hashlib
 import json
@@ -21,17 +21,43 @@ from probpose.analysis.evaluation.coco import pck_reference
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.prediction.estimates import ESTIMATORS, point_of
 from probpose.analysis.prediction.forward import Forward
-from probpose.arrays import Array, as_array
+from probpose.arrays import Array, Index, as_array
 from probpose.data.persons import Persons
 from probpose.files import write_atomically
 from probpose.inference.training.report import read_log
 from probpose.inference.training.runs import LoadedRun, RunFolder
 from probpose.models.cost import cost_of
+from probpose.models.densities.gauge import Gauge
 
 PCK_FRACTIONS = (0.2, 0.5)
-_VERSION = 2
+_VERSION = 3
+_READABLE = (2, 3)
+"""In version 2 levels are not drawn on plateaus (SimCC, heatmaps with a constant surface): their coverage is off."""
 
 _FILE = "scores.npz"
+_EXACT = ("log_prob", "hdr_level")
+"""Kept to the last digit: NLL and coverage are the same whether scores are new or were kept."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run as a whole.
+
+    Attributes:
+        parameters: learnable numbers.
+        flops: floating-point operations for one crop.
+        AP: of the mean; None where undefined.
+        images_per_s: in training, the median over epochs; None where it is not known.
+        epoch: the one that was kept.
+        gauge: what sigma means.
+    """
+
+    parameters: int
+    flops: int
+    AP: float | None
+    images_per_s: float | None
+    epoch: int
+    gauge: Gauge
 
 
 @dataclass(frozen=True)
@@ -47,18 +73,18 @@ class Scores:
         r90_px: (M,), radius about the mean that holds 90%.
         error_px: (M, E), distance from each point estimate to the label.
         relative_error: (M, E), the same in units of the PCK reference length.
-        facts: AP (of the mean; None where undefined), parameters, flops, images_per_s (training), epoch (kept), gauge.
+        facts: of the run.
     """
 
-    image: npt.NDArray[np.int64]
-    person: npt.NDArray[np.int64]
-    joint: npt.NDArray[np.int64]
+    image: Index
+    person: Index
+    joint: Index
     log_prob: Array
     hdr_level: Array
     r90_px: Array
     error_px: Array
     relative_error: Array
-    facts: dict[str, Any]
+    facts: RunFacts
 
     def pck(self, fraction: float) -> Array:
         """(M, E), 1 where the error is at most `fraction` of the reference length."""
@@ -81,7 +107,7 @@ def score_run(
 
     Args:
         run: loaded.
-        persons: whom to judge on.
+        persons: annotated.
         batch_size: persons at a time.
         device: of the network.
         progress: called with the number of persons done so far.
@@ -103,7 +129,7 @@ def kept_scores(folder: RunFolder, persons: Persons) -> Scores | None:
 
     The file of scores is small and a checkpoint is not: published scores are enough to compare other runs with.
     """
-    return _read(folder.path / _FILE, _Key("", _digest(persons)))
+    return _read(folder.path / _FILE, _Key("", _digest(persons), version=0))
 
 
 def _score(
@@ -118,23 +144,25 @@ def _score(
         run.model, persons, run.input_size, batch_size=batch_size, device=device, progress=progress,
         observe=lambda forward: parts.append(_errors(forward, persons)),
     )  # fmt: skip
-    records, errors = evaluation.records, np.concatenate(parts)
-    assert records is not None, "annotated boxes give records"
-    reference = pck_reference(persons)[0][records.person]
+    assert evaluation.labels is not None, "the boxes are the annotated ones"
+    scores, errors = evaluation.labels.scores, np.concatenate(parts)
+    reference, cost = pck_reference(persons)[0][scores.person], cost_of(run.model, run.input_size)
     speeds = [record["images_per_s"] for record in read_log(run.folder.log)]
-    facts = asdict(cost_of(run.model, run.input_size)) | {
-        "AP": evaluation.AP,
-        "images_per_s": float(np.median(speeds)) if speeds else None,
-        "epoch": run.epoch,
-        "gauge": run.model.residual.gauge,
-    }
+    facts = RunFacts(
+        parameters=cost.parameters,
+        flops=cost.flops,
+        AP=evaluation.coco.AP,
+        images_per_s=float(np.median(speeds)) if speeds else None,
+        epoch=run.epoch,
+        gauge=run.model.residual.gauge,
+    )
     return Scores(
-        image=persons.image_id[records.person],
-        person=records.person,
-        joint=records.joint,
-        log_prob=records.log_prob,
-        hdr_level=records.hdr_level,
-        r90_px=records.r90_px,
+        image=scores.image,
+        person=scores.person,
+        joint=scores.joint,
+        log_prob=scores.log_prob,
+        hdr_level=scores.level,
+        r90_px=scores.r90_px,
         error_px=errors,
         relative_error=errors / reference[:, None],
         facts=facts,
@@ -142,7 +170,7 @@ def _score(
 
 
 def _errors(forward: Forward, persons: Persons) -> Array:
-    """(m, E) errors of the labelled keypoints of a batch, in the order of `Records`."""
+    """(m, E) errors of the labelled keypoints of a batch, in the order of `LabelScores`."""
     labels, labelled = persons.keypoints[forward.rows], persons.labelled[forward.rows]
     points = [as_array(point_of(forward.keypoints, estimator)) for estimator in ESTIMATORS]
     return np.stack([np.linalg.norm(point - labels, axis=-1)[labelled] for point in points], axis=-1)
@@ -155,7 +183,7 @@ class _Key:
     Attributes:
         checkpoint: digest of the model; empty: any.
         data: digest of the persons.
-        version: of the file.
+        version: of the file; 0: any that can be read.
     """
 
     checkpoint: str
@@ -168,8 +196,8 @@ class _Key:
 
     def fits(self, found: dict[str, Any]) -> bool:
         """Whether a key that was read is this one."""
-        wanted = {name: value for name, value in asdict(self).items() if value != ""}
-        return all(found.get(name) == value for name, value in wanted.items())
+        wanted = {name: value for name, value in asdict(self).items() if value}
+        return found.get("version") in _READABLE and all(found.get(name) == value for name, value in wanted.items())
 
 
 def _digest(persons: Persons) -> str:
@@ -188,15 +216,16 @@ def _read(file: Path, key: _Key) -> Scores | None:
             if not key.fits(record["key"]):
                 return None
             columns = {f.name: _wide(arrays[f.name]) for f in fields(Scores) if f.name != "facts"}
-            return Scores(**columns, facts=record["facts"])
-    except (OSError, ValueError, KeyError, AttributeError, EOFError, zipfile.BadZipFile):
+            return Scores(**columns, facts=RunFacts(**record["facts"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def _write(file: Path, key: _Key, scores: Scores) -> None:
-    columns: dict[str, Any] = {f.name: _narrow(getattr(scores, f.name)) for f in fields(Scores) if f.name != "facts"}
+    columns: dict[str, Any] = {f.name: getattr(scores, f.name) for f in fields(Scores) if f.name != "facts"}
+    columns = {name: column if name in _EXACT else _narrow(column) for name, column in columns.items()}
     buffer = BytesIO()
-    np.savez_compressed(buffer, record=json.dumps({"key": asdict(key), "facts": scores.facts}), **columns)
+    np.savez_compressed(buffer, record=json.dumps({"key": asdict(key), "facts": asdict(scores.facts)}), **columns)
     write_atomically(file, buffer.getvalue())
 
 

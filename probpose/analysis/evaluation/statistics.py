@@ -1,21 +1,25 @@
-"""Statistics of records: error, log density, coverage and scale, over all keypoints or one joint's.
+"""Statistics of scored labels, over all keypoints or one joint's; standard errors clustered by image.
 
-Paired differences between models judged on the same keypoints, with standard errors that respect the pairing.
+Keypoints of one image are dependent, images are not. The standard error of a mean over keypoints is that of a ratio of
+sums over images, of the values and of their number: with s_g the sum over image g of the deviations from the mean, G
+images and M keypoints, sqrt(G / (G - 1) sum_g s_g^2) / M (Cochran, "Sampling Techniques", 1977, section 6.3; the
+cluster-robust variance of Liang and Zeger, Biometrika 1986).
+
+Paired differences between models on the same keypoints, with standard errors that respect the pairing.
 """
 
 from __future__ import annotations
 
-__all__ = ["Difference", "Statistics", "nll_sampling_error", "paired_difference"]
+__all__ = ["Difference", "Statistics", "clustered_standard_error", "group_sums", "paired_difference"]
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from probpose.analysis.evaluation.records import Records
-from probpose.arrays import Array
+from probpose.arrays import Array, Index, Mask
+from probpose.models.scores import LabelScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,35 +49,48 @@ class Statistics:
     r90_px: float | None = None
 
     @classmethod
-    def of(cls, records: Records, correct: npt.NDArray[np.bool_]) -> Statistics:
-        """Statistics of records, of which `correct` (M,) are within the PCK threshold."""
-        if not len(records):
+    def of(cls, scores: LabelScores, distance_px: Array, correct: Mask) -> Statistics:
+        """Statistics of M labels.
+
+        Args:
+            scores: with `level` and `radii`.
+            distance_px: (M,), from the point estimate to the label.
+            correct: (M,), within the PCK threshold.
+        """
+        if not len(scores):
             return Statistics(keypoints=0)
         return Statistics(
-            keypoints=len(records),
-            epe_px=float(records.error_px.mean()),
+            keypoints=len(scores),
+            epe_px=float(distance_px.mean()),
             pck=float(correct.mean()),
-            nll_nats=float(-records.log_prob.mean()),
-            coverage50=float((records.hdr_level <= 0.5).mean()),
-            coverage90=float((records.hdr_level <= 0.9).mean()),
-            sigma_px=float(np.median(records.sigma_px)),
-            r50_px=float(np.median(records.r50_px)),
-            r90_px=float(np.median(records.r90_px)),
+            nll_nats=float(-scores.log_prob.mean()),
+            coverage50=scores.coverage(0.5),
+            coverage90=scores.coverage(0.9),
+            sigma_px=float(np.median(scores.sigma_px)),
+            r50_px=float(np.median(scores.r50_px)),
+            r90_px=float(np.median(scores.r90_px)),
         )
 
 
-def nll_sampling_error(log_prob: Array, group: npt.NDArray[np.int64]) -> float | None:
-    """Standard error of the mean negative log density over images drawn at random; None for fewer than two.
+def group_sums(values: Array, group: Index) -> Array:
+    """Sums (G,) of values (M,) over their groups (M,), in the order of `numpy.unique`."""
+    groups, member = np.unique(group, return_inverse=True)
+    return np.bincount(member, values, minlength=len(groups)).astype(np.float64)
+
+
+def clustered_standard_error(values: Array, group: Index) -> float | None:
+    """Standard error of the mean of values over groups drawn at random; None for fewer than two groups.
 
     Args:
-        log_prob: (M,), one a keypoint.
-        group: (M,), the image that each belongs to: keypoints of one image are not independent.
+        values: (M,), one a keypoint.
+        group: (M,), such as the image that each belongs to: values of one group need not be independent.
     """
-    _, member = np.unique(group, return_inverse=True)
-    sums = np.bincount(member, log_prob - log_prob.mean()) if len(log_prob) else np.zeros(0)
+    if not len(values):
+        return None
+    sums = group_sums(values - values.mean(), group)
     if len(sums) < 2:
         return None
-    return math.sqrt(len(sums) / (len(sums) - 1) * float((sums**2).sum())) / len(log_prob)
+    return math.sqrt(len(sums) / (len(sums) - 1) * float((sums**2).sum())) / len(values)
 
 
 @dataclass(frozen=True)
@@ -102,10 +119,8 @@ class Difference:
         return self.mean / self.se if self.se > 0 else math.copysign(math.inf, self.mean) if self.mean else 0.0
 
 
-def paired_difference(ours: Sequence[Array], theirs: Sequence[Array], image: npt.NDArray[np.int64]) -> Difference:
+def paired_difference(ours: Sequence[Array], theirs: Sequence[Array], image: Index) -> Difference:
     """Difference of two models, paired by keypoint and by seed.
-
-    Keypoints of one image are dependent, so the differences are summed per image before their spread is taken.
 
     Args:
         ours: one array (M,) a seed: the quantity at each keypoint.
@@ -114,9 +129,8 @@ def paired_difference(ours: Sequence[Array], theirs: Sequence[Array], image: npt
     """
     rows = np.stack([a - b for a, b in zip(ours, theirs, strict=True)])
     by_seed = rows.mean(axis=1)
-    seeds = len(by_seed)
     return Difference(
         mean=float(rows.mean()),
-        se_images=nll_sampling_error(rows.mean(axis=0), image),
-        se_seeds=float(by_seed.std(ddof=1)) / math.sqrt(seeds) if seeds > 1 else None,
+        se_images=clustered_standard_error(rows.mean(axis=0), image),
+        se_seeds=clustered_standard_error(by_seed, np.arange(len(by_seed))),
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 __all__ = ["evaluation_tables"]
 
+from collections.abc import Mapping
 from dataclasses import fields
 
 from rich.console import Group
 from rich.text import Text
 
 from probpose.analysis.evaluation.coco import CocoMetrics
-from probpose.analysis.evaluation.evaluate import Evaluation
 from probpose.analysis.evaluation.existence import Existence
+from probpose.analysis.evaluation.outcome import Evaluation, LabelEvaluation
+from probpose.analysis.evaluation.statistics import Statistics
 from probpose.analysis.table import Cell, Column, Table, number
 
 _COLUMNS = {
@@ -38,16 +40,18 @@ _POINTS = {
 
 def evaluation_tables(evaluation: Evaluation) -> Group:
     """Summary, per-joint table (none with detected boxes) and notes on what was left out."""
-    tables = [_summary(evaluation), *([_joints(evaluation)] if evaluation.joints else [])]
+    tables = [_summary(evaluation)]
+    if evaluation.labels is not None:
+        tables.append(_joints(evaluation.labels.joints))
     return Group(*(table.terminal() for table in tables), *(Text(note, style="dim") for note in _notes(evaluation)))
 
 
 def _summary(e: Evaluation) -> Table:
     rows: list[tuple[str, Cell, str]] = [
-        (name.replace("_", " "), getattr(e, name), _explained(name, e))
+        (name.replace("_", " "), getattr(e.coco, name), _explained(name, e))
         for name in (f.name for f in fields(CocoMetrics))
     ]
-    rows += [*_score_lines(e), *(_density_lines(e) if e.records is not None else [])]
+    rows += [*_score_lines(e), *([] if e.labels is None else _density_lines(e, e.labels))]
     columns = [Column(style="bold"), Column(), Column(words=True, style="dim")]
     return Table(title=_title(e), columns=columns, rows=rows)
 
@@ -78,19 +82,20 @@ def _explained(metric: str, e: Evaluation) -> str:
     return notes.get(metric, "")
 
 
-def _density_lines(e: Evaluation) -> list[tuple[str, Cell, str]]:
-    sampling = f"± {number(e.nll_sampling_error_nats, 3)} over images; log Z ± {e.nll_error_nats or 0:.1g}"
+def _density_lines(e: Evaluation, labels: LabelEvaluation) -> list[tuple[str, Cell, str]]:
+    found = labels.statistics
+    sampling = f"± {number(labels.nll_sampling_error_nats, 3)} over images; log Z ± {labels.nll_error_nats or 0:.1g}"
     return [
-        ("PCK@0.2", e.pck, f"of the torso; of the box for {e.pck_by_box} keypoints"),
-        ("EPE px", number(e.epe_px, 2), f"of {_POINTS[e.estimator]}"),
-        ("NLL nats", e.nll_nats, f"per labelled keypoint, image pixels; {sampling}"),
-        ("presence NLL nats", e.presence_nll_nats, "labelled or not, per joint; apart from the NLL"),
-        *(_existence_line(event, quality) for event, quality in (e.existence or {}).items()),
-        ("in 50% region", e.coverage50, "share of labels; 0.5 when calibrated"),
-        ("in 90% region", e.coverage90, "share of labels; 0.9 when calibrated"),
-        ("sigma px", number(e.sigma_px, 2), f"median; gauge {e.gauge}"),
-        ("r50 px", number(e.r50_px, 2), "median radius about the mean that holds 50%"),
-        ("r90 px", number(e.r90_px, 2), "median radius about the mean that holds 90%"),
+        ("PCK@0.2", found.pck, f"of the torso; of the box for {labels.pck_by_box} keypoints"),
+        ("EPE px", number(found.epe_px, 2), f"of {_POINTS[e.estimator]}"),
+        ("NLL nats", found.nll_nats, f"per labelled keypoint, image pixels; {sampling}"),
+        ("presence NLL nats", labels.presence_nll_nats, "labelled or not, per joint; apart from the NLL"),
+        *(_existence_line(event, quality) for event, quality in labels.existence.items()),
+        ("in 50% region", found.coverage50, "share of labels; 0.5 when calibrated"),
+        ("in 90% region", found.coverage90, "share of labels; 0.9 when calibrated"),
+        ("sigma px", number(found.sigma_px, 2), f"median; gauge {e.gauge}"),
+        ("r50 px", number(found.r50_px, 2), "median radius about the mean that holds 50%"),
+        ("r90 px", number(found.r90_px, 2), "median radius about the mean that holds 90%"),
     ]
 
 
@@ -105,10 +110,10 @@ def _title(e: Evaluation) -> str:
     return f"{e.dataset}: {e.persons} persons, {e.keypoints} labelled keypoints; {boxes}{flip}"
 
 
-def _joints(e: Evaluation) -> Table:
+def _joints(joints: Mapping[str, Statistics]) -> Table:
     return Table(
         columns=[Column("joint"), *_COLUMNS.values()],
-        rows=[[row.joint, *(getattr(row, name) for name in _COLUMNS)] for row in e.joints],
+        rows=[[joint, *(getattr(row, name) for name in _COLUMNS)] for joint, row in joints.items()],
         caption="n: labels; EPE, sigma, r50, r90: px; NLL: nats; in 50, in 90: share in the region",
     )
 

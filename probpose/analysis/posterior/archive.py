@@ -12,13 +12,13 @@ from xarray import DataTree
 
 from probpose import __version__
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.posterior.groups import Groups, groups_of_cases, groups_of_posterior
 from probpose.analysis.posterior.library import az
 from probpose.arrays import Index
 from probpose.errors import DataError
 from probpose.files import write_atomically
 from probpose.inference.fitting.residual_posterior import ResidualPosterior
+from probpose.models.scores import LabelScores
 
 _NEEDED = ("posterior_predictive", "log_likelihood", "observed_data", "constant_data")
 
@@ -26,7 +26,7 @@ _NEEDED = ("posterior_predictive", "log_likelihood", "observed_data", "constant_
 def save_posterior(
     file: Path,
     cases: Cases,
-    judged: Judged,
+    scores: LabelScores,
     *,
     draws: int = 100,
     persons: int = 2000,
@@ -48,7 +48,7 @@ def save_posterior(
     Args:
         file: such as posterior.nc; one that exists is replaced.
         cases: N persons.
-        judged: their labels, all of them.
+        scores: of all their labels, with `level` and `axes`.
         draws: S of each keypoint.
         persons: of more persons, that many are kept, chosen at random.
         seed: of the choice and of the draws.
@@ -57,10 +57,10 @@ def save_posterior(
 
     Raises:
         DataError: the file cannot be written, such as on a full disk.
-        ValueError: `judged` are not the labels of `cases`.
+        ValueError: `scores` are not of the labels of `cases`.
     """
     rows = _choose(len(cases), persons, seed)
-    groups = groups_of_cases(cases, judged, rows, draws, seed)
+    groups = groups_of_cases(cases, scores, rows, draws, seed)
     stated: dict[str, str | int | float] = {
         "created_by": f"probpose {__version__}",
         "data": cases.name,

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.judged import Judged
 from probpose.arrays import Index, as_array
 from probpose.errors import ConfigError
 from probpose.inference.fitting.residual_posterior import ResidualPosterior
 from probpose.models.densities import Residual
 from probpose.models.predictive.contract import Predictive
 from probpose.models.residual_model import COLUMNS
+from probpose.models.scores import LabelScores
 
 
 def from_nodes(predictive: Predictive) -> Predictive:
@@ -111,23 +111,23 @@ class Groups:
         return Groups(arrays, self.coords | other.coords, self.attrs | other.attrs)
 
 
-def groups_of_cases(cases: Cases, judged: Judged, rows: Index, draws: int, seed: int) -> Groups:
+def groups_of_cases(cases: Cases, scores: LabelScores, rows: Index, draws: int, seed: int) -> Groups:
     """Draws of keypoints, labels, their log density and what else is known of the persons in `rows`.
 
     Args:
         cases: N persons.
-        judged: their labels, all of them.
+        scores: of all their labels, with `level` and `axes`.
         rows: (n,), the persons to take.
         draws: of each keypoint.
         seed: of the draws.
 
     Raises:
-        ValueError: `judged` are not the labels of `cases`.
+        ValueError: `scores` are not of the labels of `cases`.
     """
-    if len(judged) != cases.labelled.sum():
-        raise ValueError(f"{len(judged)} judged labels are not those of the cases, which have {cases.labelled.sum()}")
+    if len(scores) != cases.labelled.sum():
+        raise ValueError(f"{len(scores)} scored labels are not those of the cases, which have {cases.labelled.sum()}")
     kept = cases.select(rows)
-    log_prob, level, pit = (_spread(cases, judged, column)[rows] for column in ("log_prob", "level", "pit"))
+    log_prob, level, pit = (_spread(cases, column)[rows] for column in (scores.log_prob, scores.level, scores.pit))
     return Groups(
         arrays={
             "posterior_predictive": {"keypoints": _draws(kept, draws, seed)[None]},
@@ -183,11 +183,10 @@ def groups_of_posterior(posterior: ResidualPosterior) -> Groups:
     )
 
 
-def _spread(cases: Cases, judged: Judged, name: str) -> npt.NDArray[np.float64]:
-    """A column of the judged labels as (N, K, ...), NaN where there is no label."""
-    column = getattr(judged, name)
+def _spread(cases: Cases, column: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A column (M, ...) of the scores as (N, K, ...), NaN where there is no label."""
     table = np.full((*cases.labelled.shape, *column.shape[1:]), np.nan)
-    table[judged.person, judged.joint] = column
+    table[cases.labelled] = column
     return table
 
 

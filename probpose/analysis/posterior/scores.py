@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from probpose.analysis.evaluation.statistics import paired_difference
+from probpose.analysis.evaluation.statistics import group_sums, paired_difference
 from probpose.analysis.posterior.library import az
 from probpose.arrays import Array, Index
 from probpose.errors import DataError
@@ -38,8 +38,8 @@ def elpd_table(scores: Mapping[str, tuple[Array, Index]]) -> Any:
         DataError: fewer than two models or images, other labels, or a score that is not finite.
     """
     image = _common_images(scores)
-    images, member = np.unique(image, return_inverse=True)
-    sums = {name: np.bincount(member, log_prob).astype(np.float64) for name, (log_prob, _) in scores.items()}
+    images = np.unique(image)
+    sums = {name: group_sums(log_prob, image) for name, (log_prob, _) in scores.items()}
     highest = np.max(list(sums.values()), axis=0)  # stacking takes exp; a shift common to all models leaves it alone
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The inplace keyword", DeprecationWarning)  # pandas' to ArviZ

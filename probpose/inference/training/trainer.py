@@ -33,10 +33,11 @@ from probpose.inference.training.checkpoint import (
 )
 from probpose.inference.training.config import TrainConfig
 from probpose.inference.training.groups import AugmentationConfig
-from probpose.inference.training.guards import Judge, NonFinite, SelectionScore, gradient_norms, in_image
+from probpose.inference.training.guards import NonFinite, gradient_norms
 from probpose.inference.training.report import EpochRecord, Report, StepRecord, append_log, restore_log
 from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.schedule import learning_rate, moving_average, relative_rates
+from probpose.inference.training.selection import SelectionScore, SelectionScorer, in_image
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.registry import parameter_groups
 
@@ -95,7 +96,7 @@ class Trainer:
         self.data = CropDataset(train, config.input_size, augmentation=jitter, seed=config.seed)
         self.drop_last = len(train) >= self.recipe.batch_size
         self.steps_per_epoch = math.ceil(len(self._batches(0)) / self.recipe.accumulate)
-        self.judge = Judge(self._selection_batches(selection), self.device)
+        self.score = SelectionScorer(selection, self._selection_batches(selection), self.device)
         self.epoch = 0
         self.step = 0
         self.seconds = 0.0
@@ -134,7 +135,7 @@ class Trainer:
             started = time.perf_counter()
             sums = self._train_epoch(report)
             self.epoch += 1
-            score = self.judge(self._kept())
+            score = self.score(self._kept())
             sums.unreadable += score.unreadable
             self.seconds += time.perf_counter() - started
             record = self._finish_epoch(sums, score)
@@ -200,7 +201,7 @@ class Trainer:
         return float(loss.detach())
 
     def _kept(self) -> KeypointModel:
-        """The model that is judged and kept: the moving average where there is one."""
+        """The model that is scored and kept: the moving average where there is one."""
         return self.model if self.average is None else self.average.module  # type: ignore[return-value]
 
     @torch.no_grad()

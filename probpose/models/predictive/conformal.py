@@ -44,7 +44,18 @@ class Conformal(Predictive):
         return self.map_parts(lambda part: part.map_location_scale(change))
 
     def hdr_level(self, value: Tensor) -> Tensor:
-        level = self.base.hdr_level(value)
+        return self._mapped(self.base.hdr_level(value))
+
+    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        denser, as_dense = self.base.hdr_bounds(value)
+        return self._mapped(denser), self._mapped(as_dense)
+
+    def drawn_level(self, value: Tensor, uniform: Tensor) -> Tensor:
+        """The level drawn under `base`, on whose regions those here are defined, and then mapped."""
+        return self._mapped(self.base.drawn_level(value, uniform))
+
+    def _mapped(self, level: Tensor) -> Tensor:
+        """What is to be held by the regions whose content under `base` is `level` (N, K)."""
         knots = [(a.to(level), b.to(level)) for a, b in self._knots()]
         columns = [_interpolate(level[..., k].contiguous(), b, a) for k, (a, b) in enumerate(knots)]
         return torch.stack(columns, -1)

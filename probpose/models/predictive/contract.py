@@ -106,10 +106,14 @@ class Predictive(TorchDistribution):
         """Contents (N, K) of what is denser than `value` (N, K, 2), and of that with what is as dense.
 
         Where the density has a plateau the level of a label in it is any value in between: draw one at random, and
-        levels are uniform again. They are equal where the density has none.
+        levels are uniform again (`drawn_level`). They are equal where the density has none, and cost what one costs.
         """
-        level = self.hdr_level(value)
-        return level, level
+        return self._denser(value)
+
+    def drawn_level(self, value: Tensor, uniform: Tensor) -> Tensor:
+        """The level (N, K) of `value` (N, K, 2), drawn between its `hdr_bounds` with `uniform` (N, K) numbers."""
+        denser, as_dense = self.hdr_bounds(value)
+        return denser + (as_dense - denser) * uniform
 
     def height(self, value: Tensor) -> Tensor:
         """What regions are made of, (..., N, K): the log density, the same all over a plateau."""
@@ -275,6 +279,10 @@ class Moved(Predictive):
     def log_prob(self, value: Tensor) -> Tensor:
         log_det: Tensor = torch.linalg.det(self.matrix).abs().log()
         return self.base.log_prob(self._back(value)) - log_det.to(value)
+
+    def height(self, value: Tensor) -> Tensor:
+        log_det: Tensor = torch.linalg.det(self.matrix).abs().log()
+        return self.base.height(self._back(value)) - log_det.to(value)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         return self._there(self.base.sample(sample_shape))

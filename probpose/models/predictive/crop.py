@@ -75,11 +75,6 @@ class CropDensity(Predictive):
         """The centre of the plateau that `value` (..., N, K, 2) is on; `value` itself where there are no plateaus."""
         return value
 
-    @property
-    def has_plateaus(self) -> bool:
-        """Whether p_crop is piecewise constant."""
-        return False
-
     def log_prob(self, value: Tensor) -> Tensor:
         within = (value.abs() < 0.5).all(-1)
         log_crop = self.log_crop(value.clamp(-0.5, 0.5 - 1e-6)).masked_fill(~within, -torch.inf)
@@ -89,11 +84,6 @@ class CropDensity(Predictive):
     def height(self, value: Tensor) -> Tensor:
         within = (value.abs() < 0.5).all(-1, keepdim=True)
         return self.log_prob(torch.where(within, self.cell_centre(value), value))
-
-    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        if self.has_plateaus:
-            return self._denser(value)
-        return super().hdr_bounds(value)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         shape = (*sample_shape, *self.batch_shape)

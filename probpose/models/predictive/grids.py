@@ -45,10 +45,6 @@ class HeatmapDensity(CropDensity):
         self.size = log_cells.new_tensor([log_cells.shape[-1], log_cells.shape[-2]])
         super().__init__(inside, residual)
 
-    @property
-    def has_plateaus(self) -> bool:
-        return self.surface == "constant"
-
     def log_crop(self, value: Tensor) -> Tensor:
         log_area = -math.log(self.log_cells.shape[-1] * self.log_cells.shape[-2])
         place = (value + 0.5) * self.size.to(value)
@@ -168,10 +164,6 @@ class SimCCDensity(CropDensity):
     def __init__(self, log_x: Tensor, log_y: Tensor, inside: Tensor, residual: Residual) -> None:
         self.log_x, self.log_y = log_x, log_y
         super().__init__(inside, residual)
-
-    @property
-    def has_plateaus(self) -> bool:
-        return True
 
     @property
     def axes(self) -> tuple[Tensor, Tensor]:

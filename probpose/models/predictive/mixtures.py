@@ -48,6 +48,11 @@ class Mixture(Predictive):
         logs = torch.stack([c.log_prob(value) for c in self.components], -1)
         return (logs + self.log_weights.to(logs)).logsumexp(-1)
 
+    def height(self, value: Tensor) -> Tensor:
+        """As `log_prob`, of the components' heights: the same all over what their plateaus have in common."""
+        heights = torch.stack([c.height(value) for c in self.components], -1)
+        return (heights + self.log_weights.to(heights)).logsumexp(-1)
+
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         draws = torch.stack([c.sample(sample_shape) for c in self.components])
         share = self.log_weights.to(draws).exp().expand(*draws.shape[1:-1], -1)

@@ -3,7 +3,7 @@
 The level of a label is the content of the smallest highest-density region that holds it; levels are uniform on (0, 1)
 when the density is calibrated (Hyndman, The American Statistician 1996). Coverage at p is the share of levels up to p.
 
-Groups of labelled keypoints in which calibration is judged: joint, visibility, size of the box, predicted scale.
+Groups of labelled keypoints in which coverage is looked at: joint, visibility, size of the box, predicted scale.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap, Interval
-from probpose.analysis.calibration.judged import Judged
 from probpose.arrays import Array, Mask
+from probpose.models.scores import LabelScores
 
 LEVELS = (0.5, 0.9)
-"""Contents at which coverage is judged, overall and in groups."""
+"""Contents at which coverage is looked at, overall and in groups."""
 
 CURVE = (*np.linspace(0.05, 0.95, 19).round(2).tolist(), 0.99)
 """Contents at which coverage is counted overall."""
@@ -115,7 +115,7 @@ SCALE_BINS = 5
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups, fixed before the data that they judge are seen.
+    """The groups, fixed before the data that they divide are seen.
 
     Attributes:
         joints: names.
@@ -128,21 +128,25 @@ class Groups:
     present: tuple[str, ...]
 
     @classmethod
-    def of(cls, judged: Judged, joints: tuple[str, ...]) -> Groups:
-        """Groups with bins of equal counts, from data that are not judged with them."""
+    def of(cls, scores: LabelScores, size_px: Array, joints: tuple[str, ...]) -> Groups:
+        """Groups with bins of equal counts, from other labels than those that they will divide; see `masks`."""
         inner = np.linspace(0, 1, SCALE_BINS + 1)[1:-1]
-        edges = np.unique(np.quantile(judged.scale_px, inner)) if len(judged) else np.zeros(0)
+        edges = np.unique(np.quantile(scores.scale_px, inner)) if len(scores) else np.zeros(0)
         candidates = cls(joints, edges, ())
-        present = [name for name, mask in candidates.masks(judged).items() if mask.any() and not mask.all()]
+        present = [name for name, mask in candidates.masks(scores, size_px).items() if mask.any() and not mask.all()]
         return cls(joints, edges, tuple(present))
 
-    def masks(self, judged: Judged) -> dict[str, Mask]:
-        """Membership (M,) by name of group, such as "joint: nose"; of the present groups, or of all possible ones."""
-        found = {f"joint: {name}": judged.joint == k for k, name in enumerate(self.joints)}
-        found |= {f"visibility: {name}": judged.visibility == flag for name, flag in VISIBILITY.items()}
-        size = judged.size_px
-        found |= {f"size: {name}": (size >= low) & (size < high) for name, (low, high) in SIZES.items()}
-        bin_of = np.searchsorted(self.scale_edges, judged.scale_px)
+    def masks(self, scores: LabelScores, size_px: Array) -> dict[str, Mask]:
+        """Membership (M,) by name of group, such as "joint: nose"; of the present groups, or of all possible ones.
+
+        Args:
+            scores: of M labels.
+            size_px: (M,), square root of the area of each one's box; NaN where unknown.
+        """
+        found = {f"joint: {name}": scores.joint == k for k, name in enumerate(self.joints)}
+        found |= {f"visibility: {name}": scores.visibility == flag for name, flag in VISIBILITY.items()}
+        found |= {f"size: {name}": (size_px >= low) & (size_px < high) for name, (low, high) in SIZES.items()}
+        bin_of = np.searchsorted(self.scale_edges, scores.scale_px)
         found |= {f"scale: {self._range(i)}": bin_of == i for i in range(len(self.scale_edges) + 1)}
         return {name: found[name] for name in self.present} if self.present else found
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from scipy import special
 
 from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap, Interval
-from probpose.analysis.calibration.judged import Judged
 from probpose.arrays import Array
+from probpose.models.scores import LabelScores
 
 _FURTHEST = 1e-4
 _CONTENT = 0.9
@@ -26,13 +26,17 @@ def dependence_names() -> list[str]:
     return [*moments, "pair products", "pairs", "outside squares", "outside expected"]
 
 
-def dependence_columns(judged: Judged) -> dict[str, npt.NDArray[np.generic]]:
-    """For each of M labels, its share in its person's sums over pairs of joints; persons must be whole."""
-    scores = _normal_scores(judged.pit)
-    _, person = np.unique(judged.person, return_inverse=True)
+def dependence_columns(labels: LabelScores) -> dict[str, npt.NDArray[np.generic]]:
+    """For each of M labels, its share in its person's sums over pairs of joints; persons must be whole.
+
+    Args:
+        labels: scored with `level` and `axes`.
+    """
+    scores = _normal_scores(labels.pit)
+    _, person = np.unique(labels.person, return_inverse=True)
     count = np.bincount(person).astype(np.float64)
     sums = np.stack([np.bincount(person, column) for column in scores.T], axis=-1)
-    excess = np.bincount(person, (judged.level > _CONTENT) - (1 - _CONTENT))
+    excess = np.bincount(person, (labels.level > _CONTENT) - (1 - _CONTENT))
     return {
         "scores": np.ones(len(scores)),
         "score x": scores[:, 0],
@@ -73,16 +77,16 @@ class Correlations:
         self._products = np.zeros((2, joints, joints))
         self._squares = np.zeros((2, joints, joints))
 
-    def add(self, judged: Judged) -> None:
-        """Add labels of whole persons."""
-        _, person = np.unique(judged.person, return_inverse=True)
+    def add(self, labels: LabelScores) -> None:
+        """Add labels of whole persons, scored with their `axes`."""
+        _, person = np.unique(labels.person, return_inverse=True)
         shape = (int(person.max()) + 1 if len(person) else 0, len(self._pairs))
         known = np.zeros(shape)
-        known[person, judged.joint] = 1
+        known[person, labels.joint] = 1
         self._pairs += known.T @ known
-        for axis, column in enumerate(_normal_scores(judged.pit).T):
+        for axis, column in enumerate(_normal_scores(labels.pit).T):
             scores = np.zeros(shape)
-            scores[person, judged.joint] = column
+            scores[person, labels.joint] = column
             self._products[axis] += scores.T @ scores
             self._squares[axis] += (scores**2).T @ known
 

@@ -29,7 +29,7 @@ from probpose.analysis.calibration.diagnostics.dependence import (
 )
 from probpose.analysis.calibration.diagnostics.deviations import Deviation, Hypothesis, deviations, error_of_share
 from probpose.analysis.calibration.diagnostics.location import AXES, location, location_columns, location_names
-from probpose.analysis.calibration.diagnostics.proper_scores import energy_score, score_columns, score_names
+from probpose.analysis.calibration.diagnostics.proper_scores import score_columns, score_names
 from probpose.analysis.calibration.diagnostics.reliability import Reliability
 from probpose.analysis.calibration.diagnostics.usefulness import (
     ErrorRadii,
@@ -37,10 +37,9 @@ from probpose.analysis.calibration.diagnostics.usefulness import (
     RankHistogram,
     WithinByConfidence,
 )
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.evaluation.coco import oks
 from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance
-from probpose.arrays import Array, as_array
+from probpose.arrays import Array, Index, as_array
 
 ENERGY_LABELS = 40_000
 """Labels at most whose energy score is computed: it costs all pairs of points."""
@@ -53,11 +52,11 @@ _BINS = 10
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked, fixed on data that are not judged with it.
+    """What is asked, fixed on other data than those that are asked.
 
     Attributes:
         joints: names.
-        groups: in which coverage is judged.
+        groups: in which coverage is looked at.
         scale_edges: predicted scales in pixels that divide the bins of reliability.
         confidence_edges: confidences that divide the bins of usefulness; None without confidences.
         radius_px: r of P(error <= r).
@@ -70,16 +69,21 @@ class Questions:
     radius_px: float
 
     @classmethod
-    def of(cls, judged: Judged, joints: tuple[str, ...], radius_px: float | None = None) -> Questions:
-        """Bins of equal counts; r is the median error unless it is given."""
-        known = judged.confidence[np.isfinite(judged.confidence)]
+    def of(cls, cases: Cases, radius_px: float | None = None) -> Questions:
+        """Bins of equal counts of the labels of cases; r is their median error unless it is given.
+
+        Raises:
+            DataError: the log density of a label is not finite.
+        """
+        scores, confidence = cases.scores(), cases.label_confidence
+        known = confidence[np.isfinite(confidence)]
         inner = np.linspace(0, 1, _BINS + 1)[1:-1]
         return cls(
-            joints=joints,
-            groups=Groups.of(judged, joints),
-            scale_edges=np.unique(np.quantile(judged.scale_px, inner)),
+            joints=cases.joints,
+            groups=Groups.of(scores, cases.size_px[scores.person], cases.joints),
+            scale_edges=np.unique(np.quantile(scores.scale_px, inner)),
             confidence_edges=np.unique(np.quantile(known, inner)) if len(known) else None,
-            radius_px=float(np.median(judged.error_px)) if radius_px is None else radius_px,
+            radius_px=float(np.median(scores.error_px)) if radius_px is None else radius_px,
         )
 
 
@@ -124,32 +128,31 @@ class Diagnosis:
         self._share = min(1.0, energy_labels / max(1, labels))
         self._rng = np.random.default_rng(seed)
 
-    def add(self, cases: Cases, suspect: npt.NDArray[np.bool_] | None = None) -> Judged:
+    def add(self, cases: Cases, suspect: npt.NDArray[np.bool_] | None = None) -> None:
         """Add all persons of some images.
 
         Args:
-            cases: under the predictive distribution that is judged.
-            suspect: (N, K), labels suspected of a gross error; they are judged like all others.
+            cases: under the predictive distribution that is diagnosed.
+            suspect: (N, K), labels suspected of a gross error; they count like all others.
 
         Raises:
             DataError: the log density of a label is not finite.
         """
-        judged = Judged.of(cases, self._seed)
-        labelled = cases.labelled
-        doubted = np.zeros(len(judged), dtype=bool) if suspect is None else suspect[labelled]
-        columns = coverage_columns(judged.level, self.questions.groups.masks(judged))
-        columns |= location_columns(judged.pit, judged.joint, self.questions.joints)
-        columns |= dependence_columns(judged) | score_columns(judged, self._costly(cases)[labelled], doubted)
-        self.sums.add(judged.image, columns)
-        self.axes.add(judged.pit)
-        self.ranks.add(judged.scale_px, judged.error_px)
-        self.reliability.add(judged, np.searchsorted(self.questions.scale_edges, judged.scale_px))
-        self.by_joint.add(judged, judged.joint)
-        for part in (self.correlations, self.radii, self.within):
-            if part is not None:
-                part.add(judged)
+        scores, labelled = cases.scores("level", "axes", seed=self._seed), cases.labelled
+        doubted = np.zeros(len(scores), dtype=bool) if suspect is None else suspect[labelled]
+        columns = coverage_columns(scores.level, self.questions.groups.masks(scores, cases.size_px[scores.person]))
+        columns |= location_columns(scores.pit, scores.joint, self.questions.joints)
+        columns |= dependence_columns(scores) | score_columns(scores, self._costly(cases, scores.person), doubted)
+        self.sums.add(scores.image, columns)
+        self.axes.add(scores.pit)
+        self.ranks.add(scores.scale_px, scores.error_px)
+        self.reliability.add(scores, np.searchsorted(self.questions.scale_edges, scores.scale_px))
+        self.by_joint.add(scores, scores.joint)
+        self.correlations.add(scores)
+        self.radii.add(scores)
+        if self.within is not None:
+            self.within.add(cases.label_confidence, scores.error_px)
         self.persons += int(labelled.any(axis=1).sum())
-        return judged
 
     def deviations(self, family_level: float = 0.05) -> list[Deviation]:
         """What is off, overall and in groups, at a family-wise level (see `deviations`)."""
@@ -176,16 +179,21 @@ class Diagnosis:
         what = "correlation between the joints of a person"
         return Hypothesis(what, None, 0.0, ratio, self.sums.interval(ratio), 0.0, labels)
 
-    def _costly(self, cases: Cases) -> Array:
-        """Energy scores (N, K) of a random share of the persons, NaN for the others; their OKS is counted too."""
-        score = np.full(cases.labelled.shape, np.nan)
-        chosen = np.flatnonzero(self._rng.uniform(size=len(cases)) < self._share)
-        if len(chosen):
-            part = cases.select(chosen)
-            score[chosen] = as_array(energy_score(part.predictive, part.filled))
+    def _costly(self, cases: Cases, person: Index) -> Array:
+        """Energy scores (M,) of the labels of a random share of the persons, NaN for others; their OKS is counted too.
+
+        Args:
+            cases: N persons.
+            person: (M,), that of each label.
+        """
+        energy = np.full(len(person), np.nan)
+        chosen = self._rng.uniform(size=len(cases)) < self._share
+        if chosen.any():
+            part = cases.select(np.flatnonzero(chosen))
+            energy[chosen[person]] = part.scores("energy").energy_px
             if part.oks_sigmas is not None:
                 self._add_oks(part, part.oks_sigmas)
-        return score
+        return energy
 
     def _add_oks(self, cases: Cases, sigmas: Array) -> None:
         """Expected OKS of the mean, with the area that the box stands for, against the OKS that it reaches."""

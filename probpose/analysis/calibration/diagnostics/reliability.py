@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from probpose.analysis.calibration.judged import Judged
 from probpose.arrays import Array
+from probpose.models.scores import LabelScores
 
 _EDGES = np.sinh(np.linspace(-8, 8, 801))
 """Edges of the cells of the errors in units of the predicted half width: 2% wide in the tails, up to 1490."""
@@ -56,13 +56,13 @@ class Reliability:
         self._z = np.zeros((bins, 2, len(_EDGES) - 1))
         self._sums = np.zeros((bins, 4))
 
-    def add(self, judged: Judged, bin_of: npt.NDArray[np.int64]) -> None:
-        """Add labels and the bin (M,) of each."""
+    def add(self, scores: LabelScores, bin_of: npt.NDArray[np.int64]) -> None:
+        """Add labels, scored with their `axes`, and the bin (M,) of each."""
         bins, cells = len(self._sums), self._z.shape[-1]
-        pairs = (judged.half_width_px, judged.sigma_px**2, judged.error**2)
-        columns = [np.ones(len(judged)), *(pair.mean(axis=-1) for pair in pairs)]
+        pairs = (scores.half_width_px, scores.sigma_px**2, scores.error**2)
+        columns = [np.ones(len(scores)), *(pair.mean(axis=-1) for pair in pairs)]
         self._sums += np.stack([np.bincount(bin_of, column, minlength=bins) for column in columns], axis=-1)
-        z = judged.error / judged.half_width_px
+        z = scores.error / scores.half_width_px
         for axis in range(2):
             cell = (np.searchsorted(_EDGES, z[:, axis]) - 1).clip(0, cells - 1)
             self._z[:, axis] += np.bincount(bin_of * cells + cell, minlength=bins * cells).reshape(bins, cells)

@@ -29,8 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probpose.analysis.calibration.judged import Judged
 from probpose.arrays import Array
+from probpose.models.scores import LabelScores
 
 BINS_PER_OCTAVE = 12
 OCTAVES = (-20, 20)
@@ -131,10 +131,10 @@ class ErrorRadii:
     def __init__(self, joints: int) -> None:
         self._counts = np.zeros((joints, len(_EDGES)))
 
-    def add(self, judged: Judged) -> None:
+    def add(self, scores: LabelScores) -> None:
         """Add labels."""
-        cell = (np.searchsorted(_EDGES, judged.error_px, side="right") - 1).clip(0)
-        flat = np.bincount(judged.joint * len(_EDGES) + cell, minlength=self._counts.size)
+        cell = (np.searchsorted(_EDGES, scores.error_px, side="right") - 1).clip(0)
+        flat = np.bincount(scores.joint * len(_EDGES) + cell, minlength=self._counts.size)
         self._counts += flat.reshape(self._counts.shape)
 
     def labels(self) -> Array:
@@ -179,11 +179,11 @@ class WithinByConfidence:
         self.counts = np.zeros(len(edges) + 1)
         self.within = np.zeros(len(edges) + 1)
 
-    def add(self, judged: Judged) -> None:
-        """Add labels; those without a confidence do not count."""
-        known = np.isfinite(judged.confidence)
-        bin_of = np.searchsorted(self.edges, judged.confidence[known], side="right")
-        inside = judged.error_px[known] <= self.radius_px
+    def add(self, confidence: Array, error_px: Array) -> None:
+        """Add labels with confidences (M,) and errors (M,); those whose confidence is NaN do not count."""
+        known = np.isfinite(confidence)
+        bin_of = np.searchsorted(self.edges, confidence[known], side="right")
+        inside = error_px[known] <= self.radius_px
         self.counts += np.bincount(bin_of, minlength=len(self.counts))
         self.within += np.bincount(bin_of, inside, minlength=len(self.counts))
 

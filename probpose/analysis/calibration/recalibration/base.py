@@ -14,7 +14,6 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.judged import Levels
 from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.arrays import Array, as_array
 from probpose.models.densities import Residual
@@ -158,4 +157,4 @@ def fit_level(base: Recalibration, cases: Cases, *, seed: int = 0) -> LevelRecal
     Raises:
         DataError: too few labels.
     """
-    return LevelRecalibration(base, LevelMap.fit(Levels.of(cases.under(base.apply(cases)), seed).level))
+    return LevelRecalibration(base, LevelMap.fit(cases.under(base.apply(cases)).scores("level", seed=seed).level))

@@ -27,7 +27,6 @@ import numpy as np
 from scipy import stats
 
 from probpose.analysis.calibration.cases import PARTS, Cases, Split
-from probpose.analysis.calibration.judged import Levels
 from probpose.analysis.calibration.recalibration.base import NoRecalibration, Recalibration, fit_level, fit_scale
 from probpose.analysis.calibration.recalibration.conformal import fit_conformal
 from probpose.analysis.evaluation.statistics import Difference, paired_difference
@@ -241,7 +240,7 @@ def _level(base: Recalibration, calibrate: Cases, seed: int) -> Candidate:
 
 def log_prob(recalibration: Recalibration, cases: Cases) -> Array:
     """Log density (M,) of the labels under a recalibration, nats."""
-    return Levels.of(cases.under(recalibration.apply(cases))).log_prob
+    return cases.under(recalibration.apply(cases)).scores().log_prob
 
 
 def _cross_fitted(base: Recalibration, cases: Cases, seed: int) -> Array:

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.judged import Levels
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.arrays import Array, Index
 from probpose.errors import DataError
@@ -161,9 +160,9 @@ def fit_conformal(
     Raises:
         DataError: there is no label.
     """
-    held_out = Levels.of(cases.under(base.apply(cases)), seed)
+    scores = cases.under(base.apply(cases)).scores("level", seed=seed)
     joints = len(cases.joints)
-    found = ConformalLevels.fit(held_out.image, held_out.joint, held_out.level, joints, contents=CONTENTS, seed=seed)
+    found = ConformalLevels.fit(scores.image, scores.joint, scores.level, joints, contents=CONTENTS, seed=seed)
     marginal = np.tile(found.marginal, (joints, 1))
     levels = np.where(np.isfinite(found.by_joint), found.by_joint, marginal) if per_joint else marginal
     return ConformalRecalibration(base, found.contents, levels, per_joint, found.images)

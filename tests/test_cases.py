@@ -1,4 +1,4 @@
-"""Labels judged: uniform levels on plateaus, groups, chunks of whole images, and what is broken is named."""
+"""Cases: their scores, levels on plateaus, groups, chunks of whole images, and what is broken is named."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from scipy import stats
 
 from probpose.analysis.calibration.cases import Split
 from probpose.analysis.calibration.diagnostics.coverage import Groups
-from probpose.analysis.calibration.judged import Judged
 from probpose.analysis.calibration.sources.base import MemorySource, gather
 from probpose.errors import DataError
 from probpose.models.densities import Native, Residual
@@ -42,11 +41,11 @@ def test_levels_inside_a_plateau_are_drawn_at_random() -> None:
     assert isinstance(cases.predictive, LocationScale)
     flat = LocationScale(cases.predictive.loc, cases.predictive.scale, uniform_square())
     drawn = replace(cases, keypoints=flat.sample().numpy(), predictive=flat)
-    level = Judged.of(drawn).level
+    level = drawn.scores("level").level
     assert stats.kstest(level, "uniform").pvalue > 1e-4
     assert bool((flat.hdr_level(drawn.filled) == 0).all())
-    np.testing.assert_array_equal(Judged.of(drawn).level, level)
-    assert bool((Judged.of(drawn, seed=1).level != level).any())
+    np.testing.assert_array_equal(drawn.scores("level").level, level)
+    assert bool((drawn.scores("level", seed=1).level != level).any())
 
 
 def test_a_label_without_density_is_named() -> None:
@@ -57,14 +56,15 @@ def test_a_label_without_density_is_named() -> None:
     labels[7, 2] += 1000
     cases.visibility[7, 2] = 2
     with pytest.raises(DataError, match=r"fakes, image 7, annotation 1007, joint 2: the log density .* is -inf"):
-        Judged.of(replace(cases, keypoints=labels, predictive=flat))
+        replace(cases, keypoints=labels, predictive=flat).scores()
 
 
 def test_groups_divide_the_labels() -> None:
     cases = fake_cases(persons=300)
-    judged = Judged.of(cases)
-    groups = Groups.of(judged, cases.joints)
-    masks = groups.masks(judged)
+    scores = cases.scores()
+    size = cases.size_px[scores.person]
+    groups = Groups.of(scores, size, cases.joints)
+    masks = groups.masks(scores, size)
     for kind in ("joint", "visibility", "scale"):
         parts = [mask for name, mask in masks.items() if name.startswith(kind)]
         assert len(parts) > 1

@@ -1,0 +1,122 @@
+"""The outcome of an evaluation: metrics of a model on annotated persons, and the JSON that they are written as."""
+
+from __future__ import annotations
+
+__all__ = ["Evaluation", "LabelEvaluation"]
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from probpose.analysis.evaluation.coco import CocoMetrics
+from probpose.analysis.evaluation.existence import Existence
+from probpose.analysis.evaluation.statistics import Statistics
+from probpose.analysis.prediction.estimates import Estimator, Score
+from probpose.analysis.prediction.results import ResultRow
+from probpose.arrays import Array
+from probpose.models.densities.gauge import Gauge
+from probpose.models.scores import LabelScores
+
+_FIRST = ("AP", "AP50", "AP75", "AR", "pck", "epe_px", "nll_nats", "coverage50", "coverage90", "keypoints", "persons")
+_LABELS = ("nll_error_nats", "nll_sampling_error_nats", "presence_nll_nats", "pck_by_box")
+
+
+@dataclass(frozen=True)
+class LabelEvaluation:
+    """What the densities predicted for annotated boxes are worth.
+
+    Attributes:
+        scores: of M labelled keypoints, with `level` and `radii`.
+        estimate_error: (M, 2), label minus point estimate, pixels.
+        statistics: over all of them.
+        joints: the same of each joint by its name.
+        nll_error_nats: standard error of the numerical log Z, as it enters the NLL; 0 for closed forms, None without
+            labels.
+        nll_sampling_error_nats: standard error of the NLL over images; None for one image.
+        pck_by_box: labelled keypoints whose PCK refers to the box, for want of a labelled torso.
+        presence_nll_nats: mean negative log probability of labelled or not, nats per joint; not part of the NLL.
+        existence: of "labelled" and "labelled in the crop", how well their probabilities rank and how true they are.
+    """
+
+    scores: LabelScores
+    estimate_error: Array
+    statistics: Statistics
+    joints: dict[str, Statistics]
+    nll_error_nats: float | None
+    nll_sampling_error_nats: float | None
+    pck_by_box: int
+    presence_nll_nats: float
+    existence: dict[str, Existence]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Metrics of a model on a dataset. With detected boxes only COCO's metrics are defined.
+
+    Attributes:
+        dataset: what the dataset is called.
+        persons: annotated persons that count.
+        boxes: number of detected boxes, or None when the boxes are the annotated ones.
+        estimator: the point estimate that COCO's metrics, PCK and EPE use.
+        score: what poses were ranked by.
+        AP_by_score: AP by the usual score, by the expected OKS and, with detected boxes, by the score of the box alone;
+            None where the score is the usual one.
+        gauge: what sigma means (`probpose.models.densities.gauge`).
+        flip_test: the prediction is the mixture with the mirrored crop's.
+        nms: OKS above which one of two poses in detected boxes was removed, or None with annotated boxes.
+        recalibration: method of the recalibration that the densities have gone through, or None.
+        suppressed: number of poses that `nms` removed, or None without `boxes`.
+        coco: average precision and recall by OKS.
+        keypoints: labelled keypoints that count.
+        labels: label by label and joint by joint; None with detected boxes.
+        ess: effective share of the nodes behind log Z, the least of all residual densities.
+        unreadable: images left out, one "file: reason" each.
+        skipped: annotations or boxes left out while reading, by reason.
+        results: rows of a COCO results file.
+    """
+
+    dataset: str
+    persons: int
+    boxes: int | None
+    estimator: Estimator
+    score: Score
+    AP_by_score: dict[str, float | None] | None
+    gauge: Gauge
+    flip_test: bool
+    nms: float | None
+    recalibration: str | None = None
+    suppressed: int | None
+    coco: CocoMetrics
+    keypoints: int
+    labels: LabelEvaluation | None
+    ess: float
+    unreadable: list[str]
+    skipped: dict[str, int]
+    results: list[ResultRow]
+
+    @property
+    def statistics(self) -> Statistics:
+        """Over all labelled keypoints; with detected boxes their number alone."""
+        return Statistics(keypoints=self.keypoints) if self.labels is None else self.labels.statistics
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the scores of labels and the results, as one JSON object; None stands for undefined.
+
+        `score` and `AP_by_score` are there only where another than the usual score was asked for.
+        """
+        plain = ("dataset", "persons", "boxes", "estimator", "gauge", "flip_test", "nms", "recalibration", "suppressed")
+        ranked = () if self.AP_by_score is None else ("score", "AP_by_score")
+        values = asdict(self.statistics) | asdict(self.coco)
+        values |= {name: getattr(self, name) for name in (*plain, *ranked, "ess", "unreadable", "skipped")}
+        values |= {name: None if self.labels is None else getattr(self.labels, name) for name in _LABELS}
+        values |= _by_name(self.labels)
+        return {name: values[name] for name in (*_FIRST, *values)}
+
+
+def _by_name(labels: LabelEvaluation | None) -> dict[str, Any]:
+    """Existence by event, and one record a joint."""
+    if labels is None:
+        return {"existence": None, "joints": []}
+    return {
+        "existence": {event: asdict(quality) for event, quality in labels.existence.items()},
+        "joints": [asdict(row) | {"joint": name} for name, row in labels.joints.items()],
+    }
