@@ -31,9 +31,19 @@ if TYPE_CHECKING:
     from probpose.api.distributions import Laplace as Laplace
     from probpose.api.distributions import Samples as Samples
     from probpose.api.poses import Poses as Poses
+    from probpose.api.posterior import LevelMap as LevelMap
+    from probpose.api.posterior import draw_levels as draw_levels
+    from probpose.api.posterior import draw_pit as draw_pit
+    from probpose.api.posterior import load_posterior as load_posterior
+    from probpose.api.posterior import loo as loo
+    from probpose.api.posterior import save_posterior as save_posterior
+    from probpose.api.posterior import summary as summary
     from probpose.api.progress import bars as bars
     from probpose.api.runs import Run as Run
     from probpose.api.runs import load as load
+    from probpose.api.scoring import Scores as Scores
+    from probpose.api.scoring import coverage as coverage
+    from probpose.api.scoring import score as score
     from probpose.api.tables import tables as tables
     from probpose.api.training import fit as fit
     from probpose.api.training import new_folder as new_folder
@@ -52,11 +62,13 @@ _HOMES = {
     "Gaussian": "probpose.api.distributions",
     "Heatmap": "probpose.api.distributions",
     "Laplace": "probpose.api.distributions",
+    "LevelMap": "probpose.api.posterior",
     "Persons": "probpose.data.persons",
     "Poses": "probpose.api.poses",
     "ProbposeError": "probpose.errors",
     "Run": "probpose.api.runs",
     "Samples": "probpose.api.distributions",
+    "Scores": "probpose.api.scoring",
     "Skeleton": "probpose.skeleton",
     "bars": "probpose.api.progress",
     "calibrate": "probpose.api.calibration",
@@ -64,17 +76,25 @@ _HOMES = {
     "calibrate_table": "probpose.api.calibration",
     "check_data": "probpose.api.data",
     "compare": "probpose.api.comparison",
+    "coverage": "probpose.api.scoring",
     "describe_data": "probpose.api.data",
+    "draw_levels": "probpose.api.posterior",
+    "draw_pit": "probpose.api.posterior",
     "fit": "probpose.api.training",
     "list_images": "probpose.api.data",
     "load": "probpose.api.runs",
+    "load_posterior": "probpose.api.posterior",
+    "loo": "probpose.api.posterior",
     "new_folder": "probpose.api.training",
     "newest": "probpose.api.training",
     "open_data": "probpose.api.data",
     "persons": "probpose.api.data",
     "read_records": "probpose.api.data",
     "resume": "probpose.api.training",
+    "save_posterior": "probpose.api.posterior",
     "save_suspects": "probpose.analysis.suspects",
+    "score": "probpose.api.scoring",
+    "summary": "probpose.api.posterior",
     "synthesise": "probpose.api.data",
     "tables": "probpose.api.tables",
     "train": "probpose.api.training",

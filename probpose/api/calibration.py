@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_source", "calibrate_table"]
+__all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_source", "calibrate_table", "cases_of_arrays"]
 
 from collections.abc import Hashable, Sequence
 from os import PathLike
@@ -94,7 +94,7 @@ class Calibration:
                 f"these predictions are of {', '.join(predictions.joints)}, and the calibration is of "
                 f"{', '.join(self.record.joints)}."
             )
-        cases = _cases(predictions, None, None, None, confidence, boxes, None, "predictions")
+        cases = cases_of_arrays(predictions, None, None, None, confidence, boxes, None, "predictions")
         return Distribution(self._outcome.recalibration.apply(cases), predictions.joints)
 
     def save(
@@ -199,7 +199,7 @@ def calibrate(
     Raises:
         DataError: too few images or labels, or what cannot be used, by name.
     """
-    cases = _cases(predictions, labels, images, visibility, confidence, boxes, oks_sigmas, name)
+    cases = cases_of_arrays(predictions, labels, images, visibility, confidence, boxes, oks_sigmas, name)
     source = MemorySource(cases, gauge=predictions.gauge)
     return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
 
@@ -267,7 +267,7 @@ def calibrate_source(
         return Calibration(source, diagnose(source, settings, progress), seed=seed)
 
 
-def _cases(
+def cases_of_arrays(
     predictions: Distribution,
     labels: npt.ArrayLike | Tensor | None,
     images: Sequence[Hashable] | npt.ArrayLike | None,

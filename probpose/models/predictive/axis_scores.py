@@ -51,8 +51,9 @@ def axis_scores(predictive: Predictive, value: Tensor) -> AxisScores:
         predictive: of N persons with K joints, in pixels.
         value: (N, K, 2) labels, finite.
     """
-    if isinstance(predictive, LocationScale) and predictive.is_aligned:
-        return _of_marginals(predictive, value, marginals_of(predictive.residual))
+    density = predictive.location_scale
+    if density is not None and density.is_aligned:
+        return _of_marginals(density, value, marginals_of(density.residual))
     parts = [
         _of_points(predictive.rows(index), value[index])
         for index in (slice(i, i + _CHUNK) for i in range(0, max(1, len(value)), _CHUNK))

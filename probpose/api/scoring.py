@@ -1,0 +1,238 @@
+"""Scores of labels under predictions: one table, one row a labelled keypoint, and what it says of coverage."""
+
+from __future__ import annotations
+
+__all__ = ["Interval", "Scores", "coverage", "score"]
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, Interval
+from probpose.api.distributions import Distribution
+from probpose.api.labels import Labelled, labels_of
+from probpose.arrays import Array, Index, Mask
+from probpose.errors import DataError
+from probpose.models.scores import Group, Labels, LabelScores
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+_GROUPS: tuple[Group, ...] = ("level", "axes", "radii", "energy")
+_ROWS = 256
+"""Rows scored at once: bounds the memory of densities that are many points."""
+
+By = Literal["joint", "visibility", "image"]
+
+
+class Scores:
+    """Scores of M labelled keypoints, row by row; made by `score`.
+
+    Attributes:
+        table: the same as computed (`probpose.models.scores.LabelScores`), with images as numbers.
+        joints: K names.
+        image_names: of the images, by number.
+    """
+
+    def __init__(self, table: LabelScores, joints: Sequence[str], image_names: Sequence[Hashable]) -> None:
+        self.table, self.joints, self.image_names = table, tuple(joints), list(image_names)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"Scores({len(self)} labels in {len(np.unique(self.table.image))} images: {self.nats.mean():.3f} nats)"
+
+    @property
+    def row(self) -> Index:
+        """(M,) row of the predictions."""
+        return self.table.person
+
+    @property
+    def joint(self) -> npt.NDArray[np.str_]:
+        """(M,) name."""
+        return np.array(self.joints)[self.table.joint]
+
+    @property
+    def image(self) -> npt.NDArray[np.object_]:
+        """(M,) id or name, as it was given."""
+        names = np.empty(len(self.image_names), dtype=object)
+        names[:] = self.image_names
+        return names[self.table.image]
+
+    @property
+    def nats(self) -> Array:
+        """(M,) negative log density of the label, in pixels; less is better."""
+        return -self.table.log_prob
+
+    @property
+    def level(self) -> Array:
+        """(M,) content of the smallest highest-density region that holds the label; uniform when calibrated."""
+        return self.table.level
+
+    @property
+    def pit(self) -> Array:
+        """(M, 2) probability integral transform per axis; uniform when calibrated."""
+        return self.table.pit
+
+    @property
+    def crps_px(self) -> Array:
+        """(M, 2) continuous ranked probability score per axis."""
+        return self.table.crps_px
+
+    @property
+    def energy_px(self) -> Array:
+        """(M,) energy score of the density on the plane."""
+        return self.table.energy_px
+
+    @property
+    def error(self) -> Array:
+        """(M, 2) label minus mean, pixels."""
+        return self.table.error
+
+    @property
+    def error_px(self) -> Array:
+        """(M,) distance from the mean to the label."""
+        return self.table.error_px
+
+    @property
+    def sigma_px(self) -> Array:
+        """(M, 2) predicted scale per axis."""
+        return self.table.sigma_px
+
+    @property
+    def r50_px(self) -> Array:
+        """(M,) predicted radius about the mean that holds 50%."""
+        return self.table.r50_px
+
+    @property
+    def r90_px(self) -> Array:
+        """(M,) predicted radius about the mean that holds 90%."""
+        return self.table.r90_px
+
+    def columns(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Every column (M,) by name; those with two axes as NAME_x and NAME_y."""
+        flat: dict[str, npt.NDArray[np.generic]] = {"row": self.row, "image": self.image, "joint": self.joint}
+        flat |= {"visibility": self.table.visibility, "nats": self.nats, "level": self.level}
+        for name, values in (("pit", self.pit), ("crps_px", self.crps_px), ("error", self.error)):
+            flat |= {f"{name}_{axis}": values[:, i] for i, axis in enumerate("xy")}
+        flat |= {"energy_px": self.energy_px, "error_px": self.error_px}
+        flat |= {f"sigma_px_{axis}": self.sigma_px[:, i] for i, axis in enumerate("xy")}
+        return flat | {"r50_px": self.r50_px, "r90_px": self.r90_px}
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The columns as a data frame, one row a labelled keypoint."""
+        import pandas as pd
+
+        return pd.DataFrame(self.columns())
+
+    def to_xarray(self) -> xr.Dataset:
+        """The columns along a dimension "label"."""
+        import xarray as xr
+
+        return xr.Dataset({name: ("label", column) for name, column in self.columns().items()})
+
+    def select(self, chosen: Mask | Index) -> Scores:
+        """The rows that a mask (M,) or indices pick."""
+        return Scores(self.table.select(chosen), self.joints, self.image_names)
+
+
+def score(
+    predictions: Distribution,
+    labels: npt.ArrayLike | Tensor,
+    *,
+    images: Sequence[Hashable] | npt.ArrayLike | None = None,
+    visibility: npt.ArrayLike | None = None,
+    seed: int = 0,
+) -> Scores:
+    """Score labels under predictions.
+
+    Args:
+        predictions: of N rows with K joints, such as `Gaussian`, or what a run predicts.
+        labels: (N, K, 2) pixels, NaN where unlabelled.
+        images: N ids or names: rows of one image are not independent; each row is an image by default.
+        visibility: (N, K): 0 unlabelled, 1 occluded, 2 visible; by default 2 where both coordinates are finite.
+        seed: of levels on plateaus of a density, which are drawn.
+
+    Raises:
+        DataError: another shape, no label, or a label whose log density is not finite, by name.
+    """
+    found = labels_of(predictions, labels, visibility, images)
+    starts = range(0, max(1, len(predictions)), _ROWS)
+    parts = [_part(predictions, found, slice(start, start + _ROWS), seed) for start in starts]
+    return Scores(LabelScores.join(parts), predictions.joints, found.names)
+
+
+def _part(predictions: Distribution, found: Labelled, rows: slice, seed: int) -> LabelScores:
+    person = np.arange(len(predictions), dtype=np.int64)[rows]
+    labels = Labels(
+        joints=predictions.joints,
+        person=person,
+        image=found.image[rows],
+        instance=person,
+        keypoints=found.keypoints[rows],
+        visibility=found.visibility[rows],
+        place=lambda index: f"row {person[index]}, image {found.names[found.image[person[index]]]}",
+    )
+    return LabelScores.of(predictions.predictive.rows(rows), labels, _GROUPS, seed=seed)
+
+
+def coverage(
+    scores: Scores | npt.ArrayLike,
+    content: float = 0.9,
+    *,
+    by: By | None = None,
+    images: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval | dict[Hashable, Interval]:
+    """Share of the labels in the highest-density regions that should hold `content`, with an interval over images.
+
+    Args:
+        scores: from `score`; or levels (M,), with `images`.
+        content: of the regions, in (0, 1).
+        by: one interval for all, or one a joint, visibility or image.
+        images: (M,) of the labels where `scores` are levels.
+        level: of the interval, a bootstrap over images.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: the content is no share, or images are missing.
+    """
+    if not 0 < content < 1:
+        raise DataError(f"{content} is no share: give a number between 0 and 1, such as 0.9.")
+    if isinstance(scores, Scores):
+        levels, image, groups = scores.level, scores.table.image, _groups(scores, by)
+    elif images is None or by is not None:
+        raise DataError("levels alone need their images, and know no groups: give images, or the table of `score`.")
+    else:
+        levels, groups = np.asarray(scores, dtype=np.float64), {}
+        image = np.unique(np.asarray(images), return_inverse=True)[1].astype(np.int64)
+    if not groups:
+        return _interval(levels, image, content, level, seed)
+    return {name: _interval(levels[mask], image[mask], content, level, seed) for name, mask in groups.items()}
+
+
+def _interval(levels: Array, image: Index, content: float, level: float, seed: int) -> Interval:
+    sums = ImageBootstrap(["held", "labels"], replicates=REPLICATES, seed=seed)
+    sums.add(image, {"held": levels <= content, "labels": np.ones(len(levels))})
+    return sums.interval(sums.ratio("held", "labels"), level)
+
+
+def _groups(scores: Scores, by: By | None) -> Mapping[Hashable, Mask]:
+    if by is None:
+        return {}
+    names = {1: "occluded", 2: "visible"}
+    columns = {"joint": scores.joint, "image": scores.image, "visibility": scores.table.visibility}
+    column = columns[by].tolist()
+    found = list(dict.fromkeys(column))
+    if by == "joint":
+        found = [name for name in scores.joints if name in set(found)]
+    return {
+        (names.get(one, one) if by == "visibility" else one): np.array([value == one for value in column])
+        for one in found
+    }
