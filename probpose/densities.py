@@ -24,8 +24,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from probpose.arrays import Array, as_array
-from probpose.errors import DataError, TrainingError
+from probpose.arrays import Array, as_array, numbers, share
+from probpose.errors import ConfigError, DataError, TrainingError
 from probpose.models.densities import (
     FlowResidual,
     GaussianResidual,
@@ -36,7 +36,9 @@ from probpose.models.densities import (
     StudentTResidual,
 )
 from probpose.models.predictive.location_scale import LocationScale
-from probpose.models.residual_families import build_residual
+from probpose.models.residual_families import build_residual, refittable
+
+ArrayLike = npt.ArrayLike | Tensor
 
 RLE, Flow, StudentT = RLEResidual, FlowResidual, StudentTResidual
 Gaussian, Laplace = GaussianResidual, LaplaceResidual
@@ -55,11 +57,15 @@ class ErrorDensity:
         self.location, self.scale, self.residual = as_array(location), as_array(scale), residual
         self._density = LocationScale(location.double().view(1, 1, 2), scale.double().view(1, 1, 2, 2), residual)
 
-    def log_prob(self, errors: npt.ArrayLike) -> Array:
+    def __repr__(self) -> str:
+        at, sigma = (np.round(values, 3).tolist() for values in (self.location, np.linalg.norm(self.scale, axis=-1)))
+        return f"ErrorDensity(location {at}, sigma {sigma}, gauge {self.residual.gauge})"
+
+    def log_prob(self, errors: ArrayLike) -> Array:
         """Log density (n,) in nats at errors (n, 2)."""
         return self._of(self._density.log_prob, errors)
 
-    def level(self, errors: npt.ArrayLike) -> Array:
+    def level(self, errors: ArrayLike) -> Array:
         """Content (n,) of the smallest highest-density region that holds each error (n, 2)."""
         return self._of(self._density.hdr_level, errors)
 
@@ -72,14 +78,14 @@ class ErrorDensity:
 
     def radius(self, level: float = 0.9) -> float:
         """Radius about the mean that holds `level` of the errors."""
-        return float(self._density.radius([level])[0])
+        return float(self._density.radius([share(level, "level")])[0])
 
-    def _of(self, what: Callable[[Tensor], Tensor], errors: npt.ArrayLike) -> Array:
+    def _of(self, what: Callable[[Tensor], Tensor], errors: ArrayLike) -> Array:
         return as_array(what(_checked(errors).view(-1, 1, 1, 2))).reshape(-1)
 
 
 def fit(
-    errors: npt.ArrayLike,
+    errors: ArrayLike,
     density: str | ResidualDensity = "rle",
     *,
     steps: int = 1500,
@@ -91,20 +97,22 @@ def fit(
 
     Args:
         errors: (n, 2), label minus prediction, in any unit.
-        density: a residual density of this module, or its name, such as "rle", "laplace" or "student_t".
+        density: a residual density of this module, or its name: "rle", "flow", "gaussian", "laplace", "student_t".
         steps: of the optimiser.
         batch_size: errors a step.
         lr: learning rate, in units of the errors' spread.
         seed: of batches, nodes and initial weights.
 
     Raises:
-        DataError: fewer than ten errors, or one that is not finite.
-        ConfigError: an unknown name.
+        DataError: fewer than ten errors, one that is not finite, or errors that do not differ.
+        ConfigError: an unknown name, or a loss that is no density.
         TrainingError: the likelihood became infinite.
     """
     points = _checked(errors).float()
     if len(points) < 10:
         raise DataError(f"{len(points)} errors are too few to fit a density to: give at least 10.")
+    if isinstance(density, str) and density not in refittable():
+        raise ConfigError(f"there is no density {density!r} to fit: choose one of {', '.join(refittable())}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         family = build_residual(density, full=True) if isinstance(density, str) else density
@@ -153,16 +161,26 @@ def _optimise(family: ResidualDensity, frame: _Frame, points: Tensor, steps: int
 
 
 def _middle(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Median and half the 16-84% width (2,) of points (n, 2), which a few gross errors do not move."""
+    """Median and half the 16-84% width (2,) of points (n, 2), which a few gross errors do not move.
+
+    Where most points are equal, the width is 0 and the standard deviation takes its place.
+    """
     low, middle, high = (points.quantile(level, dim=0) for level in (0.16, 0.5, 0.84))
-    return middle, ((high - low) / 2).clamp_min(1e-12)
+    unit = torch.where(high > low, (high - low) / 2, points.std(0))
+    if not bool((unit > 0).all()):
+        axis = "xy"[int((unit <= 0).nonzero()[0])]
+        raise DataError(f"all errors have the same {axis}: they have no density on the plane.")
+    return middle, unit
 
 
-def _checked(errors: npt.ArrayLike) -> Tensor:
-    array = np.asarray(errors, dtype=np.float64)
+def _checked(errors: ArrayLike) -> Tensor:
+    array = numbers(errors, "errors", finite=False)
     if array.ndim != 2 or array.shape[1] != 2:
         raise DataError(f"errors have shape {array.shape}, expected (n, 2): label minus prediction, x and y.")
     broken = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(broken):
-        raise DataError(f"error {broken[0]} is {array[broken[0]].tolist()}, and {len(broken)} are not finite.")
+        first = array[broken[0]].tolist()
+        raise DataError(
+            f"error {broken[0]} is {first}, and {len(broken)} are not finite: leave out what is unlabelled."
+        )
     return torch.from_numpy(array)

@@ -14,18 +14,19 @@ __all__ = [
 ]
 
 from collections.abc import Sequence
-from os import PathLike
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from probpose.analysis.targets.save import save_targets
 from probpose.analysis.targets.statistics import TargetStatistics
+from probpose.api.images import ImagesLike, image_list
+from probpose.api.inputs import PathOrText, joint_names
+from probpose.arrays import given
 from probpose.data.check import check_data
-from probpose.data.datasets.arrays import ImageLike, persons_of_arrays
+from probpose.data.datasets.arrays import ARRAYS, persons_of_arrays
 from probpose.data.datasets.catalogue import Split, examine_dataset, examine_splits, open_dataset
 from probpose.data.datasets.image_lists import open_images, read_image_info
 from probpose.data.datasets.reading import Reading
@@ -34,44 +35,43 @@ from probpose.data.synthetic import write_synthetic
 from probpose.errors import ConfigError, DataError
 from probpose.skeleton import COCO, Skeleton
 
-PathOrText = str | PathLike[str]
-
 SkeletonLike = Skeleton | Sequence[str]
 """A skeleton, or the names of its joints, from which left/right pairs are read."""
 
 
 def persons(
-    images: Sequence[ImageLike],
+    images: ImagesLike,
     keypoints: npt.ArrayLike | Tensor,
     *,
     skeleton: SkeletonLike | None = None,
-    visibility: npt.ArrayLike | None = None,
-    boxes: npt.ArrayLike | None = None,
-    image: npt.ArrayLike | None = None,
-    name: str = "arrays",
+    visibility: npt.ArrayLike | Tensor | None = None,
+    boxes: npt.ArrayLike | Tensor | None = None,
+    image: npt.ArrayLike | Tensor | None = None,
+    name: str = ARRAYS,
 ) -> Persons:
     """Images with labelled keypoints as the table of persons that runs are trained and judged on.
 
     Args:
-        images: I image files or arrays (h, w, 3), uint8, RGB.
+        images: I image files or arrays (h, w, 3), uint8, RGB, of any sizes.
         keypoints: (P, K, 2) pixels, NaN where unlabelled.
         skeleton: of the K joints, or their names; "0", "1", ... by default.
-        visibility: (P, K): 0 unlabelled, 1 occluded, 2 visible.
+        visibility: (P, K): 0 unlabelled, 1 occluded, 2 visible; or a mask of the labelled ones.
         boxes: (P, 4) x, y, width, height of each person; the whole image by default.
         image: (P,) index of each person's image; person i is in image i by default.
         name: of the data, for messages.
 
     Raises:
-        DataError: an array has another shape, or an image cannot be read or is not 8 bits deep.
+        DataError: an array has another shape, a box has no area, or an image cannot be read or is not 8 bits deep.
     """
-    points = np.asarray(keypoints.detach().cpu() if isinstance(keypoints, Tensor) else keypoints, dtype=np.float64)
-    if points.ndim != 3:
-        raise DataError(f"keypoints have shape {points.shape}, expected (persons, joints, 2).")
+    shape = given(keypoints, "keypoints").shape
+    if len(shape) != 3:
+        raise DataError(f"keypoints have shape {shape}, expected (persons, joints, 2).")
     if not isinstance(skeleton, Skeleton):
-        names = [str(joint) for joint in range(points.shape[1])] if skeleton is None else list(skeleton)
-        skeleton = Skeleton.from_names(names)
+        skeleton = Skeleton.from_names(joint_names(range(shape[1]) if skeleton is None else skeleton))
+    if len(skeleton) != shape[1]:
+        raise DataError(f"the skeleton has {len(skeleton)} joints, and the keypoints are of {shape[1]}.")
     return persons_of_arrays(
-        images, skeleton, keypoints=points, visibility=visibility, boxes=boxes, image=image, name=name
+        image_list(images), skeleton, keypoints=keypoints, visibility=visibility, boxes=boxes, image=image, name=name
     )
 
 

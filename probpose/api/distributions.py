@@ -9,16 +9,17 @@ __all__ = ["Distribution", "Gaussian", "Heatmap", "Laplace", "Samples"]
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from probpose.analysis.figures.regions import Outline, regions
 from probpose.analysis.prediction.estimates import expected_oks
-from probpose.arrays import Array, Index, as_array
+from probpose.api.inputs import joint_names, one_of
+from probpose.api.tensors import ArrayLike, cholesky, diagonal, positive, refuse, tensor
+from probpose.arrays import Array, Index, Mask, as_array, given, share
 from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual, LaplaceResidual, Residual, StudentTResidual
 from probpose.models.predictive.contract import Predictive
@@ -28,8 +29,6 @@ from probpose.models.predictive.mixtures import LocationScaleMixture
 
 if TYPE_CHECKING:
     import xarray as xr
-
-ArrayLike = npt.ArrayLike | Tensor
 
 _TAIL_NODES = 2**12
 
@@ -42,12 +41,12 @@ class Distribution:
         joints: K names; "0", "1", ... by default.
 
     Raises:
-        DataError: the number of names is not K.
+        DataError: the number of names is not K, or two are equal.
     """
 
     def __init__(self, predictive: Predictive, joints: Sequence[str] | None = None) -> None:
         self.predictive = predictive
-        self.joints = tuple(map(str, range(predictive.batch_shape[1]))) if joints is None else tuple(joints)
+        self.joints = joint_names(range(predictive.batch_shape[1]) if joints is None else joints)
         if len(self.joints) != predictive.batch_shape[1]:
             raise DataError(f"{len(self.joints)} joints are named, and each row has {predictive.batch_shape[1]}.")
 
@@ -89,7 +88,7 @@ class Distribution:
 
     def log_prob(self, points: ArrayLike) -> Array:
         """Log density (N, K) in nats per keypoint at points (N, K, 2)."""
-        return as_array(self.predictive.log_prob(_tensor(points, (*self._shape, 2), "points")))
+        return as_array(self.predictive.log_prob(tensor(points, (*self._shape, 2), "points")))
 
     def sample(self, count: int, *, seed: int | None = None) -> Array:
         """Independent draws, (count, N, K, 2) pixels; the same for the same seed."""
@@ -100,11 +99,11 @@ class Distribution:
 
     def region(self, level: float = 0.9) -> list[list[Outline]]:
         """Outlines of the smallest regions that hold `level` of the probability: [row][joint], closed curves (m, 2)."""
-        return [[levels[0] for levels in row] for row in regions(self.predictive, [_share(level)])]
+        return [[levels[0] for levels in row] for row in regions(self.predictive, [share(level, "level")])]
 
     def radius_px(self, level: float = 0.9) -> Array:
         """(N, K) radius about the mean that holds `level` of the probability."""
-        return as_array(self.predictive.radius([_share(level)])[0])
+        return as_array(self.predictive.radius([share(level, "level")])[0])
 
     def probability_within(self, radius_px: float) -> Array:
         """(N, K) probability that the label lies within `radius_px` of the mean."""
@@ -116,18 +115,22 @@ class Distribution:
         Args:
             area: (N,) of the object in square pixels.
             oks_sigmas: (K,) of the joints (https://cocodataset.org/#keypoints-eval).
+
+        Raises:
+            DataError: another shape, or a number that is not positive.
         """
         rows, joints = self._shape
-        size, sigmas = _tensor(area, (rows,), "area"), _tensor(oks_sigmas, (joints,), "oks_sigmas")
+        size, sigmas = positive(area, (rows,), "area"), positive(oks_sigmas, (joints,), "oks_sigmas")
         return self._expected_oks(self.predictive.mean, size.unsqueeze(-1) * (2 * sigmas) ** 2)
 
     def _expected_oks(self, point: Tensor, variance: Tensor) -> Array:
         """(N, K) at points (N, K, 2), of a kernel of that variance (N, K)."""
         return as_array(expected_oks(self.predictive, point, variance))
 
-    def select(self, rows: Sequence[int] | Index | slice) -> Distribution:
+    def select(self, rows: int | Sequence[int] | Index | Mask | slice | Tensor) -> Distribution:
         """The rows of that index, mask or slice, in its order."""
-        index = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
+        chosen = rows if isinstance(rows, slice) else given(rows, "rows")
+        index = np.atleast_1d(np.arange(len(self))[chosen if np.size(chosen) else slice(0)])
         return Distribution(self.predictive.rows(torch.from_numpy(index)), self.joints)
 
     def to_xarray(self) -> xr.Dataset:
@@ -173,10 +176,10 @@ class Gaussian(Distribution):
         sigma: ArrayLike | None = None,
         joints: Sequence[str] | None = None,
     ) -> None:
-        loc = _points(mean)
+        loc = tensor(mean, (None, None, 2), "mean")
         if (covariance is None) == (sigma is None):
             raise DataError("give the covariance (N, K, 2, 2) or sigma (N, K, 2), and not both.")
-        scale = _diagonal(sigma, loc, "sigma") if sigma is not None else _cholesky(covariance, loc)
+        scale = diagonal(sigma, loc, "sigma") if sigma is not None else cholesky(covariance, loc)
         super().__init__(LocationScale(loc, scale, _frozen("gaussian")), joints)
 
 
@@ -194,8 +197,8 @@ class Laplace(Distribution):
     """
 
     def __init__(self, mean: ArrayLike, scale: ArrayLike, *, joints: Sequence[str] | None = None) -> None:
-        loc = _points(mean)
-        super().__init__(LocationScale(loc, _diagonal(scale, loc, "scale") * np.sqrt(2), _frozen("laplace")), joints)
+        loc = tensor(mean, (None, None, 2), "mean")
+        super().__init__(LocationScale(loc, diagonal(scale, loc, "scale") * np.sqrt(2), _frozen("laplace")), joints)
 
 
 class Samples(Distribution):
@@ -214,7 +217,7 @@ class Samples(Distribution):
     """
 
     def __init__(self, draws: ArrayLike, *, joints: Sequence[str] | None = None) -> None:
-        points = _tensor(draws, (None, None, None, 2), "draws")
+        points = tensor(draws, (None, None, None, 2), "draws")
         count = len(points)
         if count < 3:
             raise DataError(f"{count} draws are too few for a density on the plane: give at least 3.")
@@ -222,7 +225,7 @@ class Samples(Distribution):
         mean = points.mean(-2, keepdim=True)
         covariance = torch.einsum("nksi,nksj->nkij", points - mean, points - mean) / count
         width = count ** (-1 / 6)
-        scale = width * _cholesky(covariance, mean.squeeze(-2))
+        scale = width * cholesky(covariance, mean.squeeze(-2))
         loc = mean + np.sqrt(1 - width**2) * (points - mean)
         weights = torch.full(loc.shape[:-1], -np.log(count), dtype=loc.dtype)
         components = scale.unsqueeze(2).expand(*loc.shape, 2)
@@ -236,7 +239,7 @@ class Heatmap(Distribution):
 
     Args:
         maps: (N, K, h, w), at least 0 and with a positive sum; logits where `logits`.
-        boxes: (N, 4) x, y, width, height of what each map covers: edges, in pixels of the image.
+        boxes: (N, 4) x, y, width, height of what each map covers: edges, in pixels of the image; (4,) for a single row.
         logits: the maps are to go through a softmax first.
         surface: the density is "constant" inside each cell or "bilinear" between their centres.
         inside: probability that a label lies in the box.
@@ -256,12 +259,13 @@ class Heatmap(Distribution):
         inside: float = 0.99,
         joints: Sequence[str] | None = None,
     ) -> None:
-        values = _tensor(maps, (None, None, None, None), "maps")
-        box = _tensor(boxes, (len(values), 4), "boxes")
-        _refuse(~(box[:, 2:] > 0).all(-1), "the box of row {} has no area: boxes are x, y, width, height.")
+        values = tensor(maps, (None, None, None, None), "maps")
+        one_of(surface, get_args(Surface), "surface")
+        box = tensor(np.atleast_2d(given(boxes, "boxes")), (len(values), 4), "boxes")
+        refuse(~(box[:, 2:] > 0).all(-1), "the box of row {} has no area: boxes are x, y, width, height.")
         log_cells = values if logits else _log_shares(values)
         log_cells = log_cells.flatten(-2).log_softmax(-1).view(values.shape)
-        odds = torch.full(values.shape[:2], float(np.log(_share(inside) / (1 - inside))), dtype=values.dtype)
+        odds = torch.full(values.shape[:2], float(np.log(share(inside, "inside") / (1 - inside))), dtype=values.dtype)
         density = HeatmapDensity(log_cells, odds, _frozen("student_t"), surface, "dark")
         offset = box[:, :2] + box[:, 2:] / 2 - 0.5
         super().__init__(density.affine(torch.diag_embed(box[:, 2:]), offset), joints)
@@ -269,8 +273,8 @@ class Heatmap(Distribution):
 
 def _log_shares(values: Tensor) -> Tensor:
     sums = values.sum((-2, -1))
-    _refuse((values < 0).flatten(-2).any(-1), "map {} has negative values: are they logits? Then say logits=True.")
-    _refuse(~(sums > 0), "map {} is empty: it has no positive value.")
+    refuse((values < 0).flatten(-2).any(-1), "map {} has negative values: are they logits? Then say logits=True.")
+    refuse(~(sums > 0), "map {} is empty: it has no positive value.")
     return values.clamp_min(1e-30).log()
 
 
@@ -280,53 +284,3 @@ def _frozen(name: str) -> Residual:
     if name == "student_t":
         return StudentTResidual().frozen(_TAIL_NODES)
     return (GaussianResidual if name == "gaussian" else LaplaceResidual)().frozen()
-
-
-def _tensor(values: Any, shape: tuple[int | None, ...], what: str) -> Tensor:
-    """Finite numbers of a shape (None: any size) as float64."""
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if array.dtype.kind not in "iuf":
-        raise DataError(f"{what} is of type {array.dtype}: expected numbers.")
-    if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise DataError(f"{what} has shape {array.shape}, expected ({wanted}).")
-    tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
-    broken = ~tensor.isfinite()
-    if bool(broken.any()):
-        first = tuple(broken.nonzero()[0].tolist())
-        raise DataError(f"{what}{list(first)} is {float(tensor[first])}, and {int(broken.sum())} are not finite.")
-    return tensor
-
-
-def _points(mean: ArrayLike) -> Tensor:
-    return _tensor(mean, (None, None, 2), "mean")
-
-
-def _diagonal(scale: ArrayLike, loc: Tensor, what: str) -> Tensor:
-    """Diagonal matrices (N, K, 2, 2) from scales (N, K) or (N, K, 2)."""
-    both = np.ndim(scale) == 2
-    widths = _tensor(scale, loc.shape[:2] if both else tuple(loc.shape), what)
-    widths = widths.unsqueeze(-1).expand_as(loc) if both else widths
-    _refuse(~(widths > 0).all(-1), f"{what} of keypoint {{}} is not positive.")
-    return torch.diag_embed(widths)
-
-
-def _cholesky(covariance: Any, loc: Tensor) -> Tensor:
-    matrix = _tensor(covariance, (*loc.shape, 2), "covariance")
-    factor, failed = torch.linalg.cholesky_ex((matrix + matrix.mT) / 2)
-    _refuse(failed > 0, "the covariance of keypoint {} is not positive definite.")
-    lower: Tensor = factor
-    return lower
-
-
-def _refuse(broken: Tensor, message: str) -> None:
-    """Raise a DataError that names the first index where `broken`."""
-    if broken.any():
-        first = broken.nonzero()[0].tolist()
-        raise DataError(message.format(first[0] if len(first) == 1 else tuple(first)))
-
-
-def _share(level: float) -> float:
-    if not 0 < level < 1:
-        raise DataError(f"{level} is no share of the probability: give a number between 0 and 1.")
-    return float(level)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Labelled", "labels_of"]
+__all__ = ["Images", "Labelled", "labels_of", "numbered"]
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,11 @@ from torch import Tensor
 
 from probpose.api.distributions import Distribution
 from probpose.arrays import Array, Index
+from probpose.data.datasets.arrays import checked_labels
 from probpose.errors import DataError
+
+Images = Sequence[Hashable] | npt.ArrayLike | Tensor
+"""N ids or names of images."""
 
 
 @dataclass(frozen=True)
@@ -24,60 +29,77 @@ class Labelled:
         keypoints: (N, K, 2) pixels; 0 where unlabelled.
         visibility: (N, K): 0 unlabelled, 1 occluded, 2 visible.
         image: (N,), number of each row's image.
-        names: of the images, by number.
+        names: of the images, by number; whole numbers are their own names.
     """
 
     keypoints: Array
     visibility: Index
     image: Index
-    names: list[Hashable]
+    names: dict[int, Hashable]
 
 
 def labels_of(
     predictions: Distribution,
     labels: npt.ArrayLike | Tensor,
-    visibility: npt.ArrayLike | None,
-    images: Sequence[Hashable] | npt.ArrayLike | None,
+    visibility: npt.ArrayLike | Tensor | None,
+    images: Images | None,
 ) -> Labelled:
     """Labels of the rows of a distribution.
 
     Args:
         predictions: of N rows with K joints.
         labels: (N, K, 2) pixels, NaN where unlabelled.
-        visibility: (N, K): 0 unlabelled, 1 occluded, 2 visible; by default 2 where both coordinates are finite.
+        visibility: (N, K): 0 unlabelled, 1 occluded, 2 visible, or a mask; by default 2 where there is a number.
         images: N ids or names; each row is an image of its own by default.
 
     Raises:
         DataError: another shape, a label that is labelled and not finite, or no label at all.
     """
-    shape = len(predictions), len(predictions.joints)
-    points = np.array(labels.detach().cpu() if isinstance(labels, Tensor) else labels, dtype=np.float64)
-    if points.shape != (*shape, 2):
-        raise DataError(f"labels have shape {points.shape}, and the predictions are of {shape[0]} x {shape[1]} points.")
-    known = np.asarray(np.isfinite(points).all(axis=-1))
-    flags = np.where(known, 2, 0) if visibility is None else np.asarray(visibility).astype(np.int64)
-    if flags.shape != shape:
-        raise DataError(f"visibility has shape {flags.shape}, expected {shape}.")
-    broken = np.argwhere((flags > 0) & ~known)
-    if len(broken):
-        row, joint = broken[0]
+    if not isinstance(predictions, Distribution):
         raise DataError(
-            f"label of row {row}, {predictions.joints[joint]}, is {points[row, joint].tolist()} although it is "
-            f"labelled ({len(broken)} such labels): set its visibility to 0."
+            f"predictions are a {type(predictions).__name__}: make them a distribution first, such as "
+            "probpose.Gaussian(mean, sigma=sigma)."
         )
+    rows = len(predictions)
+    points, flags = checked_labels(labels, visibility, rows, predictions.joints, "labels")
     if not (flags > 0).any():
         raise DataError("there is no label: every coordinate is NaN, or every visibility 0.")
-    image, names = _numbered(images, shape[0])
-    return Labelled(np.where(known[..., None], points, 0.0), flags, image, names)
+    image, names = numbered(images, rows)
+    return Labelled(points, flags, image, names)
 
 
-def _numbered(images: Sequence[Hashable] | npt.ArrayLike | None, rows: int) -> tuple[Index, list[Hashable]]:
-    """The number (N,) of each row's image, and the names by number; ids that are whole numbers stay themselves."""
+def numbered(images: Images | None, rows: int) -> tuple[Index, dict[int, Hashable]]:
+    """The number (N,) of each row's image, and the names by number; whole numbers stay themselves.
+
+    Args:
+        images: N ids or names; each row is an image of its own by default.
+        rows: N.
+
+    Raises:
+        DataError: another number of them, or one that is missing or cannot be a name.
+    """
     if images is None:
-        return np.arange(rows, dtype=np.int64), list(range(rows))
-    given: list[Hashable] = np.asarray(images).tolist() if not isinstance(images, list) else images
-    if len(given) != rows:
-        raise DataError(f"there are {rows} rows and {len(given)} images: give the image of each row.")
-    names = list(dict.fromkeys(given))
-    number = {name: i for i, name in enumerate(names)}
-    return np.array([number[name] for name in given], dtype=np.int64), names
+        return np.arange(rows, dtype=np.int64), {i: i for i in range(rows)}
+    found = _names(images)
+    if len(found) != rows:
+        raise DataError(f"there are {rows} rows and {len(found)} images: give the image of each row.")
+    names = list(dict.fromkeys(found))
+    whole = all(isinstance(name, int) and abs(name) < 2**63 for name in names)
+    number: dict[Any, int] = {name: int(name) if whole else i for i, name in enumerate(names)}  # type: ignore[call-overload]
+    return np.array([number[name] for name in found], dtype=np.int64), {i: name for name, i in number.items()}
+
+
+def _names(images: Images) -> list[Hashable]:
+    """Ids or names as plain Python values.
+
+    Raises:
+        DataError: one is missing, or cannot be a name.
+    """
+    column = images.tolist() if hasattr(images, "tolist") else list(images)  # type: ignore[arg-type]
+    found = [one.item() if hasattr(one, "item") else one for one in column]
+    for row, name in enumerate(found):
+        if name is None or name != name:
+            raise DataError(f"the image of row {row} is {name}: give each row the id or the name of its image.")
+        if not isinstance(name, Hashable):
+            raise DataError(f"the image of row {row} is a {type(name).__name__}: give (N,) ids or names.")
+    return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["Poses"]
 
+from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +17,13 @@ from probpose.analysis.figures.overlays import draw_image, save_overlays
 from probpose.analysis.prediction.estimates import Estimator, kernel_variance
 from probpose.analysis.prediction.predict import Predictions
 from probpose.analysis.prediction.results import server_file_name, server_rows, write_results
-from probpose.api.distributions import ArrayLike, Distribution
+from probpose.api.distributions import Distribution
+from probpose.api.tensors import ArrayLike, positive
 from probpose.arrays import Array, Index
 from probpose.errors import DataError
+from probpose.models.densities import GaussianResidual
 from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.location_scale import LocationScale
 from probpose.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -47,17 +52,19 @@ class Poses(Distribution):
     def __len__(self) -> int:
         return len(self._predictions.estimates)
 
-    @property
+    @cached_property
     def predictive(self) -> Predictive:  # type: ignore[override]
         """The densities, float64, pixels.
 
         Raises:
             DataError: they were not kept (`Run.predict(..., keep_distributions=False)`).
         """
+        self._check_kept()
         parts = [forward.keypoints for forward in self._predictions.forwards if len(forward.rows)]
-        if not parts:
-            raise DataError("the densities of these poses were not kept: predict with keep_distributions=True.")
-        return type(parts[0]).join(parts)
+        if parts:
+            return type(parts[0]).join(parts)
+        none = torch.zeros(0, len(self.joints), 2, dtype=torch.float64)
+        return LocationScale(none, torch.diag_embed(none), GaussianResidual().frozen())
 
     @property
     def keypoints(self) -> Array:
@@ -104,27 +111,50 @@ class Poses(Distribution):
         Args:
             area: (N,) of the persons in square pixels; COCO's usual share of the box by default.
             oks_sigmas: (K,); the skeleton's by default.
-        """
-        sigmas = np.asarray(self.skeleton.oks_sigmas if oks_sigmas is None else oks_sigmas, dtype=np.float64)
-        if area is None:
-            variance = kernel_variance(self.boxes, sigmas.tolist())
-        else:
-            variance = np.asarray(area, dtype=np.float64)[:, None] * (2 * sigmas) ** 2
-        return self._expected_oks(torch.from_numpy(self.keypoints), torch.from_numpy(variance))
 
-    def plot(self, image: str | int = 0, *, least_score: float = 0.0) -> Figure:
+        Raises:
+            DataError: another shape, a number that is not positive, or densities that were not kept.
+        """
+        rows, joints = self._shape
+        given = self.skeleton.oks_sigmas if oks_sigmas is None else oks_sigmas
+        sigmas = positive(given, (joints,), "oks_sigmas")
+        if area is None:
+            variance = torch.from_numpy(kernel_variance(self.boxes, sigmas.tolist()))
+        else:
+            variance = positive(area, (rows,), "area").unsqueeze(-1) * (2 * sigmas) ** 2
+        return self._expected_oks(torch.from_numpy(self.keypoints), variance)
+
+    def plot(self, image: str | PathLike[str] | int = 0, *, least_score: float = 0.0) -> Figure:
         """An image with its poses and their 50% and 90% regions, as a matplotlib figure.
 
         Args:
             image: its file name, or its place among the images with poses, from 0.
             least_score: poses with a lower score are left out.
+
+        Raises:
+            DataError: the image has no pose or cannot be read, or the densities were not kept.
         """
+        self._check_kept()
         names = list(dict.fromkeys(self.file_names))
-        name = image if isinstance(image, str) else names[image]
+        if isinstance(image, int) and not -len(names) <= image < len(names):
+            raise DataError(f"there is no image {image}: {len(names)} images have poses.")
+        name = names[image] if isinstance(image, int) else str(image)
         return draw_image(self._predictions, name, estimator=self.estimator, least_score=least_score)
 
-    def save_overlays(self, folder: str | Path, *, least_score: float = 0.0, counting: Counting = silent) -> list[Path]:
-        """Write `plot` of every image as NAME.png into a folder, which is made where missing; gives the files."""
+    def save_overlays(
+        self, folder: str | PathLike[str], *, least_score: float = 0.0, counting: Counting = silent
+    ) -> list[Path]:
+        """Write `plot` of every image as NAME.png into a folder, which is made where missing; gives the files.
+
+        Args:
+            folder: where to.
+            least_score: poses with a lower score are left out.
+            counting: shows how far it is.
+
+        Raises:
+            DataError: the densities were not kept, or a file cannot be written.
+        """
+        self._check_kept()
         Path(folder).mkdir(parents=True, exist_ok=True)
         with counting("drawing", len(set(self.file_names))) as progress:
             return save_overlays(
@@ -136,7 +166,7 @@ class Poses(Distribution):
         rows = self._predictions.rows
         return server_rows(rows) if server else rows
 
-    def save(self, file: str | Path, *, server: bool = False) -> Path:
+    def save(self, file: str | PathLike[str], *, server: bool = False) -> Path:
         """Write `to_coco` as JSON, one row a line.
 
         Raises:
@@ -145,14 +175,14 @@ class Poses(Distribution):
         write_results(Path(file), self.to_coco(server=server))
         return Path(file)
 
-    def server_file(self, run: Path) -> str:
+    def server_file(self, run: str | PathLike[str]) -> str:
         """What COCO's upload instructions call the results file; results.json where no file lists the images.
 
         Args:
             run: the run's folder, whose name stands for the method.
         """
         listing = self._predictions.persons.annotations
-        return "results.json" if listing is None else server_file_name(listing, run.resolve().name)
+        return "results.json" if listing is None else server_file_name(listing, Path(run).resolve().name)
 
     @property
     def boxes_left_out(self) -> dict[str, int]:
@@ -172,6 +202,10 @@ class Poses(Distribution):
             "image": (("row",), self.file_names),
         }
         return xr.Dataset(columns, coords={"row": np.arange(len(self)), "joint": list(self.joints), "axis": ["x", "y"]})
+
+    def _check_kept(self) -> None:
+        if len(self) and not self._predictions.forwards:
+            raise DataError("the densities of these poses were not kept: predict with keep_distributions=True.")
 
     @property
     def _rows(self) -> Index:

@@ -5,13 +5,11 @@ from __future__ import annotations
 __all__ = ["Run", "load"]
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
-import numpy as np
 import torch
 
 from probpose.analysis.calibration.recalibration.choose import Method
@@ -23,25 +21,23 @@ from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.outcome import Evaluation
 from probpose.analysis.prediction.estimates import Estimator, Score
 from probpose.analysis.prediction.forward import Recalibrate
-from probpose.analysis.prediction.predict import predict_table, readable_images
+from probpose.analysis.prediction.predict import predict_table
 from probpose.analysis.suspects import GrossLabels, find_gross_labels
 from probpose.api.calibration import Calibration, calibrate_source
-from probpose.api.distributions import ArrayLike
+from probpose.api.images import BoxesLike, ImagesLike, images_and_boxes, of_joints
+from probpose.api.inputs import one_of
 from probpose.api.poses import Poses
-from probpose.data.datasets.arrays import ImageLike
+from probpose.data.datasets.arrays import ARRAYS
 from probpose.data.datasets.catalogue import Split
 from probpose.data.persons import Persons
-from probpose.data.predictions.boxes import Boxes, boxes_of_arrays, read_boxes
+from probpose.data.predictions.boxes import read_boxes
+from probpose.errors import ConfigError
 from probpose.files import write_atomically
 from probpose.inference.device import open_device
 from probpose.inference.training.config import TrainConfig
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
 from probpose.inference.training.train import judged_on, open_split, saw
 from probpose.skeleton import Skeleton
-
-BoxesLike = str | PathLike[str] | ArrayLike | Sequence[ArrayLike]
-"""A file of COCO detections or annotations; boxes (n, 4) of one image, or one such array an image. A fifth column is
-the detector's score."""
 
 
 class Run:
@@ -90,7 +86,7 @@ class Run:
 
     def predict(
         self,
-        images: ImageLike | Sequence[ImageLike] | Persons,
+        images: ImagesLike | Persons,
         boxes: BoxesLike | None = None,
         *,
         recalibrate: bool = True,
@@ -108,9 +104,10 @@ class Run:
         """Predict the keypoints of persons and their uncertainty.
 
         Args:
-            images: image files or arrays (h, w, 3), one or several; or the table of a data set's images
+            images: image files or arrays (h, w, 3), uint8, RGB, one or several; or the table of a data set's images
                 (`list_images`). Of several, those that cannot be read are left out and listed in `Poses.skipped`.
-            boxes: where the persons are; without, each image is one person from border to border.
+            boxes: where the persons are: x, y, width, height in pixels, (n, 4) of one image, or one such array an image
+                of several; n may be 0. Or a file. Without, each image is one person from border to border.
             recalibrate: use what `calibrate` has kept in the run, as the command does.
             flip_test: predict with the equal mixture of the crop's density and that of its mirror image.
             estimator: the point estimate: mean, median, mode, or "oks", the point of greatest expected OKS.
@@ -124,17 +121,16 @@ class Run:
             counting: shows how far it is, such as `bars`.
 
         Raises:
-            DataError: no image can be read, or the boxes cannot be used.
+            DataError: no image can be read, the boxes cannot be used, or the table is of other joints.
+            ConfigError: an unknown estimator, score or device.
             CheckpointError: the run's recalibration is damaged, or the network's output is not finite.
         """
+        _check_choices(estimator, score)
         recalibrated, method = self._recalibration(recalibrate)
-        faults: list[str] = []
-        if not isinstance(images, Persons):
-            images, faults = readable_images(_several(images), self.skeleton)
-        chosen = None if boxes is None else _boxes(boxes, images, least_box_score)
-        with counting("predicting", len(images if chosen is None else chosen)) as progress:
+        persons, chosen, faults = images_and_boxes(images, boxes, self.skeleton, least_box_score)
+        with counting("predicting", len(persons if chosen is None else chosen)) as progress:
             found = predict_table(
-                self._loaded.model, images, self._loaded.input_size, boxes=chosen, nms=nms, recalibrate=recalibrated,
+                self._loaded.model, persons, self._loaded.input_size, boxes=chosen, nms=nms, recalibrate=recalibrated,
                 flip_test=flip_test, estimator=estimator, score=score, keep_distributions=keep_distributions,
                 batch_size=batch_size, device=open_device(device), workers=workers, progress=progress,
             )  # fmt: skip
@@ -162,7 +158,13 @@ class Run:
             ConfigError: options that do not go together, or a run that was trained on arrays.
             DataError: the data cannot be read.
         """
-        return open_split(self._judged(dataset, root, annotations, image_dir), split)
+        judged = self._judged(dataset, root, annotations, image_dir)
+        if judged.data.dataset == ARRAYS and judged.data.val_annotations is None:
+            raise ConfigError(
+                f"the run {self.path} was trained on arrays, which it does not keep: name persons, such as "
+                "probpose.persons(images, keypoints, skeleton=run.skeleton)."
+            )
+        return open_split(judged, split)
 
     def saw(
         self, split: Split = "val", *, dataset: str | None = None, annotations: str | PathLike[str] | None = None
@@ -203,9 +205,11 @@ class Run:
             counting: shows how far it is.
 
         Raises:
-            DataError: no image can be read, or the log density of a label is not finite.
+            DataError: no image can be read, the persons have other joints, or the log density of a label is not finite.
+            ConfigError: an unknown estimator, score or device; or a run on arrays, and no persons.
         """
-        persons = self.data() if persons is None else persons
+        persons = self._annotated(persons)
+        _check_choices(estimator, score)
         recalibrated, method = self._recalibration(recalibrate)
         detected = None if boxes is None else read_boxes(Path(boxes), persons, least_box_score)
         with counting("evaluating", len(persons if detected is None else detected)) as progress:
@@ -255,9 +259,10 @@ class Run:
             counting: shows how far it is.
 
         Raises:
-            DataError: too few images or labels, or no image can be read.
+            DataError: too few images or labels, other joints, or no image can be read.
+            ConfigError: an unknown method or density; or a run on arrays, and no persons.
         """
-        persons = self.data() if persons is None else persons
+        persons = self._annotated(persons)
         with counting("predicting", len(persons)) as progress:
             source = RunSource.of(
                 self._loaded, persons, batch_size=batch_size, device=open_device(device), workers=workers,
@@ -282,13 +287,20 @@ class Run:
             device: torch device, or "auto".
             workers: processes that read images.
             counting: shows how far it is.
+
+        Raises:
+            DataError: the persons have other joints, or no image can be read.
+            ConfigError: a run on arrays, and no persons.
         """
-        persons = self.data() if persons is None else persons
+        persons = self._annotated(persons)
         with counting("reading labels", len(persons)) as progress:
             return find_gross_labels(
                 self._loaded.model, persons, self._loaded.input_size, batch_size=batch_size,
                 device=open_device(device), workers=workers, progress=progress,
             )  # fmt: skip
+
+    def _annotated(self, persons: Persons | None) -> Persons:
+        return of_joints(self.data() if persons is None else persons, self.skeleton.joints)
 
     def _judged(
         self,
@@ -314,24 +326,14 @@ def load(path: str | PathLike[str] | None = None, *, checkpoint: str = "best") -
         checkpoint: "best" by held-out likelihood, or "last".
 
     Raises:
-        ConfigError: the folder is not a run.
+        ConfigError: the folder is not a run, or another checkpoint is named.
         CheckpointError: its checkpoint is missing, damaged or of another model.
     """
+    one_of(checkpoint, ("best", "last"), "checkpoint")
     folder = newest_run() if path is None else RunFolder(Path(path))
     return Run(load_run(folder.path, checkpoint=checkpoint))
 
 
-def _several(images: ImageLike | Sequence[ImageLike]) -> list[ImageLike]:
-    """One image as a list of one."""
-    if isinstance(images, str | PathLike) or (isinstance(images, np.ndarray) and images.ndim in (2, 3)):
-        return [images]
-    return list(images)
-
-
-def _boxes(boxes: BoxesLike, images: Persons, least_score: float | None) -> Boxes:
-    """Boxes from a file, or from arrays: of the only image, or one an image."""
-    if isinstance(boxes, str | PathLike):
-        return read_boxes(Path(boxes), images, least_score)
-    given: Any = boxes
-    single = len(images) == 1 and np.ndim(given[0]) == 1
-    return boxes_of_arrays([given] if single else list(given), images, least_score)
+def _check_choices(estimator: str, score: str) -> None:
+    one_of(estimator, get_args(Estimator), "estimator")
+    one_of(score, get_args(Score), "score")

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Interval", "Scores", "coverage", "score"]
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, Interval
 from probpose.api.distributions import Distribution
-from probpose.api.labels import Labelled, labels_of
-from probpose.arrays import Array, Index, Mask
+from probpose.api.inputs import one_of
+from probpose.api.labels import Images, Labelled, labels_of, numbered
+from probpose.arrays import Array, Index, Mask, numbers, share
 from probpose.errors import DataError
 from probpose.models.scores import Group, Labels, LabelScores
 
@@ -28,6 +29,8 @@ _ROWS = 256
 
 By = Literal["joint", "visibility", "image"]
 
+_VISIBILITY = {1: "occluded", 2: "visible"}
+
 
 class Scores:
     """Scores of M labelled keypoints, row by row; made by `score`.
@@ -38,14 +41,15 @@ class Scores:
         image_names: of the images, by number.
     """
 
-    def __init__(self, table: LabelScores, joints: Sequence[str], image_names: Sequence[Hashable]) -> None:
-        self.table, self.joints, self.image_names = table, tuple(joints), list(image_names)
+    def __init__(self, table: LabelScores, joints: Sequence[str], image_names: Mapping[int, Hashable]) -> None:
+        self.table, self.joints, self.image_names = table, tuple(joints), dict(image_names)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __repr__(self) -> str:
-        return f"Scores({len(self)} labels in {len(np.unique(self.table.image))} images: {self.nats.mean():.3f} nats)"
+        nats = f": {self.nats.mean():.3f} nats" if len(self) else ""
+        return f"Scores({len(self)} labels in {len(np.unique(self.table.image))} images{nats})"
 
     @property
     def row(self) -> Index:
@@ -60,9 +64,9 @@ class Scores:
     @property
     def image(self) -> npt.NDArray[np.object_]:
         """(M,) id or name, as it was given."""
-        names = np.empty(len(self.image_names), dtype=object)
-        names[:] = self.image_names
-        return names[self.table.image]
+        names = np.empty(len(self), dtype=object)
+        names[:] = [self.image_names[number] for number in self.table.image.tolist()]
+        return names
 
     @property
     def nats(self) -> Array:
@@ -145,8 +149,8 @@ def score(
     predictions: Distribution,
     labels: npt.ArrayLike | Tensor,
     *,
-    images: Sequence[Hashable] | npt.ArrayLike | None = None,
-    visibility: npt.ArrayLike | None = None,
+    images: Images | None = None,
+    visibility: npt.ArrayLike | Tensor | None = None,
     seed: int = 0,
 ) -> Scores:
     """Score labels under predictions.
@@ -155,7 +159,7 @@ def score(
         predictions: of N rows with K joints, such as `Gaussian`, or what a run predicts.
         labels: (N, K, 2) pixels, NaN where unlabelled.
         images: N ids or names: rows of one image are not independent; each row is an image by default.
-        visibility: (N, K): 0 unlabelled, 1 occluded, 2 visible; by default 2 where both coordinates are finite.
+        visibility: (N, K): 0 unlabelled, 1 occluded, 2 visible, or a mask; by default 2 where there is a number.
         seed: of levels on plateaus of a density, which are drawn.
 
     Raises:
@@ -182,11 +186,11 @@ def _part(predictions: Distribution, found: Labelled, rows: slice, seed: int) ->
 
 
 def coverage(
-    scores: Scores | npt.ArrayLike,
+    scores: Scores | npt.ArrayLike | Tensor,
     content: float = 0.9,
     *,
     by: By | None = None,
-    images: npt.ArrayLike | None = None,
+    images: Images | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval | dict[Hashable, Interval]:
@@ -195,26 +199,38 @@ def coverage(
     Args:
         scores: from `score`; or levels (M,), with `images`.
         content: of the regions, in (0, 1).
-        by: one interval for all, or one a joint, visibility or image.
+        by: one interval for all, or one a joint, visibility or image; of a single image it is the share itself.
         images: (M,) of the labels where `scores` are levels.
         level: of the interval, a bootstrap over images.
         seed: of the bootstrap.
 
     Raises:
-        DataError: the content is no share, or images are missing.
+        DataError: the content or the level is no share, there is no label, or images are missing.
+        ConfigError: another `by`.
     """
-    if not 0 < content < 1:
-        raise DataError(f"{content} is no share: give a number between 0 and 1, such as 0.9.")
+    share(content, "content")
+    share(level, "level")
     if isinstance(scores, Scores):
+        if images is not None:
+            raise DataError("the table of `score` knows its images: leave images out.")
         levels, image, groups = scores.level, scores.table.image, _groups(scores, by)
     elif images is None or by is not None:
         raise DataError("levels alone need their images, and know no groups: give images, or the table of `score`.")
     else:
-        levels, groups = np.asarray(scores, dtype=np.float64), {}
-        image = np.unique(np.asarray(images), return_inverse=True)[1].astype(np.int64)
-    if not groups:
+        levels, groups = _levels(scores), {}
+        image = numbered(images, len(levels))[0]
+    if not len(levels):
+        raise DataError("there is no label to count.")
+    if by is None:
         return _interval(levels, image, content, level, seed)
     return {name: _interval(levels[mask], image[mask], content, level, seed) for name, mask in groups.items()}
+
+
+def _levels(values: npt.ArrayLike | Tensor) -> Array:
+    found = numbers(values, "scores", (None,))
+    if found.size and not (found.min() >= 0 and found.max() <= 1):
+        raise DataError(f"levels are contents of regions in [0, 1], and these go from {found.min()} to {found.max()}.")
+    return found
 
 
 def _interval(levels: Array, image: Index, content: float, level: float, seed: int) -> Interval:
@@ -223,16 +239,16 @@ def _interval(levels: Array, image: Index, content: float, level: float, seed: i
     return sums.interval(sums.ratio("held", "labels"), level)
 
 
-def _groups(scores: Scores, by: By | None) -> Mapping[Hashable, Mask]:
+def _groups(scores: Scores, by: By | None) -> dict[Hashable, Index]:
+    """The rows of each group, by name."""
     if by is None:
         return {}
-    names = {1: "occluded", 2: "visible"}
-    columns = {"joint": scores.joint, "image": scores.image, "visibility": scores.table.visibility}
-    column = columns[by].tolist()
-    found = list(dict.fromkeys(column))
-    if by == "joint":
-        found = [name for name in scores.joints if name in set(found)]
-    return {
-        (names.get(one, one) if by == "visibility" else one): np.array([value == one for value in column])
-        for one in found
-    }
+    one_of(by, get_args(By), "by")
+    table = scores.table
+    columns = {"joint": table.joint, "image": table.image, "visibility": table.visibility}
+    names: dict[str, Mapping[int, Hashable]] = {
+        "joint": dict(enumerate(scores.joints)), "image": scores.image_names, "visibility": _VISIBILITY,
+    }  # fmt: skip
+    found, first = np.unique(np.sort(columns[by]), return_index=True)
+    rows = np.split(np.argsort(columns[by], kind="stable"), first[1:])
+    return {names[by][number]: index for number, index in zip(found.tolist(), rows, strict=True)}

@@ -217,6 +217,12 @@ class Estimates:
         )
 
     @classmethod
+    def none(cls, joints: int) -> Estimates:
+        """Those of no person."""
+        planar, flat = np.zeros((0, joints, 2)), np.zeros((0, joints))
+        return cls(np.zeros(0, dtype=np.int64), planar, planar, flat, flat)
+
+    @classmethod
     def join(cls, parts: Sequence[Estimates]) -> Estimates:
         """The estimates of several batches, one after the other."""
         known = [f.name for f in fields(cls) if getattr(parts[0], f.name) is not None]

@@ -86,7 +86,7 @@ def predict_images(
     Raises:
         DataError: no image is given or can be read.
     """
-    persons, unreadable = readable_images(images, skeleton)
+    persons, _, unreadable = readable_images(images, skeleton)
     predictions = predict_table(
         model, persons, input_size, keep_distributions=keep_distributions, estimator=estimator, score=score,
         batch_size=batch_size, flip_test=flip_test, device=device, workers=workers, recalibrate=recalibrate,
@@ -118,7 +118,7 @@ def predict_table(
         model: in eval mode.
         persons: the table.
         input_size: height and width of the network's input.
-        boxes: detected boxes, from `read_boxes(file, persons)`.
+        boxes: detected boxes, from `read_boxes(file, persons)`; there may be none.
         nms: OKS above which one of two poses in detected boxes goes (`probpose.analysis.evaluation.coco`); 1 keeps all.
         keep_distributions: keep `Predictions.forwards`; of a large data set they do not fit into memory.
         estimator: the point estimate.
@@ -134,6 +134,8 @@ def predict_table(
         DataError: no image can be read.
     """
     targets = persons if boxes is None else unlabelled_persons(boxes, persons)
+    if boxes is not None and not len(boxes):
+        return Predictions(targets, [], Estimates.none(len(persons.skeleton)), [], [])
     kernel = oks_kernel(targets, estimator, score)
     forwards, parts, faults = [], [], []
     for forward in predict_persons(
@@ -188,18 +190,18 @@ def _one_by_one(forwards: Iterable[Forward]) -> Iterator[Forward]:
             )  # fmt: skip
 
 
-def readable_images(images: Sequence[ImageLike], skeleton: Skeleton) -> tuple[Persons, list[str]]:
-    """One person for each image that can be read, and "file: reason" of the others.
+def readable_images(images: Sequence[ImageLike], skeleton: Skeleton) -> tuple[Persons, list[int], list[str]]:
+    """One person for each image that can be read, the places of these images, and "file: reason" of the others.
 
     Raises:
         DataError: no image is given or can be read.
     """
     try:
-        return whole_images(images, skeleton), []
+        return whole_images(images, skeleton), list(range(len(images))), []
     except DataError:
         files = [one for one in images if isinstance(one, str | PathLike)]
         faults = {str(file): fault for file in files if isinstance(fault := read_image(Path(file)), str)}
-        readable = [one for one in images if not (isinstance(one, str | PathLike) and str(one) in faults)]
-        if not readable or not faults:
+        places = [i for i, one in enumerate(images) if not (isinstance(one, str | PathLike) and str(one) in faults)]
+        if not places or not faults:
             raise
-        return whole_images(readable, skeleton), [f"{file}: {fault}" for file, fault in faults.items()]
+        return whole_images(images, skeleton, places), places, [f"{file}: {fault}" for file, fault in faults.items()]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from probpose.arrays import Array, numbers
 from probpose.data.datasets.arrays import ImageLike, persons_of_arrays
 from probpose.data.datasets.coco import AREA_OF_BOX, image_names, load_json, valid_box
 from probpose.data.datasets.image_lists import listed_images
@@ -97,7 +98,7 @@ def boxes_of_arrays(parts: Sequence[npt.ArrayLike], persons: Persons, least_scor
 
     Args:
         parts: one array an image, in the order of the table's images: (n, 4) x, y, width, height in pixels, or (n, 5)
-            with the detector's score; n may be 0.
+            with the detector's score; n may be 0. A single box may be (4,).
         persons: the table of the images, one row an image.
         least_score: boxes with a lower score are left out.
 
@@ -106,28 +107,30 @@ def boxes_of_arrays(parts: Sequence[npt.ArrayLike], persons: Persons, least_scor
     """
     if len(parts) != len(persons):
         raise DataError(f"there are {len(persons)} images and boxes of {len(parts)}: give one array (n, 4) an image.")
-    rows: list[tuple[int, list[float], float]] = []
-    for i, part in enumerate(parts):
-        table = np.asarray(part, dtype=np.float64)
-        table = table.reshape(0, 4) if table.size == 0 else table
-        if table.ndim != 2 or table.shape[1] not in (4, 5):
-            raise DataError(f"boxes of {persons.file_name[i]} have shape {table.shape}: expected (n, 4) or (n, 5).")
-        for row in table.tolist():
-            if valid_box(row[:4]) is None:
-                raise DataError(f"{persons.file_name[i]}: the box {row[:4]} has no area or is not finite.")
-            rows.append((i, row[:4], row[4] if len(row) == 5 else 1.0))
-    kept = [row for row in rows if least_score is None or row[2] >= least_score]
-    if not kept:
-        raise DataError(f"there is no box to predict for in {len(parts)} images.")
-    index = [row[0] for row in kept]
+    tables = [_box_table(part, name) for part, name in zip(parts, persons.file_name, strict=True)]
+    index = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    rows = np.array([[*row[:4], *(row[4:] or [1.0])] for table in tables for row in table.tolist()]).reshape(-1, 5)
+    kept = np.ones(len(rows), dtype=np.bool_) if least_score is None else rows[:, 4] >= least_score
     return Boxes(
-        image_id=persons.image_id[index],
-        file_name=tuple(persons.file_name[i] for i in index),
-        box=np.array([row[1] for row in kept]),
-        score=np.array([row[2] for row in kept]),
-        skipped={f"score below {least_score:g}": len(rows) - len(kept)} if len(kept) < len(rows) else {},
-        detected=any(np.shape(part)[-1:] == (5,) for part in parts),
+        image_id=persons.image_id[index[kept]],
+        file_name=tuple(persons.file_name[i] for i in index[kept]),
+        box=rows[kept, :4],
+        score=rows[kept, 4],
+        skipped={} if kept.all() else {f"score below {least_score:g}": int((~kept).sum())},
+        detected=any(table.shape[1] == 5 for table in tables),
     )
+
+
+def _box_table(boxes: npt.ArrayLike, name: str) -> Array:
+    """Boxes of one image, (n, 4) or (n, 5)."""
+    table = numbers(boxes, f"boxes of {name}", finite=False)
+    table = np.zeros((0, 4)) if table.size == 0 else np.atleast_2d(table)
+    if table.ndim != 2 or table.shape[1] not in (4, 5):
+        raise DataError(f"boxes of {name} have shape {table.shape}: expected (n, 4) or (n, 5).")
+    for row in table.tolist():
+        if valid_box(row[:4]) is None:
+            raise DataError(f"{name}: the box {row[:4]} has no area or is not finite.")
+    return table
 
 
 def unlabelled_persons(boxes: Boxes, persons: Persons) -> Persons:
@@ -153,20 +156,27 @@ def unlabelled_persons(boxes: Boxes, persons: Persons) -> Persons:
     )
 
 
-def whole_images(images: Sequence[ImageLike], skeleton: Skeleton) -> Persons:
+def whole_images(images: Sequence[ImageLike], skeleton: Skeleton, chosen: Sequence[int] | None = None) -> Persons:
     """One unlabelled person per image, whose box is the whole image.
 
-    The image id is the file's stem where all stems are distinct numbers, as in COCO, and counts from 1 otherwise.
+    The image id is the file's stem where all stems are distinct numbers, as in COCO, and otherwise the image's place in
+    the list, from 1.
+
+    Args:
+        images: files or arrays.
+        skeleton: of the persons.
+        chosen: places of the images that are taken; all of them by default.
 
     Raises:
         DataError: no image is given, or one cannot be read.
     """
-    persons = persons_of_arrays(images, skeleton, name="images")
+    rows = range(len(images)) if chosen is None else chosen
+    persons = persons_of_arrays(images, skeleton, image=np.array(rows, dtype=np.int64), name="images")
     stems = [Path(name).stem for name in persons.file_name]
     numbered = len({int(stem) for stem in stems if stem.isascii() and stem.isdigit()}) == len(stems)
-    count = np.arange(1, len(stems) + 1, dtype=np.int64)
-    image_id = np.array([int(stem) for stem in stems], dtype=np.int64) if numbered else count
-    return replace(persons, image_id=image_id, annotation_id=count)
+    place = persons.image_id + 1
+    image_id = np.array([int(stem) for stem in stems], dtype=np.int64) if numbered else place
+    return replace(persons, image_id=image_id, annotation_id=place)
 
 
 def _images_of(persons: Persons) -> tuple[dict[int, str], set[int] | None]:
