@@ -129,8 +129,8 @@ class Distribution:
 
     def select(self, rows: int | Sequence[int] | Index | Mask | slice | Tensor) -> Distribution:
         """The rows of that index, mask or slice, in its order."""
-        chosen = rows if isinstance(rows, slice) else given(rows, "rows")
-        index = np.atleast_1d(np.arange(len(self))[chosen if np.size(chosen) else slice(0)])
+        chosen = slice(0) if isinstance(rows, list | tuple) and not rows else rows  # numpy reads [] as numbers
+        index = np.atleast_1d(np.arange(len(self))[chosen if isinstance(chosen, slice) else given(chosen, "rows")])
         return Distribution(self.predictive.rows(torch.from_numpy(index)), self.joints)
 
     def to_xarray(self) -> xr.Dataset:

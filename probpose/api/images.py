@@ -42,9 +42,10 @@ def images_and_boxes(
     Raises:
         DataError: no image can be read, the boxes cannot be used, or the table is of other joints.
     """
-    several = images if isinstance(images, Persons) else image_list(images)
+    faults: list[str] = []
+    several = of_joints(images, skeleton.joints) if isinstance(images, Persons) else image_list(images)
     if isinstance(several, Persons):
-        persons, places, faults = of_joints(several, skeleton.joints), list(range(len(several))), []
+        persons, places = several, list(range(len(several)))
     else:
         persons, places, faults = readable_images(several, skeleton)
     if boxes is None:

@@ -136,10 +136,11 @@ class Poses(Distribution):
         """
         self._check_kept()
         names = list(dict.fromkeys(self.file_names))
-        if isinstance(image, int) and not -len(names) <= image < len(names):
-            raise DataError(f"there is no image {image}: {len(names)} images have poses.")
-        name = names[image] if isinstance(image, int) else str(image)
-        return draw_image(self._predictions, name, estimator=self.estimator, least_score=least_score)
+        if not isinstance(image, str | PathLike):
+            if not -len(names) <= image < len(names):
+                raise DataError(f"there is no image {image}: {len(names)} images have poses.")
+            image = names[image]
+        return draw_image(self._predictions, str(image), estimator=self.estimator, least_score=least_score)
 
     def save_overlays(
         self, folder: str | PathLike[str], *, least_score: float = 0.0, counting: Counting = silent

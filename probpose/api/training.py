@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["fit", "new_folder", "newest", "resume", "train"]
 
-from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,30 @@ from torch import Tensor
 
 from probpose.analysis.figures.curves import redraw_curves
 from probpose.api.data import SkeletonLike, persons
+from probpose.api.images import ImagesLike
 from probpose.api.runs import Run
-from probpose.data.datasets.arrays import ImageLike
-from probpose.inference.training.config import TrainConfig, config_from
+from probpose.data.datasets.arrays import ARRAYS
+from probpose.data.persons import Persons
+from probpose.errors import ConfigError
+from probpose.inference.training.config import TrainConfig, config_from, load_config
 from probpose.inference.training.runs import RunFolder, load_run, new_run_folder, newest_run
 from probpose.inference.training.specs import parse_spec
 from probpose.inference.training.train import resume_training, start_training
 
 
 def train(
-    config: TrainConfig | str | PathLike[str] | None = None, *, out: str | PathLike[str] | None = None, **settings: Any
+    config: TrainConfig | str | PathLike[str] | None = None,
+    *,
+    out: str | PathLike[str] | None = None,
+    quiet: bool = False,
+    **settings: Any,
 ) -> Run:
     """Train a keypoint regressor by maximum likelihood, as `probpose train` does.
 
     Args:
         config: a configuration, or a config.toml to start from; the defaults of the data set otherwise.
         out: folder of the run, which must not hold one; ./runs/DATE-DATASET-RESIDUAL by default.
+        quiet: show no progress, which otherwise goes to standard error.
         settings: by the names of the command's options, such as dataset="coco", epochs=20, residual="rle".
 
     Raises:
@@ -39,22 +46,24 @@ def train(
         config = config_from(None if config is None else Path(config), settings)
     elif settings:
         config = config.changed(**settings)
-    folder = new_run_folder(config) if out is None else RunFolder(Path(out))
-    start_training(config, folder, on_epoch=redraw_curves)
-    return Run(load_run(folder.path))
+    return _trained(config, out, quiet, None)
 
 
-def resume(path: str | PathLike[str] | None = None) -> Run:
+def resume(path: str | PathLike[str] | None = None, *, persons: Persons | None = None, quiet: bool = False) -> Run:
     """Go on with an interrupted run; on a CPU the end is that of an uninterrupted one, to the bit.
 
     Args:
         path: the run's folder; the newest one by default.
+        persons: the same as before, of a run on arrays (`fit`), which does not keep them.
+        quiet: show no progress.
 
     Raises:
         ProbposeError: the folder is no run, its checkpoint is damaged, or the data have changed.
     """
     folder = newest_run() if path is None else RunFolder(Path(path))
-    resume_training(folder, on_epoch=redraw_curves)
+    if persons is None and load_config(folder.config).data.dataset == ARRAYS:
+        raise ConfigError(f"the run {folder.path} was trained on arrays, which it does not keep: name persons.")
+    resume_training(folder, persons=persons, on_epoch=redraw_curves, quiet=quiet)
     return Run(load_run(folder.path))
 
 
@@ -73,15 +82,16 @@ def newest() -> Path:
 
 
 def fit(
-    images: Sequence[ImageLike],
+    images: ImagesLike,
     keypoints: npt.ArrayLike | Tensor,
     *,
     skeleton: SkeletonLike | None = None,
-    visibility: npt.ArrayLike | None = None,
-    boxes: npt.ArrayLike | None = None,
-    image: npt.ArrayLike | None = None,
+    visibility: npt.ArrayLike | Tensor | None = None,
+    boxes: npt.ArrayLike | Tensor | None = None,
+    image: npt.ArrayLike | Tensor | None = None,
     family: str = "rle",
     out: str | PathLike[str] | None = None,
+    quiet: bool = False,
     **settings: Any,
 ) -> Run:
     """Train on arrays: images with labelled keypoints, and no annotation file.
@@ -90,25 +100,32 @@ def fit(
     64 x 64 pixels; crops are mirrored where the skeleton has left/right pairs.
 
     Args:
-        images: I image files or arrays (h, w, 3), uint8, RGB.
+        images: I image files or arrays (h, w, 3), uint8, RGB, of any sizes.
         keypoints: (P, K, 2) pixels, NaN where unlabelled.
         skeleton: of the K joints, or their names.
-        visibility: (P, K): 0 unlabelled, 1 occluded, 2 visible.
+        visibility: (P, K): 0 unlabelled, 1 occluded, 2 visible; or a mask of the labelled ones.
         boxes: (P, 4) x, y, width, height of each person; the whole image by default.
         image: (P,) index of each person's image; person i is in image i by default.
         family: a residual density ("rle", "laplace", ...) or a family, such as "heatmap" or "multibin[bins=16]".
         out: folder of the run; ./runs/DATE-arrays-FAMILY by default.
+        quiet: show no progress, which otherwise goes to standard error.
         settings: by the names of the options of `probpose train`, such as epochs=50 or input_size=(128, 128).
 
     Raises:
         DataError: what cannot be used, by name.
-        ConfigError: an unknown family or setting.
+        ConfigError: an unknown family or setting, or one that names other data.
     """
+    if foreign := [name for name in settings if name in _OF_FILES]:
+        raise ConfigError(f"{foreign[0]} belongs to data in files, and fit trains on the arrays: leave it out.")
     table = persons(images, keypoints, skeleton=skeleton, visibility=visibility, boxes=boxes, image=image)
-    if (size := settings.pop("input_size", None)) is not None:
-        settings["input_height"], settings["input_width"] = size
-    usual = {"dataset": "arrays"} | ({} if table.skeleton.flip_pairs else {"flip": 0.0}) | parse_spec(family)
-    config = TrainConfig().changed(**(usual | settings))
+    usual = {"dataset": ARRAYS} | ({} if table.skeleton.flip_pairs else {"flip": 0.0}) | parse_spec(family)
+    return _trained(TrainConfig().changed(**(usual | settings)), out, quiet, table)
+
+
+_OF_FILES = {"dataset", "data_root", "train_annotations", "val_annotations", "image_dir", "flip_pairs"}
+
+
+def _trained(config: TrainConfig, out: str | PathLike[str] | None, quiet: bool, table: Persons | None) -> Run:
     folder = new_run_folder(config) if out is None else RunFolder(Path(out))
-    start_training(config, folder, persons=table, on_epoch=redraw_curves)
+    start_training(config, folder, persons=table, on_epoch=redraw_curves, quiet=quiet)
     return Run(load_run(folder.path))

@@ -38,8 +38,6 @@ def config_of(base: Path | None, options: Mapping[str, Any]) -> TrainConfig:
         ConfigError: the file cannot be read, or a value is out of range.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    if (size := given.pop("input_size", None)) is not None:
-        given["input_height"], given["input_width"] = size
     if (pairs := given.pop("options", None)) is not None:
         given["options"] = dict(option_value(pair) for pair in pairs)
     return config_from(base, given)

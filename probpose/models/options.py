@@ -52,6 +52,8 @@ def checked(value: Any, hint: Any, where: str) -> Any:
     """
     origin, choices = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
+        if value is None and type(None) in choices:
+            return None
         return checked(value, next(choice for choice in choices if choice is not type(None)), where)
     if origin is Literal:
         if value not in choices:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
@@ -70,18 +71,18 @@ class TrainConfig:
         return self.model.input_height, self.model.input_width
 
     def changed(self, **values: Any) -> TrainConfig:
-        """The configuration with other values of settings, by name.
+        """The configuration with other values of settings, by name; `input_size` stands for height and width.
 
         Where another family but no residual density is named, the density is that family's own.
 
         Raises:
-            ConfigError: no setting has this name, or a value is out of range.
+            ConfigError: no setting has this name, or a value is of another type or out of range.
         """
         known, parts = config_fields(), defaultdict[str | None, dict[str, Any]](dict)
-        for name, value in _with_residual(values).items():
+        for name, value in _with_residual(_with_size(values)).items():
             if name not in known:
                 raise ConfigError(f"there is no setting {name!r}: choose from {', '.join(known)}.")
-            parts[known[name].group][name] = value
+            parts[known[name].group][name] = checked(_plain(value), known[name].kind, name)
         own = parts.pop(None, {})
         groups = {group: replace(getattr(self, group), **part) for group, part in parts.items() if group}
         return replace(self, **groups, **own)
@@ -160,6 +161,21 @@ def config_from(base: Path | None, changes: Mapping[str, Any]) -> TrainConfig:
     return default_config(**{"dataset": usual, **changes})
 
 
+def _with_size(changes: dict[str, Any]) -> dict[str, Any]:
+    """`changes` with height and width in place of `input_size`."""
+    if "input_size" not in changes:
+        return changes
+    size = _plain(changes["input_size"])
+    height, width = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
+    others = {name: value for name, value in changes.items() if name != "input_size"}
+    return others | {"input_height": height, "input_width": width}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as Python's own, and paths as text: what TOML can hold."""
+    return str(value) if isinstance(value, PathLike) else value.tolist() if hasattr(value, "tolist") else value
+
+
 def _with_residual(changes: dict[str, Any]) -> dict[str, Any]:
     """`changes`; where they name another family but no residual, with that family's own."""
     family = changes.get("family", "regression")
@@ -198,10 +214,10 @@ def load_config(path: Path) -> TrainConfig:
 
 
 def _flattened(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by name, their types checked, of a table with groups or without.
+    """Settings by name, of a table with groups or without.
 
     Raises:
-        ConfigError: an unknown setting, one that is in another group's table or twice there, or one of another type.
+        ConfigError: an unknown setting, or one that is in another group's table or twice there.
     """
     known = config_fields()
     groups = {place.group for place in known.values() if place.group is not None} & table.keys()
@@ -216,4 +232,4 @@ def _flattened(table: Mapping[str, Any]) -> dict[str, Any]:
     for name in flat:
         if name not in known:
             raise ConfigError(f"unknown option {name!r}; the run was made by another version.")
-    return {name: checked(value, known[name].kind, name) for name, value in flat.items()}
+    return flat

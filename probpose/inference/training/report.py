@@ -94,15 +94,24 @@ class Report:
     """Shows progress on a stream: a live bar where the stream is a terminal, one line an epoch otherwise.
 
     Use as a context manager.
+
+    Args:
+        epochs: in all.
+        steps_per_epoch: of the bar.
+        done: steps before.
+        stream: standard error by default.
+        quiet: show nothing.
     """
 
-    def __init__(self, epochs: int, steps_per_epoch: int, done: int = 0, stream: TextIO | None = None) -> None:
-        self.console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True)
+    def __init__(
+        self, epochs: int, steps_per_epoch: int, done: int = 0, stream: TextIO | None = None, *, quiet: bool = False
+    ) -> None:
+        self.console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True, quiet=quiet)
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        if self.console.is_terminal:
+        if self.console.is_terminal and not quiet:
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TimeRemainingColumn())
             self._progress = Progress(*columns, TextColumn("{task.fields[state]}"), console=self.console)
             self._task = self._progress.add_task("", total=epochs * steps_per_epoch, completed=done, state="")

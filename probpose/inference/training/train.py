@@ -26,7 +26,10 @@ from probpose.models.objectives import WeightPrior, WithExpectedOKS
 from probpose.models.registry import family_of
 
 LEAST_PERSONS = 4
-"""Of a split: two to train on, since batch normalisation needs two, and some to choose the checkpoint."""
+"""Of a split: some to train on, and some to choose the checkpoint."""
+
+LEAST_TRAINED = 2
+"""What batch normalisation needs."""
 
 
 def open_split(config: TrainConfig, split: Split) -> Persons:
@@ -95,6 +98,7 @@ def start_training(
     *,
     persons: Persons | None = None,
     on_epoch: Callable[[RunFolder], None] = lambda _: None,
+    quiet: bool = False,
 ) -> None:
     """Train from the beginning.
 
@@ -103,6 +107,7 @@ def start_training(
         folder: the run's folder, which must not hold a run.
         persons: to train on, and to choose the checkpoint by; those that the configuration names by default.
         on_epoch: called with the folder after each epoch.
+        quiet: show no progress.
 
     Raises:
         ProbposeError: with the file, the record or the option that is wrong.
@@ -113,17 +118,29 @@ def start_training(
     with folder.locked():
         folder.create(config, train.skeleton)
         trainer = Trainer(config, folder, model, train, selection)
-        _fit(trainer, [str(trainer.machine), *_describe(train, selection), *notes], on_epoch)
+        _fit(trainer, [str(trainer.machine), *_describe(train, selection), *notes], on_epoch, quiet)
 
 
-def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] = lambda _: None) -> None:
+def resume_training(
+    folder: RunFolder,
+    *,
+    persons: Persons | None = None,
+    on_epoch: Callable[[RunFolder], None] = lambda _: None,
+    quiet: bool = False,
+) -> None:
     """Go on with an interrupted run; the end is that of an uninterrupted one, to the bit on a CPU.
+
+    Args:
+        folder: of the run.
+        persons: that it was trained on, where its configuration does not name them.
+        on_epoch: called with the folder after each epoch.
+        quiet: show no progress.
 
     Raises:
         ProbposeError: the folder is no run, its checkpoint is damaged, or the data have changed.
     """
     config = load_config(folder.config)
-    train, selection = _training_data(config)
+    train, selection = _training_data(config, persons)
     if train.skeleton != read_skeleton(folder):
         raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
     with folder.locked():
@@ -134,7 +151,7 @@ def resume_training(folder: RunFolder, *, on_epoch: Callable[[RunFolder], None] 
         else:
             trainer = Trainer(config, folder, initial_model(config, train)[0], train, selection)
         place = f"resuming {folder.path} after epoch {trainer.epoch} of {config.optimiser.epochs}"
-        _fit(trainer, [str(trainer.machine), place], on_epoch)
+        _fit(trainer, [str(trainer.machine), place], on_epoch, quiet)
 
 
 def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, list[str]]:
@@ -173,8 +190,9 @@ def training_targets(persons: Persons, input_size: tuple[int, int]) -> Targets:
     return Targets.of(torch.from_numpy(points).float(), torch.from_numpy(persons.labelled))
 
 
-def _fit(trainer: Trainer, notes: list[str], on_epoch: Callable[[RunFolder], None]) -> None:
-    with Report(trainer.config.optimiser.epochs, trainer.steps_per_epoch, trainer.step) as report:
+def _fit(trainer: Trainer, notes: list[str], on_epoch: Callable[[RunFolder], None], quiet: bool) -> None:
+    epochs = trainer.config.optimiser.epochs
+    with Report(epochs, trainer.steps_per_epoch, trainer.step, quiet=quiet) as report:
         for note in notes:
             report.say(note)
         trainer.fit(report, lambda: on_epoch(trainer.folder))
@@ -195,7 +213,16 @@ def _training_data(config: TrainConfig, persons: Persons | None = None) -> tuple
     persons = open_split(config, "train") if persons is None else persons
     if len(persons) < LEAST_PERSONS:
         raise DataError(f"{persons.name} has {len(persons)} persons: training needs at least {LEAST_PERSONS}.")
-    return persons.split_by_image(config.data.selection, config.seed)
+    train, selection = persons.split_by_image(config.data.selection, config.seed)
+    if len(train) < LEAST_TRAINED:
+        raise DataError(
+            f"{len(train)} persons of {persons.name} are left to train on, for all of an image's persons go into one "
+            f"part, and the other chooses the checkpoint: give more images, or a smaller share for selection."
+        )
+    for part, what in ((train, "to train on"), (selection, "to choose the checkpoint by")):
+        if not part.labelled.any():
+            raise DataError(f"{persons.name}: none of the {len(part)} persons {what} has a label.")
+    return train, selection
 
 
 def _path(text: str | None) -> Path | None:
