@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from probpose.analysis.evaluation.comparison import Comparison
-from probpose.analysis.evaluation.comparison_figure import comparison_figure
+from probpose.analysis.evaluation.comparison_report import comparison_figure
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.scores import RunFacts, Scores, _Key, _read, kept_scores, score_run
 from probpose.cli import main

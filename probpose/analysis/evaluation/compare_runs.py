@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 
 from probpose.analysis.evaluation.comparison import Comparison
-from probpose.analysis.evaluation.comparison_figure import draw_comparison
-from probpose.analysis.evaluation.comparison_report import write_comparison, write_html
+from probpose.analysis.evaluation.comparison_report import draw_comparison, write_comparison, write_html
 from probpose.analysis.evaluation.scores import Scores, kept_scores, score_run
 from probpose.data.persons import Persons
 from probpose.errors import CheckpointError, ConfigError

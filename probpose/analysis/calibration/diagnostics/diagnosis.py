@@ -37,8 +37,7 @@ from probpose.analysis.calibration.diagnostics.usefulness import (
     RankHistogram,
     WithinByConfidence,
 )
-from probpose.analysis.evaluation.coco import oks
-from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance
+from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance, oks
 from probpose.arrays import Array, Index, as_array
 
 ENERGY_LABELS = 40_000
