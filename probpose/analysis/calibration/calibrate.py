@@ -115,50 +115,16 @@ def calibrate(source: Source, settings: Settings, progress: Callable[[int], None
         parts["fit"], parts["calibrate"], settings.method, density=density, per_joint=settings.per_joint, seed=seed
     )
     questions = Questions.of(parts["fit"], settings.radius_px)
-    before, after, outliers = _diagnose(source, split, choice, questions, settings, progress)
-    recalibrations, elpd = compare_recalibrations(choice, parts["test"], replicates=settings.replicates, seed=seed)
+    diagnosed = _diagnose(source, split, choice, questions, settings, progress)
+    compared = compare_recalibrations(choice, parts["test"], replicates=settings.replicates, seed=seed)
     recalibrated = parts["test"].under(choice.chosen.recalibration.apply(parts["test"]))
     has_density = choice.chosen.log_prob is not None
     return Outcome(
-        record=CalibrationRecord(
-            source=source.record,
-            gauge=source.gauge,
-            left_out=source.left_out,
-            format=FORMAT,
-            name=source.name,
-            joints=source.joints,
-            split=SplitRecord(split.seed, *(len(split.rows(split.images, part)) for part in PARTS)),
-            verdict=VerdictRecord(before.calibrated, before.refuted, verdict_text(before, after, choice.chosen.name)),
-            keypoints=before.keypoints,
-            persons=before.persons,
-            images=before.images,
-            nll_nats=before.nll_nats,
-            hdr_coverage=before.coverage,
-            recalibrated=_recalibrated(choice, after or before),
-            not_fitted=choice.failed,
-            outliers=outliers.listed,
-            outlier_count=outliers.count,
-            outlier_share=outliers.share,
-            before=before,
-            after=after,
-            recalibrations=recalibrations,
-            elpd=elpd,
-        ),
+        record=_record(source, split, choice, *diagnosed, *compared),
         recalibration=choice.chosen.recalibration,
         before=residuals_of(parts["test"]),
         after=residuals_of(recalibrated) if choice.is_change and has_density else None,
         test=recalibrated,
-    )
-
-
-def _recalibrated(choice: Choice, found: DiagnosisRecord) -> RecalibratedRecord:
-    return RecalibratedRecord(
-        method=choice.chosen.recalibration.method,
-        name=choice.chosen.name,
-        calibrated=found.calibrated,
-        nll_nats=None if choice.chosen.log_prob is None else found.nll_nats,
-        hdr_coverage=found.coverage,
-        reason=choice.reason,
     )
 
 
@@ -204,6 +170,53 @@ def _diagnose(
     return diagnosis_record(before), diagnosis_record(after) if choice.is_change else None, outliers
 
 
+def _record(
+    source: Source,
+    split: Split,
+    choice: Choice,
+    before: DiagnosisRecord,
+    after: DiagnosisRecord | None,
+    outliers: Outliers,
+    recalibrations: tuple[RecalibrationRecord, ...],
+    elpd: tuple[ElpdRecord, ...],
+) -> CalibrationRecord:
+    return CalibrationRecord(
+        source=source.record,
+        gauge=source.gauge,
+        left_out=source.left_out,
+        format=FORMAT,
+        name=source.name,
+        joints=source.joints,
+        split=SplitRecord(split.seed, *(len(split.rows(split.images, part)) for part in PARTS)),
+        verdict=VerdictRecord(before.calibrated, before.refuted, verdict_text(before, after, choice.chosen.name)),
+        keypoints=before.keypoints,
+        persons=before.persons,
+        images=before.images,
+        nll_nats=before.nll_nats,
+        hdr_coverage=before.coverage,
+        recalibrated=_recalibrated(choice, after or before),
+        not_fitted=choice.failed,
+        outliers=outliers.listed,
+        outlier_count=outliers.count,
+        outlier_share=outliers.share,
+        before=before,
+        after=after,
+        recalibrations=recalibrations,
+        elpd=elpd,
+    )
+
+
+def _recalibrated(choice: Choice, found: DiagnosisRecord) -> RecalibratedRecord:
+    return RecalibratedRecord(
+        method=choice.chosen.recalibration.method,
+        name=choice.chosen.name,
+        calibrated=found.calibrated,
+        nll_nats=None if choice.chosen.log_prob is None else found.nll_nats,
+        hdr_coverage=found.coverage,
+        reason=choice.reason,
+    )
+
+
 def compare_recalibrations(
     choice: Choice, test: Cases, *, replicates: int, seed: int
 ) -> tuple[tuple[RecalibrationRecord, ...], tuple[ElpdRecord, ...]]:
@@ -219,7 +232,7 @@ def compare_recalibrations(
         one.name: test.under(one.recalibration.apply(test)).scores("level", seed=seed) for one in choice.candidates
     }
     rows = tuple(
-        _record(one, choice, scores[one.name], ImageBootstrap(_COLUMNS, replicates=replicates, seed=seed))
+        _row(one, choice, scores[one.name], ImageBootstrap(_COLUMNS, replicates=replicates, seed=seed))
         for one in choice.candidates
     )
     dense = {one.name: scores[one.name] for one in choice.candidates if one.log_prob is not None}
@@ -229,7 +242,7 @@ def compare_recalibrations(
 _COLUMNS = [*coverage_names(()), "nll", "labels"]
 
 
-def _record(candidate: Candidate, choice: Choice, scores: LabelScores, sums: ImageBootstrap) -> RecalibrationRecord:
+def _row(candidate: Candidate, choice: Choice, scores: LabelScores, sums: ImageBootstrap) -> RecalibrationRecord:
     nll = {"nll": -scores.log_prob, "labels": np.ones(len(scores))}
     sums.add(scores.image, coverage_columns(scores.level, {}) | nll)
     interval = None if candidate.log_prob is None else known(sums.interval(sums.ratio("nll", "labels")))

@@ -176,8 +176,7 @@ class DiagnosisRecord:
         keypoints: labels that were judged.
         persons: with such a label.
         images: of those.
-        calibrated: as `Verdict` has it.
-        refuted: as `Verdict` has it.
+        calibrated: as `Verdict` has it, and so is `refuted`.
         hdr_coverage: by content of the region, one of `CURVE`.
         groups: by joint, visibility, size of the box and predicted scale.
         deviations: the surest first.
