@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from probpose.api.data import persons as persons
     from probpose.api.data import read_records as read_records
     from probpose.api.data import synthesise as synthesise
+    from probpose.api.diagnosing import diagnose as diagnose
     from probpose.api.distributions import Distribution as Distribution
     from probpose.api.distributions import Gaussian as Gaussian
     from probpose.api.distributions import Heatmap as Heatmap
@@ -78,6 +79,7 @@ _HOMES = {
     "compare": "probpose.api.comparison",
     "coverage": "probpose.api.scoring",
     "describe_data": "probpose.api.data",
+    "diagnose": "probpose.api.diagnosing",
     "draw_levels": "probpose.api.posterior",
     "draw_pit": "probpose.api.posterior",
     "fit": "probpose.api.training",

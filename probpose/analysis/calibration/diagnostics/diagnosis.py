@@ -12,6 +12,7 @@ import torch
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.axes import AxisCalibration
+from probpose.analysis.calibration.diagnostics.base import Setting
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap
 from probpose.analysis.calibration.diagnostics.coverage import (
     CURVE,
@@ -30,6 +31,7 @@ from probpose.analysis.calibration.diagnostics.dependence import (
 from probpose.analysis.calibration.diagnostics.deviations import Deviation, Hypothesis, deviations, error_of_share
 from probpose.analysis.calibration.diagnostics.location import AXES, location, location_columns, location_names
 from probpose.analysis.calibration.diagnostics.proper_scores import score_columns, score_names
+from probpose.analysis.calibration.diagnostics.registry import make_diagnostics
 from probpose.analysis.calibration.diagnostics.reliability import Reliability
 from probpose.analysis.calibration.diagnostics.usefulness import (
     ErrorRadii,
@@ -98,6 +100,7 @@ class Diagnosis:
 
     Attributes:
         coverage, axes, ranks, reliability, by_joint, correlations, radii, within, oks: the parts.
+        further: registered diagnostics by name.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class Diagnosis:
         edges = questions.confidence_edges
         self.within = None if edges is None else WithinByConfidence(questions.radius_px, edges)
         self.oks = OksByScore()
+        self.further = make_diagnostics(Setting(questions.joints, replicates, seed))
         self.persons = 0
         self._seed = seed
         self._share = min(1.0, energy_labels / max(1, labels))
@@ -151,6 +155,8 @@ class Diagnosis:
         self.radii.add(scores)
         if self.within is not None:
             self.within.add(cases.label_confidence, scores.error_px)
+        for diagnostic in self.further.values():
+            diagnostic.add(scores, cases)
         self.persons += int(labelled.any(axis=1).sum())
 
     def deviations(self, family_level: float = 0.05) -> list[Deviation]:

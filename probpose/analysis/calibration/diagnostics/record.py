@@ -16,8 +16,9 @@ __all__ = [
 ]
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from probpose.analysis.calibration.diagnostics.base import DiagnosticRecord
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval, known
 from probpose.analysis.calibration.diagnostics.coverage import CURVE, LEVELS
 from probpose.analysis.calibration.diagnostics.dependence import dependence, overdispersion
@@ -186,6 +187,7 @@ class DiagnosisRecord:
         dependence: between the joints of a person.
         usefulness: of the uncertainty.
         joints: in their order.
+        further: registered diagnostics by name.
     """
 
     keypoints: int
@@ -202,6 +204,7 @@ class DiagnosisRecord:
     dependence: DependenceRecord
     usefulness: UsefulnessRecord
     joints: tuple[JointRecord, ...]
+    further: dict[str, DiagnosticRecord] = field(default_factory=dict)
 
     @property
     def nll_nats(self) -> float | None:
@@ -234,6 +237,7 @@ def diagnosis_record(diagnosis: Diagnosis) -> DiagnosisRecord:
         dependence=_dependence(diagnosis),
         usefulness=_usefulness(diagnosis),
         joints=_joints(diagnosis),
+        further={name: diagnostic.record() for name, diagnostic in diagnosis.further.items()},
     )
 
 
