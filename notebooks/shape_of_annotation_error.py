@@ -35,8 +35,7 @@ import torch
 from IPython.display import display
 from scipy import stats
 
-from probpose.analysis.calibration.calibrate import residuals_of
-from probpose.analysis.calibration.cases import Cases
+from probpose.analysis.calibration.cases import Cases, residuals_of
 from probpose.analysis.posterior import load_posterior, loo, save_posterior, summary
 from probpose.inference.fitting.residual_posterior import sample_residual_posterior
 from probpose.models.densities import GaussianResidual

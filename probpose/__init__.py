@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import probpose.densities as densities
     from probpose.analysis.prediction.results import write_results as write_results
+    from probpose.analysis.progress import bars as bars
     from probpose.analysis.suspects import save_suspects as save_suspects
     from probpose.api.calibration import Calibration as Calibration
     from probpose.api.calibration import calibrate as calibrate
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from probpose.api.posterior import loo as loo
     from probpose.api.posterior import save_posterior as save_posterior
     from probpose.api.posterior import summary as summary
-    from probpose.api.progress import bars as bars
     from probpose.api.runs import Run as Run
     from probpose.api.runs import load as load
     from probpose.api.scoring import Scores as Scores
@@ -71,7 +71,7 @@ _HOMES = {
     "Samples": "probpose.api.distributions",
     "Scores": "probpose.api.scoring",
     "Skeleton": "probpose.skeleton",
-    "bars": "probpose.api.progress",
+    "bars": "probpose.analysis.progress",
     "calibrate": "probpose.api.calibration",
     "calibrate_results": "probpose.api.calibration",
     "calibrate_table": "probpose.api.calibration",

@@ -12,8 +12,8 @@ import probpose as pp
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.base import Diagnostic, DiagnosticRecord, Result, Setting
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
-from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
-from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord, diagnosis_record
+from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions, diagnosis_record
+from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
 from probpose.analysis.calibration.diagnostics.registry import DIAGNOSTICS, register_diagnostic
 from probpose.analysis.calibration.record import CalibrationRecord
 from probpose.analysis.calibration.report.page import report_html

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "Residuals", "Settings", "calibrate", "compare_recalibrations", "residuals_of"]
+__all__ = ["Outcome", "Settings", "calibrate", "compare_recalibrations"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from functools import partial
 
 import numpy as np
 
-from probpose.analysis.calibration.cases import PARTS, Cases, Split
+from probpose.analysis.calibration.cases import PARTS, Cases, Residuals, Split, residuals_of
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, known
 from probpose.analysis.calibration.diagnostics.coverage import Coverage, coverage_columns, coverage_names
-from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
-from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord, diagnosis_record
+from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions, diagnosis_record
+from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
 from probpose.analysis.calibration.outliers import Outliers
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.analysis.calibration.recalibration.choose import Candidate, Choice, Method, choose
@@ -30,8 +30,7 @@ from probpose.analysis.calibration.record import (
 )
 from probpose.analysis.calibration.sources.base import Source, gather
 from probpose.analysis.posterior import elpd_table
-from probpose.arrays import Array, Index, as_array
-from probpose.models.densities import Residual
+from probpose.arrays import Array, Index
 from probpose.models.scores import LabelScores
 
 MANY = 500_000
@@ -57,21 +56,6 @@ class Settings:
     radius_px: float | None = None
     replicates: int = REPLICATES
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """Test residuals z = L^-1 (label - location) of M labels beside the density that was predicted for them.
-
-    Attributes:
-        density: R, shared or one a joint.
-        z: (M, 2), in the units of R.
-        joint: (M,).
-    """
-
-    density: Residual
-    z: Array
-    joint: Index
 
 
 @dataclass(frozen=True)
@@ -126,16 +110,6 @@ def calibrate(source: Source, settings: Settings, progress: Callable[[int], None
         after=residuals_of(recalibrated) if choice.is_change and has_density else None,
         test=recalibrated,
     )
-
-
-def residuals_of(cases: Cases) -> Residuals | None:
-    """The residuals of labels under a location-scale prediction; None under another."""
-    located = cases.predictive.location_scale
-    if located is None:
-        return None
-    z = as_array(located.standardised(cases.filled))
-    joint = np.nonzero(cases.labelled)[1]
-    return Residuals(located.residual, z[cases.labelled], joint)
 
 
 def _for_many(density: Callable[[Cases], Recalibration], cases: Cases) -> Recalibration:

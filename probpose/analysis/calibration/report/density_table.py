@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from probpose.analysis.calibration.calibrate import Residuals
+from probpose.analysis.calibration.cases import Residuals
 from probpose.analysis.table import Cell, Column, Table
 from probpose.arrays import Array, Mask, as_array
 from probpose.models.densities import Residual
