@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from probpose.analysis.calibration.recalibration.choose import Method
-from probpose.analysis.calibration.recalibration.store import run_recalibration
-from probpose.analysis.calibration.sources.run import RunSource
+from probpose.analysis.calibration.sources.run import RunSource, run_recalibration
 from probpose.analysis.evaluation.coco import OKS_NMS
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.outcome import Evaluation
