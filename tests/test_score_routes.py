@@ -35,7 +35,7 @@ from tests.predictives import VARIANTS, small_model
 SIZE = (16, 16)
 COUNT = 120
 EYES = Skeleton.from_names(("left_eye", "right_eye"))
-PLATEAUS = ("heatmap", "simcc")
+PLATEAUS = ("heatmap", "simcc, coarse")
 
 
 def run_of(variant: str, folder: Path) -> LoadedRun:
@@ -59,7 +59,7 @@ def drawn(run: LoadedRun, folder: Path, *, flip_test: bool = False) -> Persons:
 
 def selection_scores(run: LoadedRun, persons: Persons) -> LabelScores:
     scorer = SelectionScorer(persons, loader(CropDataset(persons, run.input_size), 64), torch.device("cpu"))
-    return scorer(run.model, ("level",)).scores
+    return scorer(run.model, "level").scores
 
 
 def evaluated(run: LoadedRun, persons: Persons, *, batch_size: int = 64, flip_test: bool = False) -> LabelScores:
@@ -84,12 +84,12 @@ def test_levels_of_draws_are_uniform_by_every_route(variant: str, tmp_path: Path
     assert is_uniform(scores.level)
     assert is_uniform(selection.level)
     for level, log_prob in ((compared.hdr_level, compared.log_prob), (cases.level, cases.log_prob)):
-        np.testing.assert_allclose(log_prob, scores.log_prob, rtol=1e-13)
-        np.testing.assert_array_equal(level, scores.level)
+        np.testing.assert_allclose(log_prob, scores.log_prob, rtol=1e-12)
+        np.testing.assert_allclose(level, scores.level, atol=1e-12)
     np.testing.assert_array_equal(selection.instance, scores.instance)
     # learned densities have fewer nodes in the selection score, for a log Z off by less than 0.05 nats
     np.testing.assert_allclose(selection.log_prob, scores.log_prob, atol=0.05)
-    if variant in PLATEAUS:  # the broad density about the crop has fewer nodes too
+    if variant in (*PLATEAUS, "simcc"):  # the broad density about the crop has fewer nodes too
         np.testing.assert_allclose(selection.level, scores.level, atol=1e-3)
 
 
@@ -98,9 +98,8 @@ def test_without_drawing_levels_on_plateaus_they_are_not_uniform(variant: str, t
     run = run_of(variant, tmp_path / "run")
     cases = run_source(run, drawn(run, tmp_path))[0].cases
     denser, as_dense = (as_array(bound)[cases.labelled] for bound in cases.predictive.hdr_bounds(cases.filled))
-    assert bool((as_dense > denser).any())
+    assert (as_dense - denser).mean() > 0.1
     assert not is_uniform(denser)
-    assert not is_uniform(as_dense)
 
 
 @pytest.mark.parametrize("variant", [*PLATEAUS, "heatmap, bilinear", "regression"])
@@ -138,14 +137,13 @@ def test_commands_give_the_same_label_the_same_score(trained: tuple[LoadedRun, P
     scores, compared = evaluated(run, persons), score_run(run, persons)
     kept, cases = kept_scores(run.folder, persons), run_source(run, persons)[0].cases.scores("level")
     assert kept is not None
-    for level, log_prob, person in (
-        (compared.hdr_level, compared.log_prob, compared.person),
-        (kept.hdr_level, kept.log_prob, kept.person),
-        (cases.level, cases.log_prob, cases.person),
-    ):
-        np.testing.assert_array_equal(person, scores.person)
-        np.testing.assert_array_equal(log_prob, scores.log_prob)
-        np.testing.assert_array_equal(level, scores.level)
+    for found in (compared, kept):
+        np.testing.assert_array_equal(found.person, scores.person)
+        np.testing.assert_array_equal(found.log_prob, scores.log_prob)
+        np.testing.assert_array_equal(found.hdr_level, scores.level)
+    np.testing.assert_array_equal(cases.person, scores.person)
+    np.testing.assert_allclose(cases.log_prob, scores.log_prob, rtol=1e-14)
+    np.testing.assert_allclose(cases.level, scores.level, atol=1e-14)
     values = Comparison.of("figures", {"heatmap": {0: kept}}, "heatmap").rows[0].values
     statistics = evaluate(run.model, persons, run.input_size).statistics
     for name in ("nll_nats", "coverage50", "coverage90"):
@@ -175,8 +173,8 @@ def test_the_batch_size_changes_no_level_and_no_coverage(trained: tuple[LoadedRu
     whole, parts = evaluated(run, persons), evaluated(run, persons, batch_size=batch_size)
     np.testing.assert_allclose(parts.level, whole.level, atol=1e-6)
     np.testing.assert_allclose(parts.log_prob, whole.log_prob, atol=1e-5)
-    for content in np.linspace(0.05, 0.95, 19):
-        assert parts.coverage(content) == whole.coverage(content)
     cases = run_source(run, persons, batch_size=batch_size)[0].cases.scores("level")
-    np.testing.assert_array_equal(cases.level, parts.level)
-    np.testing.assert_array_equal(cases.log_prob, parts.log_prob)
+    for content in np.linspace(0.05, 0.95, 19):
+        assert cases.coverage(content) == parts.coverage(content) == whole.coverage(content)
+    np.testing.assert_allclose(cases.level, parts.level, atol=1e-14)
+    np.testing.assert_allclose(cases.log_prob, parts.log_prob, rtol=1e-14)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["LocationScale", "determinant", "moved", "standardised", "unmirror"]
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -61,14 +62,14 @@ class LocationScale(Predictive):
     def mode(self) -> Tensor:
         return self._at(self.residual.mode)
 
-    @property
+    @cached_property
     def sigma(self) -> Tensor:
         if self.gauge == "quantile":
             return self.half_width
         product = self.scale @ self.residual.covariance.to(self.scale) @ self.scale.mT
         return product.diagonal(dim1=-2, dim2=-1).sqrt()
 
-    @property
+    @cached_property
     def half_width(self) -> Tensor:
         if not self.is_aligned:
             return super().half_width
