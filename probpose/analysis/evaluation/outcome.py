@@ -18,9 +18,10 @@ from probpose.models.scores import LabelScores
 
 _KEYS = (
     "AP", "AP50", "AP75", "AR", "pck", "epe_px", "nll_nats", "coverage50", "coverage90", "keypoints", "persons",
-    "sigma_px", "r50_px", "r90_px", "dataset", "boxes", "estimator", "score", "AP_by_score", "gauge", "flip_test", "nms",
-    "recalibration", "suppressed", "AP_medium", "AP_large", "AR50", "AR75", "AR_medium", "AR_large", "nll_error_nats",
-    "nll_sampling_error_nats", "ess", "presence_nll_nats", "existence", "pck_by_box", "unreadable", "skipped", "joints",
+    "sigma_px", "r50_px", "r90_px", "dataset", "boxes", "estimator", "score", "AP_by_score", "gauge", "flip_test",
+    "nms", "recalibration", "suppressed", "AP_medium", "AP_large", "AR50", "AR75", "AR_medium", "AR_large",
+    "nll_error_nats", "nll_sampling_error_nats", "ess", "presence_nll_nats", "existence", "pck_by_box",
+    "unreadable", "skipped", "joints",
 )  # fmt: skip
 """Of evaluation.json, in its order."""
 
