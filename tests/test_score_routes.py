@@ -129,14 +129,16 @@ def trained(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lo
     size = {"data_root": str(figures), "epochs": 2, "batch_size": 16, "input_height": 32, "input_width": 32}
     options = {"surface": "constant", "layers": 1, "width": 8}
     start_training(default_config("synthetic", family="heatmap", options=options, **size), folder)
-    return load_run(folder.path), open_dataset("synthetic", "train", root=figures)
+    return load_run(folder.path), open_dataset("synthetic", "train", root=figures).select(range(30))
 
 
 def test_commands_give_the_same_label_the_same_score(trained: tuple[LoadedRun, Persons]) -> None:
     run, persons = trained
-    scores, compared = evaluated(run, persons), score_run(run, persons)
+    evaluation, compared = evaluate(run.model, persons, run.input_size), score_run(run, persons)
     kept, cases = kept_scores(run.folder, persons), run_source(run, persons)[0].cases.scores("level")
+    assert evaluation.labels is not None
     assert kept is not None
+    scores = evaluation.labels.scores
     for found in (compared, kept):
         np.testing.assert_array_equal(found.person, scores.person)
         np.testing.assert_array_equal(found.log_prob, scores.log_prob)
@@ -145,9 +147,8 @@ def test_commands_give_the_same_label_the_same_score(trained: tuple[LoadedRun, P
     np.testing.assert_allclose(cases.log_prob, scores.log_prob, rtol=1e-14)
     np.testing.assert_allclose(cases.level, scores.level, atol=1e-14)
     values = Comparison.of("figures", {"heatmap": {0: kept}}, "heatmap").rows[0].values
-    statistics = evaluate(run.model, persons, run.input_size).statistics
     for name in ("nll_nats", "coverage50", "coverage90"):
-        assert values[name] == getattr(statistics, name)
+        assert values[name] == getattr(evaluation.statistics, name)
 
 
 def test_calibrate_reports_the_numbers_of_evaluate(trained: tuple[LoadedRun, Persons]) -> None:
