@@ -10,7 +10,7 @@ from __future__ import annotations
 
 __all__ = ["Group", "LabelScores", "Labels"]
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -130,13 +130,7 @@ class LabelScores:
     @classmethod
     @torch.no_grad()
     def of(
-        cls,
-        predictive: Predictive,
-        labels: Labels,
-        groups: Collection[Group] = (),
-        *,
-        seed: int = 0,
-        finite: bool = True,
+        cls, predictive: Predictive, labels: Labels, *groups: Group, seed: int = 0, finite: bool = True
     ) -> LabelScores:
         """Score labels.
 

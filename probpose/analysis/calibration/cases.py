@@ -99,7 +99,7 @@ class Cases:
         Raises:
             DataError: the log density of a label is not finite.
         """
-        return LabelScores.of(self.predictive, self.labels, groups, seed=seed)
+        return LabelScores.of(self.predictive, self.labels, *groups, seed=seed)
 
     def select(self, rows: Index) -> Cases:
         """The persons in `rows`, in that order."""
