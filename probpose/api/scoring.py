@@ -178,7 +178,7 @@ def _part(predictions: Distribution, found: Labelled, rows: slice, seed: int) ->
         visibility=found.visibility[rows],
         place=lambda index: f"row {person[index]}, image {found.names[found.image[person[index]]]}",
     )
-    return LabelScores.of(predictions.predictive.rows(rows), labels, _*GROUPS, seed=seed)
+    return LabelScores.of(predictions.predictive.rows(rows), labels, *_GROUPS, seed=seed)
 
 
 def coverage(

@@ -1,4 +1,4 @@
-"""The diagnosis: everything that held-out labels say of predicted uncertainty, in one pass over chunks of images."""
+"""The diagnosis: all diagnostics of predicted uncertainty on held-out labels, in one pass over chunks of images."""
 
 from __future__ import annotations
 
@@ -57,21 +57,21 @@ from probpose.analysis.prediction.estimates import expected_oks, instance_score,
 from probpose.arrays import Array, Index, as_array
 
 ENERGY_LABELS = 40_000
-"""Labels at most whose energy score is computed: it costs all pairs of points."""
+"""Most labels whose energy score is computed: it costs all pairs of points."""
 
 OKS_POINTS = 256
-"""Points a keypoint behind the expected OKS of a person."""
+"""Points per keypoint that the expected OKS of a person is computed from."""
 
 _BINS = 10
 
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked, fixed on other data than those that are asked.
+    """Groups, bins and radius of a diagnosis, chosen on other data than those that are diagnosed.
 
     Attributes:
         joints: names.
-        groups: in which coverage is looked at.
+        groups: by which coverage is reported.
         scale_edges: predicted scales in pixels that divide the bins of reliability.
         confidence_edges: confidences that divide the bins of usefulness; None without confidences.
         radius_px: r of P(error <= r).
@@ -103,13 +103,13 @@ class Questions:
 
 
 class Diagnosis:
-    """Accumulates labels; memory does not grow with them.
+    """Accumulates diagnostics over labels; memory does not grow with their number.
 
     Args:
-        questions: what is asked.
-        labels: about how many will come, so that a share of them can be chosen for the energy score.
+        questions: groups, bins and radius.
+        labels: approximate number of labels to come, which gives the share that is chosen for the energy score.
         replicates: of the bootstrap over images.
-        energy_labels: about how many of them get an energy score.
+        energy_labels: approximate number of labels whose energy score is computed.
         seed: of the bootstrap, of the labels chosen for the energy score and of levels inside plateaus.
 
     Attributes:
@@ -150,7 +150,7 @@ class Diagnosis:
 
         Args:
             cases: under the predictive distribution that is diagnosed.
-            suspect: (N, K), labels suspected of a gross error; they count like all others.
+            suspect: (N, K), labels with a probable gross error; only `nll_without_suspects_nats` leaves them out.
 
         Raises:
             DataError: the log density of a label is not finite.
@@ -174,7 +174,7 @@ class Diagnosis:
         self.persons += int(labelled.any(axis=1).sum())
 
     def deviations(self, family_level: float = 0.05) -> list[Deviation]:
-        """What is off, overall and in groups, at a family-wise level (see `deviations`)."""
+        """Significant deviations, overall and by group, at a family-wise error rate (see `deviations`)."""
         overall = [self._coverage_test(content, None) for content in CURVE]
         groups = [self._coverage_test(c, group) for group in self.questions.groups.present for c in LEVELS]
         sides = [self._side_test(axis, joint) for joint in (None, *self.questions.joints) for axis in AXES]
@@ -199,7 +199,7 @@ class Diagnosis:
         return Hypothesis(what, None, 0.0, ratio, self.sums.interval(ratio), 0.0, labels)
 
     def _costly(self, cases: Cases, person: Index) -> Array:
-        """Energy scores (M,) of the labels of a random share of the persons, NaN for others; their OKS is counted too.
+        """Energy scores (M,) of the labels of a random share of the persons, whose OKS is added; NaN for others.
 
         Args:
             cases: N persons.
@@ -215,7 +215,7 @@ class Diagnosis:
         return energy
 
     def _add_oks(self, cases: Cases, sigmas: Array) -> None:
-        """Expected OKS of the mean, with the area that the box stands for, against the OKS that it reaches."""
+        """Add the expected OKS of the mean, with the area derived from the box, and the OKS that it reaches."""
         known = np.isfinite(cases.box).all(axis=1) & np.isfinite(cases.area) & cases.labelled.any(axis=1)
         cases = cases.select(np.flatnonzero(known))
         if not len(cases):

@@ -33,7 +33,7 @@ class GroupRecord:
         group: its name, such as "joint: nose".
         keypoints: labels in it.
         hdr_coverage: by content of the region, one of `LEVELS`.
-        deviates: whether it is named among the deviations.
+        deviates: whether its coverage is among the significant deviations.
     """
 
     group: str
@@ -48,7 +48,7 @@ class Shares:
 
     Attributes:
         nominal: contents of the intervals.
-        observed: share that each holds.
+        observed: share of the labels inside each.
     """
 
     nominal: tuple[float, ...]
@@ -61,10 +61,10 @@ class AxisRecord:
 
     Attributes:
         pit_histogram: labels in equally wide bins of the probability integral transform.
-        central_intervals: the curve that the errors are about.
+        central_intervals: the curve that the errors are computed from.
         mace: mean absolute calibration error.
         rmsce: root mean square calibration error.
-        miscalibration_area: between the curve and the diagonal.
+        miscalibration_area: area between the curve and the diagonal.
     """
 
     pit_histogram: tuple[int, ...]
@@ -76,11 +76,11 @@ class AxisRecord:
 
 @dataclass(frozen=True)
 class DependenceRecord:
-    """Whether the errors of a person's joints move together.
+    """Dependence between the errors of a person's joints.
 
     Attributes:
-        correlation: mean over pairs of joints of a person.
-        overdispersion: variance of the number of labels outside their 90% regions over the binomial's.
+        correlation: mean over pairs of joints of a person; 0 when independent.
+        overdispersion: variance of the number of a person's labels outside their 90% regions over the binomial's.
         matrix: (K, K) correlations between joints by axis.
     """
 
@@ -95,10 +95,10 @@ class WithinRecord:
 
     Attributes:
         radius_px: r.
-        confidence_edges: that divide the bins.
+        confidence_edges: confidences that divide the bins.
         keypoints: labels in each bin.
-        share: of them within r.
-        cut_off: the suggested one, if there is any.
+        share: share of the labels in each bin within r.
+        cut_off: suggested, if any cut-off keeps enough labels within r.
     """
 
     radius_px: float
@@ -110,10 +110,10 @@ class WithinRecord:
 
 @dataclass(frozen=True)
 class OksRecord:
-    """The OKS that persons reach by the OKS that is expected.
+    """The OKS that persons reach, by their expected OKS.
 
     Attributes:
-        spearman: rank correlation of both.
+        spearman: rank correlation of reached and expected OKS.
         bins: of the expected OKS.
     """
 
@@ -123,12 +123,12 @@ class OksRecord:
 
 @dataclass(frozen=True)
 class UsefulnessRecord:
-    """What the uncertainty is good for.
+    """How useful the uncertainty is for ranking and selecting predictions.
 
     Attributes:
         spearman: rank correlation of predicted scale and error.
         ause: area between the curves of `sparsification`.
-        sparsification: mean error of what is left by the share that is removed.
+        sparsification: mean error of the remaining labels by the share that is removed.
         within: None without confidences.
         oks: None where OKS is not defined.
     """
@@ -150,7 +150,7 @@ class JointRecord:
         error_r50_px: radius that holds 50% of the errors.
         error_r90_px: radius that holds 90%.
         scale_px: half the predicted 16-84% width, the mean over labels and axes.
-        scale_too_small_by: the same of the errors over that; 1 when calibrated.
+        scale_too_small_by: half the 16-84% width of the errors in units of the predicted one; 1 when calibrated.
     """
 
     joint: str
@@ -163,22 +163,23 @@ class JointRecord:
 
 @dataclass(frozen=True)
 class DiagnosisRecord:
-    """Everything that a diagnosis found.
+    """All results of a diagnosis.
 
     Attributes:
-        keypoints: labels that were judged.
-        persons: with such a label.
-        images: of those.
-        calibrated: as `Verdict` has it, and so is `refuted`.
+        keypoints: number of labels.
+        persons: number of persons with a label.
+        images: number of their images.
+        calibrated: see `Verdict`.
+        refuted: see `Verdict`.
         hdr_coverage: by content of the region, one of `CURVE`.
         groups: by joint, visibility, size of the box and predicted scale.
-        deviations: the surest first.
+        deviations: significant ones, the largest |z| first.
         scores: means of the proper scores, by name in `SCORES`.
         axes: by name of the axis.
-        reliability: bins of the predicted scale.
+        reliability: predicted and empirical scale, in bins of the predicted scale.
         dependence: between the joints of a person.
         usefulness: of the uncertainty.
-        joints: in their order.
+        joints: errors and scale of each.
         further: registered diagnostics by name.
     """
 
