@@ -218,7 +218,7 @@ print(f"by the probability: {len(kept) / len(order):.0%} are kept, {kept_inside:
 # ## What is handed back
 #
 # `save` writes the record, the posterior, and `recalibrated.json`: the results as they were, with `sigma_px` (x, y),
-# `r50_px` and `r90_px` for each keypoint. That file can be calibrated and evaluated like any other.
+# `r50_px` and `r90_px` for each keypoint. `pp.calibrate_results` takes that file too.
 
 # %%
 calibration.save(folder / "calibration", report=False)
