@@ -12,8 +12,7 @@ from scipy import stats
 
 from probpose.errors import DataError
 from probpose.models.keyed_uniform import keyed_uniform
-from probpose.models.predictive.axis_scores import axis_scores
-from probpose.models.predictive.energy_score import energy_score
+from probpose.models.predictive.axis_scores import axis_scores, energy_score
 from probpose.models.scores import Group, Labels, LabelScores
 from tests.calibration_cases import fake_cases
 from tests.fakes import table

@@ -26,8 +26,8 @@ from probpose.analysis.calibration.sources.base import MemorySource, Source
 from probpose.analysis.calibration.sources.results import ResultsSource
 from probpose.analysis.calibration.sources.table import TableSource
 from probpose.analysis.calibration.tables import calibration_tables
-from probpose.analysis.evaluation.compare_runs import Counting, silent
 from probpose.analysis.posterior import load_posterior
+from probpose.analysis.progress import Counting, silent
 from probpose.api.data import read_predictions
 from probpose.api.distributions import Distribution
 from probpose.api.labels import labels_of

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from probpose.analysis.targets.save import save_targets
+from probpose.analysis.targets.figures import save_targets
 from probpose.analysis.targets.statistics import TargetStatistics
 from probpose.data.check import check_data
 from probpose.data.datasets.arrays import ImageLike, persons_of_arrays

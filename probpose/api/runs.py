@@ -15,15 +15,14 @@ import numpy as np
 import torch
 
 from probpose.analysis.calibration.recalibration.choose import Method
-from probpose.analysis.calibration.recalibration.store import run_recalibration
-from probpose.analysis.calibration.sources.run import RunSource
+from probpose.analysis.calibration.sources.run import RunSource, run_recalibration
 from probpose.analysis.evaluation.coco import OKS_NMS
-from probpose.analysis.evaluation.compare_runs import Counting, silent
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.outcome import Evaluation
 from probpose.analysis.prediction.estimates import Estimator, Score
 from probpose.analysis.prediction.forward import Recalibrate
 from probpose.analysis.prediction.predict import predict_table, readable_images
+from probpose.analysis.progress import Counting, silent
 from probpose.analysis.suspects import GrossLabels, find_gross_labels
 from probpose.api.calibration import Calibration, calibrate_source
 from probpose.api.distributions import ArrayLike

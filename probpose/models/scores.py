@@ -22,9 +22,8 @@ from probpose.arrays import Array, Index, Mask, as_array
 from probpose.data.persons import Persons
 from probpose.errors import DataError
 from probpose.models.keyed_uniform import keyed_uniform
-from probpose.models.predictive.axis_scores import axis_scores
+from probpose.models.predictive.axis_scores import axis_scores, energy_score
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.energy_score import energy_score
 
 Group = Literal["level", "axes", "radii", "energy"]
 """Columns that are computed where they are asked for."""

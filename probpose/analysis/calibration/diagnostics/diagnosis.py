@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Diagnosis", "Questions"]
+__all__ = ["Diagnosis", "Questions", "diagnosis_record"]
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.axes import AxisCalibration
-from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap
+from probpose.analysis.calibration.diagnostics.base import Setting
+from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, known
 from probpose.analysis.calibration.diagnostics.coverage import (
     CURVE,
     LEVELS,
@@ -26,10 +28,24 @@ from probpose.analysis.calibration.diagnostics.dependence import (
     dependence,
     dependence_columns,
     dependence_names,
+    overdispersion,
 )
 from probpose.analysis.calibration.diagnostics.deviations import Deviation, Hypothesis, deviations, error_of_share
 from probpose.analysis.calibration.diagnostics.location import AXES, location, location_columns, location_names
-from probpose.analysis.calibration.diagnostics.proper_scores import score_columns, score_names
+from probpose.analysis.calibration.diagnostics.proper_scores import SCORES, mean_score, score_columns, score_names
+from probpose.analysis.calibration.diagnostics.record import (
+    AxisRecord,
+    DependenceRecord,
+    DiagnosisRecord,
+    GroupRecord,
+    JointRecord,
+    Numbers,
+    OksRecord,
+    Shares,
+    UsefulnessRecord,
+    WithinRecord,
+)
+from probpose.analysis.calibration.diagnostics.registry import make_diagnostics
 from probpose.analysis.calibration.diagnostics.reliability import Reliability
 from probpose.analysis.calibration.diagnostics.usefulness import (
     ErrorRadii,
@@ -37,8 +53,7 @@ from probpose.analysis.calibration.diagnostics.usefulness import (
     RankHistogram,
     WithinByConfidence,
 )
-from probpose.analysis.evaluation.coco import oks
-from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance
+from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance, oks
 from probpose.arrays import Array, Index, as_array
 
 ENERGY_LABELS = 40_000
@@ -99,6 +114,7 @@ class Diagnosis:
 
     Attributes:
         coverage, axes, ranks, reliability, by_joint, correlations, radii, within, oks: the parts.
+        further: registered diagnostics by name.
     """
 
     def __init__(
@@ -123,6 +139,7 @@ class Diagnosis:
         edges = questions.confidence_edges
         self.within = None if edges is None else WithinByConfidence(questions.radius_px, edges)
         self.oks = OksByScore()
+        self.further = make_diagnostics(Setting(questions.joints, replicates, seed))
         self.persons = 0
         self._seed = seed
         self._share = min(1.0, energy_labels / max(1, labels))
@@ -152,6 +169,8 @@ class Diagnosis:
         self.radii.add(scores)
         if self.within is not None:
             self.within.add(cases.label_confidence, scores.error_px)
+        for diagnostic in self.further.values():
+            diagnostic.add(scores, cases)
         self.persons += int(labelled.any(axis=1).sum())
 
     def deviations(self, family_level: float = 0.05) -> list[Deviation]:
@@ -207,3 +226,89 @@ class Diagnosis:
         presence = cases.labelled.astype(np.float64) if cases.presence is None else cases.presence
         reached = oks(as_array(mean), cases.keypoints, cases.labelled, cases.area, sigmas.tolist())
         self.oks.add(instance_score(expected, presence), reached)
+
+
+def diagnosis_record(diagnosis: Diagnosis) -> DiagnosisRecord:
+    """What a diagnosis of at least one label found."""
+    verdict = diagnosis.coverage.verdict()
+    deviations = tuple(diagnosis.deviations())
+    return DiagnosisRecord(
+        keypoints=diagnosis.coverage.keypoints(),
+        persons=diagnosis.persons,
+        images=diagnosis.sums.images,
+        calibrated=verdict.calibrated,
+        refuted=verdict.refuted,
+        hdr_coverage={content: diagnosis.coverage.at(content) for content in CURVE},
+        groups=_groups(diagnosis, deviations),
+        deviations=deviations,
+        scores={name: known(mean_score(diagnosis.sums, name)) for name in SCORES},
+        axes={axis: _axis(diagnosis, index) for index, axis in enumerate(AXES)},
+        reliability=tuple(one for one in diagnosis.reliability.bins() if one is not None),
+        dependence=_dependence(diagnosis),
+        usefulness=_usefulness(diagnosis),
+        joints=_joints(diagnosis),
+        further={name: diagnostic.record() for name, diagnostic in diagnosis.further.items()},
+    )
+
+
+def _groups(diagnosis: Diagnosis, deviations: tuple[Deviation, ...]) -> tuple[GroupRecord, ...]:
+    named = {deviation.group for deviation in deviations if deviation.what.startswith("coverage")}
+    coverage = diagnosis.coverage
+    return tuple(
+        GroupRecord(group, coverage.keypoints(group), {c: known(coverage.at(c, group)) for c in LEVELS}, group in named)
+        for group in diagnosis.questions.groups.present
+    )
+
+
+def _axis(diagnosis: Diagnosis, axis: int) -> AxisRecord:
+    nominal, observed = diagnosis.axes.curve(axis)
+    histogram = tuple(diagnosis.axes.histogram[axis].astype(int).tolist())
+    return AxisRecord(
+        histogram, Shares(tuple(nominal.tolist()), tuple(observed.tolist())), **vars(diagnosis.axes.errors(axis))
+    )
+
+
+def _dependence(diagnosis: Diagnosis) -> DependenceRecord:
+    matrices = (tuple(_finite(row) for row in matrix) for matrix in diagnosis.correlations.matrix())
+    return DependenceRecord(
+        correlation=known(diagnosis.sums.interval(dependence(diagnosis.sums))),
+        overdispersion=known(overdispersion(diagnosis.sums)),
+        matrix=dict(zip(AXES, matrices, strict=True)),
+    )
+
+
+def _usefulness(diagnosis: Diagnosis) -> UsefulnessRecord:
+    curves = diagnosis.ranks.sparsification()
+    return UsefulnessRecord(
+        spearman=diagnosis.ranks.spearman(),
+        ause=None if curves is None else curves.ause,
+        sparsification=curves,
+        within=_within(diagnosis),
+        oks=OksRecord(diagnosis.oks.spearman(), tuple(diagnosis.oks.bins())) if diagnosis.oks.counts.any() else None,
+    )
+
+
+def _within(diagnosis: Diagnosis) -> WithinRecord | None:
+    within = diagnosis.within
+    if within is None:
+        return None
+    return WithinRecord(
+        radius_px=within.radius_px,
+        confidence_edges=tuple(within.edges.tolist()),
+        keypoints=tuple(within.counts.astype(int).tolist()),
+        share=_finite(within.shares()),
+        cut_off=within.cut_off(),
+    )
+
+
+def _joints(diagnosis: Diagnosis) -> tuple[JointRecord, ...]:
+    radii = [_finite(diagnosis.radii.radius(share)) for share in (0.5, 0.9)]
+    bins = diagnosis.by_joint.bins()
+    scales = [(None, None) if one is None else (one.predicted_px, one.factor) for one in bins]
+    columns = zip(diagnosis.questions.joints, diagnosis.radii.labels(), *radii, scales, strict=True)
+    return tuple(JointRecord(name, int(labels), r50, r90, *scale) for name, labels, r50, r90, scale in columns)
+
+
+def _finite(values: Array) -> Numbers:
+    """Numbers (n,), with None for NaN."""
+    return tuple(float(value) if math.isfinite(value) else None for value in values)

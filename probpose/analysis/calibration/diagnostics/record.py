@@ -12,22 +12,15 @@ __all__ = [
     "Shares",
     "UsefulnessRecord",
     "WithinRecord",
-    "diagnosis_record",
 ]
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from probpose.analysis.calibration.diagnostics.bootstrap import Interval, known
-from probpose.analysis.calibration.diagnostics.coverage import CURVE, LEVELS
-from probpose.analysis.calibration.diagnostics.dependence import dependence, overdispersion
+from probpose.analysis.calibration.diagnostics.base import DiagnosticRecord
+from probpose.analysis.calibration.diagnostics.bootstrap import Interval
 from probpose.analysis.calibration.diagnostics.deviations import Deviation
-from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis
-from probpose.analysis.calibration.diagnostics.location import AXES
-from probpose.analysis.calibration.diagnostics.proper_scores import SCORES, mean_score
 from probpose.analysis.calibration.diagnostics.reliability import ReliabilityBin
 from probpose.analysis.calibration.diagnostics.usefulness import CutOff, OksBin, Sparsification
-from probpose.arrays import Array
 
 Numbers = tuple[float | None, ...]
 
@@ -176,8 +169,7 @@ class DiagnosisRecord:
         keypoints: labels that were judged.
         persons: with such a label.
         images: of those.
-        calibrated: as `Verdict` has it.
-        refuted: as `Verdict` has it.
+        calibrated: as `Verdict` has it, and so is `refuted`.
         hdr_coverage: by content of the region, one of `CURVE`.
         groups: by joint, visibility, size of the box and predicted scale.
         deviations: the surest first.
@@ -187,6 +179,7 @@ class DiagnosisRecord:
         dependence: between the joints of a person.
         usefulness: of the uncertainty.
         joints: in their order.
+        further: registered diagnostics by name.
     """
 
     keypoints: int
@@ -203,6 +196,7 @@ class DiagnosisRecord:
     dependence: DependenceRecord
     usefulness: UsefulnessRecord
     joints: tuple[JointRecord, ...]
+    further: dict[str, DiagnosticRecord] = field(default_factory=dict)
 
     @property
     def nll_nats(self) -> float | None:
@@ -214,88 +208,3 @@ class DiagnosisRecord:
     def coverage(self) -> dict[float, float]:
         """Share of the labels in the region of each content."""
         return {content: found.value for content, found in self.hdr_coverage.items()}
-
-
-def diagnosis_record(diagnosis: Diagnosis) -> DiagnosisRecord:
-    """What a diagnosis of at least one label found."""
-    verdict = diagnosis.coverage.verdict()
-    deviations = tuple(diagnosis.deviations())
-    return DiagnosisRecord(
-        keypoints=diagnosis.coverage.keypoints(),
-        persons=diagnosis.persons,
-        images=diagnosis.sums.images,
-        calibrated=verdict.calibrated,
-        refuted=verdict.refuted,
-        hdr_coverage={content: diagnosis.coverage.at(content) for content in CURVE},
-        groups=_groups(diagnosis, deviations),
-        deviations=deviations,
-        scores={name: known(mean_score(diagnosis.sums, name)) for name in SCORES},
-        axes={axis: _axis(diagnosis, index) for index, axis in enumerate(AXES)},
-        reliability=tuple(one for one in diagnosis.reliability.bins() if one is not None),
-        dependence=_dependence(diagnosis),
-        usefulness=_usefulness(diagnosis),
-        joints=_joints(diagnosis),
-    )
-
-
-def _groups(diagnosis: Diagnosis, deviations: tuple[Deviation, ...]) -> tuple[GroupRecord, ...]:
-    named = {deviation.group for deviation in deviations if deviation.what.startswith("coverage")}
-    coverage = diagnosis.coverage
-    return tuple(
-        GroupRecord(group, coverage.keypoints(group), {c: known(coverage.at(c, group)) for c in LEVELS}, group in named)
-        for group in diagnosis.questions.groups.present
-    )
-
-
-def _axis(diagnosis: Diagnosis, axis: int) -> AxisRecord:
-    nominal, observed = diagnosis.axes.curve(axis)
-    histogram = tuple(diagnosis.axes.histogram[axis].astype(int).tolist())
-    return AxisRecord(
-        histogram, Shares(tuple(nominal.tolist()), tuple(observed.tolist())), **vars(diagnosis.axes.errors(axis))
-    )
-
-
-def _dependence(diagnosis: Diagnosis) -> DependenceRecord:
-    matrices = (tuple(_finite(row) for row in matrix) for matrix in diagnosis.correlations.matrix())
-    return DependenceRecord(
-        correlation=known(diagnosis.sums.interval(dependence(diagnosis.sums))),
-        overdispersion=known(overdispersion(diagnosis.sums)),
-        matrix=dict(zip(AXES, matrices, strict=True)),
-    )
-
-
-def _usefulness(diagnosis: Diagnosis) -> UsefulnessRecord:
-    curves = diagnosis.ranks.sparsification()
-    return UsefulnessRecord(
-        spearman=diagnosis.ranks.spearman(),
-        ause=None if curves is None else curves.ause,
-        sparsification=curves,
-        within=_within(diagnosis),
-        oks=OksRecord(diagnosis.oks.spearman(), tuple(diagnosis.oks.bins())) if diagnosis.oks.counts.any() else None,
-    )
-
-
-def _within(diagnosis: Diagnosis) -> WithinRecord | None:
-    within = diagnosis.within
-    if within is None:
-        return None
-    return WithinRecord(
-        radius_px=within.radius_px,
-        confidence_edges=tuple(within.edges.tolist()),
-        keypoints=tuple(within.counts.astype(int).tolist()),
-        share=_finite(within.shares()),
-        cut_off=within.cut_off(),
-    )
-
-
-def _joints(diagnosis: Diagnosis) -> tuple[JointRecord, ...]:
-    radii = [_finite(diagnosis.radii.radius(share)) for share in (0.5, 0.9)]
-    bins = diagnosis.by_joint.bins()
-    scales = [(None, None) if one is None else (one.predicted_px, one.factor) for one in bins]
-    columns = zip(diagnosis.questions.joints, diagnosis.radii.labels(), *radii, scales, strict=True)
-    return tuple(JointRecord(name, int(labels), r50, r90, *scale) for name, labels, r50, r90, scale in columns)
-
-
-def _finite(values: Array) -> Numbers:
-    """Numbers (n,), with None for NaN."""
-    return tuple(float(value) if math.isfinite(value) else None for value in values)
