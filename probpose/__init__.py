@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from probpose.api.data import list_images as list_images
     from probpose.api.data import open_data as open_data
     from probpose.api.data import persons as persons
+    from probpose.api.data import read_predictions as read_predictions
     from probpose.api.data import read_records as read_records
     from probpose.api.data import synthesise as synthesise
     from probpose.api.diagnosing import diagnose as diagnose
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from probpose.api.scoring import Scores as Scores
     from probpose.api.scoring import coverage as coverage
     from probpose.api.scoring import score as score
+    from probpose.api.scoring import verdict as verdict
     from probpose.api.tables import tables as tables
     from probpose.api.training import fit as fit
     from probpose.api.training import new_folder as new_folder
@@ -91,6 +93,7 @@ _HOMES = {
     "newest": "probpose.api.training",
     "open_data": "probpose.api.data",
     "persons": "probpose.api.data",
+    "read_predictions": "probpose.api.data",
     "read_records": "probpose.api.data",
     "resume": "probpose.api.training",
     "save_posterior": "probpose.api.posterior",
@@ -100,6 +103,7 @@ _HOMES = {
     "synthesise": "probpose.api.data",
     "tables": "probpose.api.tables",
     "train": "probpose.api.training",
+    "verdict": "probpose.api.scoring",
     "write_results": "probpose.analysis.prediction.results",
 }
 """Where the public names live."""

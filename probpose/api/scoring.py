@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Interval", "Scores", "coverage", "score"]
+__all__ = ["Interval", "Scores", "Verdict", "coverage", "score", "verdict"]
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, Interval
+from probpose.analysis.calibration.diagnostics.coverage import Coverage, Verdict, coverage_columns, coverage_names
 from probpose.api.distributions import Distribution
 from probpose.api.labels import Labelled, labels_of
 from probpose.arrays import Array, Index, Mask
@@ -201,20 +202,53 @@ def coverage(
         seed: of the bootstrap.
 
     Raises:
-        DataError: the content is no share, or images are missing.
+        DataError: the content is no share, or levels are not numbers in [0, 1], each with its image.
     """
     if not 0 < content < 1:
         raise DataError(f"{content} is no share: give a number between 0 and 1, such as 0.9.")
-    if isinstance(scores, Scores):
-        levels, image, groups = scores.level, scores.table.image, _groups(scores, by)
-    elif images is None or by is not None:
-        raise DataError("levels alone need their images, and know no groups: give images, or the table of `score`.")
-    else:
-        levels, groups = np.asarray(scores, dtype=np.float64), {}
-        image = np.unique(np.asarray(images), return_inverse=True)[1].astype(np.int64)
+    if by is not None and not isinstance(scores, Scores):
+        raise DataError("levels alone know no groups: give the table of `score`.")
+    levels, image = _levels(scores, images)
+    groups = _groups(scores, by) if isinstance(scores, Scores) else {}
     if not groups:
         return _interval(levels, image, content, level, seed)
     return {name: _interval(levels[mask], image[mask], content, level, seed) for name, mask in groups.items()}
+
+
+def verdict(
+    scores: Scores | npt.ArrayLike, *, images: Sequence[Hashable] | npt.ArrayLike | None = None, seed: int = 0
+) -> Verdict:
+    """Whether labels are calibrated, from the coverage of the 50% and 90% regions: as `calibrate` decides.
+
+    Args:
+        scores: from `score`; or levels (M,), with `images`.
+        images: (M,) of the labels where `scores` are levels.
+        seed: of the bootstrap over images.
+
+    Returns:
+        `calibrated`, `refuted` (neither: there are too few images to tell), and `coverage` by content.
+
+    Raises:
+        DataError: levels are not numbers in [0, 1], each with its image.
+    """
+    levels, image = _levels(scores, images)
+    sums = ImageBootstrap(coverage_names([]), seed=seed)
+    sums.add(image, coverage_columns(levels, {}))
+    return Coverage(sums).verdict()
+
+
+def _levels(scores: Scores | npt.ArrayLike, images: Sequence[Hashable] | npt.ArrayLike | None) -> tuple[Array, Index]:
+    """Levels (M,) and the number of each one's image."""
+    if isinstance(scores, Scores):
+        return scores.level, scores.table.image
+    if images is None:
+        raise DataError("levels alone need their images: give images, or the table of `score`.")
+    levels, image = np.asarray(scores, dtype=np.float64), np.asarray(images)
+    if levels.ndim != 1 or levels.shape != image.shape:
+        raise DataError(f"levels have shape {levels.shape} and images {image.shape}: give one of each a label.")
+    if not ((levels >= 0) & (levels <= 1)).all():
+        raise DataError("levels are contents in [0, 1], and some are not: leave out those of unlabelled joints (NaN).")
+    return levels, np.unique(image, return_inverse=True)[1].astype(np.int64)
 
 
 def _interval(levels: Array, image: Index, content: float, level: float, seed: int) -> Interval:
