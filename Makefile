@@ -1,7 +1,7 @@
 # Two commands on a machine with python3 (3.11+), make and git: `make demo` and `make test`.
 #
 #   PYTHON=python3.12     the interpreter that makes the environment
-#   TORCH_INDEX=URL       take torch from another index, e.g. https://download.pytorch.org/whl/cpu (see README.md)
+#   TORCH_INDEX=URL       take torch from another index, e.g. https://download.pytorch.org/whl/cpu (see docs/install.md)
 #   PYTEST_ARGS='-k crop' further arguments for pytest
 
 PYTHON ?= python3

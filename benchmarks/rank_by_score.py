@@ -29,9 +29,9 @@ from probpose.analysis.calibration.cases import Cases, Split
 from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
 from probpose.analysis.calibration.sources.base import join_cases
 from probpose.analysis.calibration.sources.results import predicted_cases
-from probpose.analysis.evaluation.coco import coco_metrics, oks
+from probpose.analysis.evaluation.coco import coco_metrics
 from probpose.analysis.evaluation.ranking import GroundTruth
-from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance
+from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance, oks
 from probpose.arrays import Array, as_array
 from probpose.data.datasets.coco import read_coco
 from probpose.data.predictions.results import Predictions, read_predictions

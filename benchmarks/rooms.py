@@ -1,20 +1,23 @@
 """How the modules hang together: how many, the longest chain of imports, and what `probpose calibrate` runs through.
 
-    python -m benchmarks.rooms [PACKAGE_FOLDER]
+    python -m benchmarks.rooms [PACKAGE_FOLDER] [--run RUN]
 
-Counts, for docs/design.md: modules; modules that exactly one other imports; the longest chain of imports; modules that
-the command `calibrate` reaches; and places outside probpose/models/predictive that ask a predictive distribution for
-its class instead of using the contract.
+Counts, for docs/design.md: modules; modules that exactly one other imports; the longest chain of imports; places
+outside probpose/models/predictive that ask a predictive distribution for its class instead of using the contract; and,
+with a run, the modules and functions of the package that run while the command `calibrate` calibrates it.
 """
 
 from __future__ import annotations
 
-__all__ = ["main", "structure"]
+__all__ = ["main", "path_of_calibrate", "structure"]
 
 import ast
+import sys
 from collections import defaultdict
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from types import CodeType
 
 import click
 
@@ -33,17 +36,20 @@ def structure(folder: Path) -> dict[str, int]:
         folder: of the package, such as probpose.
     """
     trees = {_name(file, folder): ast.parse(file.read_text(encoding="utf-8")) for file in sorted(folder.rglob("*.py"))}
-    imports = {name: _imports(tree, trees) - {name} for name, tree in trees.items()}
+    homes = _constant(trees[folder.name], "_HOMES") or {}
+    imports = {
+        name: (_imports(tree, trees) | _asked_of(tree, folder.name, homes)) - {name} for name, tree in trees.items()
+    }
+    for name, tree in trees.items():
+        imports[name] |= {f"{name}.{command}" for command in _constant(tree, "COMMANDS") or {}} & set(trees)
     importers: Graph = defaultdict(set)
     for name, targets in imports.items():
         for target in targets:
             importers[target].add(name)
-    start = f"{folder.name}.cli.calibrate"
     return {
         "modules": len(trees),
         "imported by exactly one other": sum(len(importers[name]) == 1 for name in trees),
         "longest chain of imports": _longest(imports),
-        "modules that calibrate reaches": len(_reached(imports, start)),
         "isinstance of a predictive subclass": sum(_walks(trees, _subclasses(trees, CONTRACT)).values()),
     }
 
@@ -63,6 +69,23 @@ def _imports(tree: ast.AST, known: dict[str, ast.Module]) -> set[str]:
         elif isinstance(node, ast.Import) and id(node) not in typing:
             found |= {alias.name for alias in node.names}
     return found & set(known)
+
+
+def _asked_of(tree: ast.AST, package: str, homes: dict[str, str]) -> set[str]:
+    """Homes of the names that a module asks of the package itself, which imports them then."""
+    return {
+        homes[node.attr]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in {package, "pp"} and node.attr in homes
+    }
+
+
+def _constant(tree: ast.Module, name: str) -> dict[str, str] | None:
+    """A dictionary of texts that a module holds by that name."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
+            return dict(ast.literal_eval(node.value))
+    return None
 
 
 def _for_types(node: ast.AST) -> bool:
@@ -87,14 +110,19 @@ def _longest(imports: Graph) -> int:
     return max(length(name) for name in imports)
 
 
-def _reached(imports: Graph, start: str) -> set[str]:
-    found, todo = set(), [start] if start in imports else []
-    while todo:
-        name = todo.pop()
-        if name not in found:
-            found.add(name)
-            todo += imports[name]
-    return found
+def path_of_calibrate(run: Path) -> dict[str, int]:
+    """How many modules and functions of the package run while the command `calibrate` calibrates a run."""
+    ran: set[CodeType] = set()
+    sys.setprofile(lambda frame, event, _: ran.add(frame.f_code) if event == "call" else None)
+    try:
+        import_module("probpose.cli").main(["calibrate", str(run)], standalone_mode=False)
+    finally:
+        sys.setprofile(None)
+    functions = {code for code in ran if "probpose/" in code.co_filename and not code.co_name.startswith("<")}
+    return {
+        "modules that calibrate runs through": len({code.co_filename for code in functions}),
+        "functions that calibrate runs through": len(functions),
+    }
 
 
 def _subclasses(trees: dict[str, ast.Module], root: str) -> set[str]:
@@ -126,11 +154,12 @@ def _walks(trees: dict[str, ast.Module], classes: set[str]) -> dict[str, int]:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("probpose"))
+@click.option("--run", type=click.Path(path_type=Path, exists=True), help="Run to be calibrated; is written to.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write the table to.")
-def main(folder: Path, out: Path | None) -> None:
+def main(folder: Path, run: Path | None, out: Path | None) -> None:
     """Print the counts."""
-    rows = [{"what": name, "count": count} for name, count in structure(folder).items()]
-    report(rows, {"what": "what", "count": "count"}, out)
+    counts = structure(folder) | ({} if run is None else path_of_calibrate(run))
+    report([{"what": name, "count": count} for name, count in counts.items()], {"what": "what", "count": "count"}, out)
 
 
 if __name__ == "__main__":

@@ -16,114 +16,114 @@
 # %% [markdown]
 # # Any model's predictions, made believable
 #
-# A pose network gives points and confidences, in COCO's results format. How far off are the points? Its confidence does
-# not say. With annotations of some images `probpose calibrate` fits a noise model to the errors and hands the file back
-# with a sigma and radii that hold 50% and 90% of the labels. The network is not touched and not needed.
+# A pose network gives points and confidences, in COCO's results format. How far off are the points? The confidence does
+# not tell. With annotations of some images `pp.calibrate_results` (on the command line `probpose calibrate`) fits a
+# noise model to the errors and hands the file back with a sigma and radii that hold 50% and 90% of the labels. The
+# network is not touched and not needed.
 #
 # Set `PROBPOSE_PREDICTIONS` and `PROBPOSE_ANNOTATIONS` to your results file and COCO-format ground truth. Without them
-# the notebook takes the predictions of LiteHRNet-18 from the folder of data beside the repository, where there is one;
-# otherwise it makes a case.
+# the notebook makes a case.
 
 # %%
 import json
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-import probpose
-from probpose.analysis.calibration.save import load_calibration
-from probpose.analysis.posterior import load_posterior
-from probpose.cli import main
-from probpose.data.datasets.coco import read_coco
-from probpose.data.predictions.results import read_predictions
-from probpose.skeleton import COCO
+import probpose as pp
 
 SEED = 0
 RADII_PX = (5.0, 10.0, 20.0)
 CUT_OFF_PX = 10.0
+PARTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+JOINTS = ["nose", *(f"{side}_{part}" for part in PARTS for side in ("left", "right"))]  # of COCO, in its order
+given = os.environ.get("PROBPOSE_PREDICTIONS")
 scratch = TemporaryDirectory()
 folder = Path(scratch.name)
 
 
 # %%
+def flat(points, third):
+    """COCO's x, y, v, x, y, v, ... of one person."""
+    return np.column_stack([points, third]).ravel().tolist()
+
+
 def make_files(persons=300):
     """A results file and its ground truth: errors shrink with confidence, and 10 wrists are labelled elsewhere."""
     rng = np.random.default_rng(SEED)
     side = rng.uniform(60, 240, persons)
-    label = side[:, None, None] * rng.uniform(0, 1, (persons, len(COCO), 2)) + 20
-    confidence = rng.uniform(0.2, 1.05, (persons, len(COCO)))
+    label = side[:, None, None] * rng.uniform(0, 1, (persons, len(JOINTS), 2)) + 20
+    confidence = rng.uniform(0.2, 1.05, (persons, len(JOINTS)))
     spread = side[:, None] * 0.1 * np.exp(-2 * confidence)
     point = label + spread[..., None] * rng.standard_t(6, label.shape)
     gross = rng.choice(persons, 10, replace=False)
-    label[gross, COCO.joints.index("left_wrist")] += 0.6 * side[gross, None]
-    annotations, results = [], []
-    for i in range(persons):
-        flat = np.concatenate([label[i], np.full((len(COCO), 1), 2.0)], axis=1).ravel().tolist()
-        box = [20.0, 20.0, side[i], side[i]]
-        known = {"id": i + 1, "image_id": i + 1, "category_id": 1}
-        annotations.append(known | {"bbox": box, "area": side[i] ** 2, "iscrowd": 0, "keypoints": flat})
-        said = np.concatenate([point[i], confidence[i][:, None]], axis=1).ravel().tolist()
-        results.append({"image_id": i + 1, "category_id": 1, "keypoints": said, "score": confidence[i].mean()})
-    images = [{"id": i + 1, "file_name": f"{i + 1}.jpg", "width": 480, "height": 480} for i in range(persons)]
-    person = {"id": 1, "name": "person", "keypoints": list(COCO.joints), "skeleton": []}
+    label[gross, JOINTS.index("left_wrist")] += 0.6 * side[gross, None]
+    images, annotations, results = [], [], []
+    for i, size in enumerate(side):
+        known = {"image_id": i + 1, "category_id": 1}
+        box = {"bbox": [20.0, 20.0, size, size], "area": size**2, "iscrowd": 0}
+        images.append({"id": i + 1, "file_name": f"{i + 1}.jpg", "width": 480, "height": 480})
+        annotations.append(known | box | {"id": i + 1, "keypoints": flat(label[i], np.full(len(JOINTS), 2.0))})
+        results.append(known | {"keypoints": flat(point[i], confidence[i]), "score": confidence[i].mean()})
+    person = {"id": 1, "name": "person", "keypoints": JOINTS, "skeleton": []}
     truth = {"images": images, "annotations": annotations, "categories": [person]}
     for file, content in (("results.json", results), ("truth.json", truth)):
         (folder / file).write_text(json.dumps(content))
     return {(int(i) + 1, "left_wrist") for i in gross}
 
 
-beside = Path(probpose.__file__).resolve().parents[2] / "shared" / "data" / "predictions"
-named = os.environ.get("PROBPOSE_PREDICTIONS")  # empty: make a case
 planted = None
-if named:
-    results, annotations = Path(named), Path(os.environ["PROBPOSE_ANNOTATIONS"])
-elif named is None and beside.is_dir():
-    results, annotations = beside / "litehrnet18_fashion_results.json", beside / "person_keypoints_fashion.json"
+if given:
+    results, annotations = Path(given), Path(os.environ["PROBPOSE_ANNOTATIONS"])
 else:
     planted = make_files()
     results, annotations = folder / "results.json", folder / "truth.json"
 print(f"predictions: {results.name}, annotations: {annotations.name}")
 
 # %% [markdown]
-# ## One command
+# ## One call
 #
-# `probpose calibrate --predictions results.json --annotations truth.json` splits the images into those that fit, those
-# that choose and those that judge. Everything below is about the last. "As it is" means one Gaussian scale in units of
-# the box, which is all that points alone allow. A Student-t noise model is fitted here, which is quick; the default is
-# the more flexible `--residual rle`.
+# `pp.calibrate_results` splits the images into three parts: *fit* and *calibrate*, from which recalibrations are fitted
+# and chosen, and *test*, of which coverages are. "none" is the prediction as it is: one Gaussian scale in units of the
+# box, which is all that points alone allow, unless the file has `sigma_px`. A Student-t noise model is fitted here,
+# which is quick; the default is the more flexible `residual="rle"`.
 
 # %%
-out = folder / "calibration"
-options = ["--residual", "student_t", "--radius", CUT_OFF_PX, "--seed", SEED, "--no-report", "--out", out]
-command = ["calibrate", "--predictions", results, "--annotations", annotations, *options]
-main([str(part) for part in command], standalone_mode=False)
-record = load_calibration(out / "calibration.json")
+calibration = pp.calibrate_results(results, annotations, residual="student_t", radius_px=CUT_OFF_PX, seed=SEED)
+record = calibration.record
+print(fill(calibration.verdict, 100))
+print("\nrecalibration     in 50%   in 90%")
+for one in record.recalibrations:
+    chosen = "   chosen" if one.chosen else ""
+    print(f"{one.name:<16} {one.coverage50.value:>7.1%}  {one.coverage90.value:>7.1%}{chosen}")
 
 # %% [markdown]
 # ## Confidence is not a probability
 #
 # If confidence were the probability of being right, the points would lie on the diagonal, for some meaning of "right".
-# Here it means: within 5, 10 or 20 px of the label. Confidence sorts predictions well. But nobody said for which radius
-# it is a probability, and it is one for no radius or, by chance, for one. Some networks give more than 1.
+# Here it means: within 5, 10 or 20 px of the label. Confidence sorts predictions well. But it comes without the radius
+# for which it would be a probability, and it is one for no radius or, by chance, for one. Some networks give more than
+# 1.
 
 # %%
-predictions = read_predictions(results, read_coco(annotations, annotations.parent))
-labelled = predictions.persons.labelled
+predictions = pp.read_predictions(results, annotations)
+labelled = predictions.persons.labelled  # person, joint
 confidence = predictions.confidence[labelled]
 distance = np.linalg.norm(predictions.point - predictions.persons.keypoints, axis=-1)[labelled]
 
 
 def reliability(claimed, held):
-    """Means of what was claimed and of what held, in ten groups of equal size by what was claimed."""
+    """Mean claimed probability and share of labels within, in ten groups of equal size by what is claimed."""
     groups = np.array_split(np.argsort(claimed, kind="stable"), 10)
     return tuple(np.array([column[rows].mean() for rows in groups]) for column in (claimed, held))
 
 
 def draw_reliability(by_radius, name):
-    """One curve a radius; the mean distance from the diagonal in points, by radius."""
+    """One curve a radius; returns the mean distance from the diagonal in points, by radius."""
     _, axes = plt.subplots(figsize=(4.5, 4.5))
     for (radius, (claimed, held)), colour in zip(by_radius.items(), ("#c2410c", "#0b6bcb", "#15803d"), strict=True):
         axes.plot(claimed, held, "o-", color=colour, label=f"within {radius:g} px")
@@ -168,7 +168,7 @@ print(f"{record.nll_nats:.2f} nats a keypoint before, {record.recalibrated.nll_n
 # ## Outliers
 #
 # Labels that are more likely a gross error, of the network or of the annotator, than an ordinary one. They are listed,
-# never dropped. Worth looking at: they are often swapped sides, another person, or a wrong label.
+# never dropped, and worth looking at: often they are swapped sides, another person, or a wrong label.
 
 # %%
 print(f"{record.outlier_count} outliers, {record.outlier_share:.2%} of all labels")
@@ -178,19 +178,17 @@ for row in record.outliers[:10]:
 # %% [markdown]
 # ## P(error <= r), which is a probability
 #
-# `posterior.nc` has draws from the recalibrated density of each test keypoint. The share of draws within r of the mean
+# The posterior has draws from the recalibrated density of each test keypoint. The share of draws within r of the mean
 # is the predicted probability that the label is there, for any r. Unlike confidence, it should lie on the diagonal.
 
 # %%
-saved = load_posterior(out / "posterior.nc")
-mean, label = saved.constant_data["mean"], saved.observed_data.keypoints
-judged = np.isfinite(saved.constant_data.hdr_level.values)  # test labels
-drawn_px = np.sqrt(((saved.posterior_predictive.keypoints - mean) ** 2).sum("axis"))
-error_px = np.sqrt(((label - mean) ** 2).sum("axis", skipna=False)).transpose("person", "joint").values[judged]
-probability = {
-    radius: (drawn_px <= radius).mean(("chain", "draw")).transpose("person", "joint").values[judged]
-    for radius in RADII_PX
-}
+posterior = calibration.posterior()
+mean = posterior.constant_data["mean"].values  # person, joint, axis
+drawn_px = np.linalg.norm(posterior.posterior_predictive.keypoints.values - mean, axis=-1)  # chain, draw, person, joint
+error_px = np.linalg.norm(posterior.observed_data.keypoints.values - mean, axis=-1)  # NaN where unlabelled
+test = np.isfinite(error_px)
+error_px = error_px[test]
+probability = {radius: (drawn_px <= radius).mean(axis=(0, 1))[test] for radius in RADII_PX}
 by_probability = {radius: reliability(probability[radius], error_px <= radius) for radius in RADII_PX}
 probability_off = draw_reliability(by_probability, "predicted P(error <= r)")
 for radius, off in probability_off.items():
@@ -219,13 +217,14 @@ print(f"by the probability: {len(kept) / len(order):.0%} are kept, {kept_inside:
 # %% [markdown]
 # ## What is handed back
 #
-# The results as they were, with `sigma_px` (x, y), `r50_px` and `r90_px` for each keypoint. With `--predictions
-# recalibrated.json` they can be judged again.
+# `save` writes the record, the posterior, and `recalibrated.json`: the results as they were, with `sigma_px` (x, y),
+# `r50_px` and `r90_px` for each keypoint. `pp.calibrate_results` takes that file too.
 
 # %%
-handed = json.loads((out / "recalibrated.json").read_text())
+calibration.save(folder / "calibration", report=False)
+handed = json.loads((folder / "calibration" / "recalibrated.json").read_text())
 print(f"{len(handed)} persons; the first:")
-for name, r50, r90 in zip(saved.constant_data.joint.values[:5], handed[0]["r50_px"], handed[0]["r90_px"], strict=False):
+for name, r50, r90 in list(zip(record.joints, handed[0]["r50_px"], handed[0]["r90_px"], strict=True))[:5]:
     print(f"  {name:<16} r50 {r50:5.1f} px   r90 {r90:5.1f} px")
 
 # %% [markdown]

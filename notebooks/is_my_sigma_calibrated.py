@@ -25,58 +25,35 @@
 # answer is known: Gaussian errors, and a sigma that is 1.3 times too small.
 
 # %%
+# %matplotlib inline
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
-from IPython.display import Image, display
+from IPython.display import display
 
-from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap
-from probpose.analysis.calibration.diagnostics.coverage import CURVE, Coverage, coverage_columns, coverage_names
-from probpose.analysis.calibration.recalibration.levels import LevelMap
-from probpose.analysis.posterior import draw_levels, load_posterior, save_posterior
-from probpose.models.densities import GaussianResidual
-from probpose.models.predictive.location_scale import LocationScale
+import probpose as pp
 
 SEED = 0
 TOO_SMALL = 1.3
 given = os.environ.get("PROBPOSE_POSTERIOR")
 scratch = TemporaryDirectory()
-folder = Path(scratch.name)
 
 
 # %%
 def make_posterior(file):
     """2000 persons with 4 joints, one person an image; errors are TOO_SMALL times as large as sigma says."""
     rng = np.random.default_rng(SEED)
-    persons, joints = 2000, ("shoulder", "elbow", "wrist", "knee")
-    mean = rng.uniform(20, 300, (persons, len(joints), 2))
-    sigma = np.exp(rng.normal(1.2, 0.4, (persons, len(joints), 1))) * [1.0, 1.4]
-    cases = Cases(
-        name="made",
-        joints=joints,
-        oks_sigmas=None,
-        image=np.arange(persons),
-        instance=np.arange(persons),
-        keypoints=mean + TOO_SMALL * sigma * rng.normal(size=mean.shape),
-        visibility=np.full((persons, len(joints)), 2),
-        area=np.full(persons, 5000.0),
-        box=np.tile([0.0, 0.0, 100.0, 100.0], (persons, 1)),
-        predictive=LocationScale(
-            torch.from_numpy(mean), torch.diag_embed(torch.from_numpy(sigma)), GaussianResidual().frozen()
-        ),
-    )
-    save_posterior(file, cases, cases.scores("level", "axes", seed=SEED), draws=50, seed=SEED)
+    joints = ("shoulder", "elbow", "wrist", "knee")
+    mean = rng.uniform(20, 300, (2000, len(joints), 2))
+    sigma = np.exp(rng.normal(1.2, 0.4, (2000, len(joints), 1))) * [1.0, 1.4]
+    labels = mean + TOO_SMALL * sigma * rng.normal(size=mean.shape)
+    return pp.save_posterior(file, pp.Gaussian(mean, sigma=sigma, joints=joints), labels, draws=50, seed=SEED)
 
 
-file = Path(given) if given else folder / "posterior.nc"
-if not given:
-    make_posterior(file)
-posterior = load_posterior(file)
+posterior = pp.load_posterior(given or make_posterior(Path(scratch.name) / "posterior.nc"))
 display(posterior)
 
 # %% [markdown]
@@ -88,11 +65,11 @@ display(posterior)
 # right. A curve below 0 is over-confidence: regions hold fewer labels than they promise.
 
 # %%
-labelled = np.isfinite(posterior.constant_data.hdr_level.values)  # person, joint
-image = posterior.constant_data.image.values[np.nonzero(labelled)[0]]
-level = posterior.constant_data.hdr_level.values[labelled]
-draw_levels(level, image, [folder / "before.png"], seed=SEED)
-display(Image(folder / "before.png", width=600))
+known = posterior.constant_data
+labelled = np.isfinite(known.hdr_level.values)  # person, joint
+level = known.hdr_level.values[labelled]
+image = known.image.values[np.nonzero(labelled)[0]]  # of each label
+display(pp.draw_levels(level, image, seed=SEED))
 
 # %% [markdown]
 # ## Coverage
@@ -101,18 +78,12 @@ display(Image(folder / "before.png", width=600))
 
 
 # %%
-def coverage_of(levels, images):
-    sums = ImageBootstrap(coverage_names([]), seed=SEED)
-    sums.add(images, coverage_columns(levels, {}))
-    return Coverage(sums)
-
-
-def print_coverage(coverage):
-    for content, found in coverage.verdict().coverage.items():
+def print_coverage(verdict):
+    for content, found in verdict.coverage.items():
         print(f"the {content:.0%} regions hold {found.value:.1%} of the labels ({found.low:.1%} to {found.high:.1%})")
 
 
-before = coverage_of(level, image)
+before = pp.verdict(level, images=image, seed=SEED)
 print_coverage(before)
 
 # %% [markdown]
@@ -126,20 +97,14 @@ print_coverage(before)
 
 # %%
 def standardised(points):
-    """(..., person, joint, axis) in units of sigma."""
-    return (points - posterior.constant_data["mean"]) / posterior.constant_data.sigma_px
+    """(..., label, axis) in units of sigma."""
+    return ((points - known["mean"]) / known.sigma_px).values[..., labelled, :]
 
 
 def half_width(values):
-    low, high = np.quantile(values, [0.16, 0.84], axis=0)
+    """Half the 16-84% width of each axis, averaged over both."""
+    low, high = np.quantile(values.reshape(-1, 2), [0.16, 0.84], axis=0)
     return ((high - low) / 2).mean()
-
-
-z = standardised(posterior.observed_data.keypoints).transpose("person", "joint", "axis").values[labelled]
-draws = (
-    standardised(posterior.posterior_predictive.keypoints).transpose("person", "joint", "axis", ...).values[labelled]
-)
-z_drawn = draws.reshape(len(z), 2, -1).transpose(0, 2, 1).reshape(-1, 2)
 
 
 def resampled_rows(images, rng):
@@ -151,7 +116,8 @@ def resampled_rows(images, rng):
 
 
 rng = np.random.default_rng(SEED)
-width_drawn = half_width(z_drawn)
+z = standardised(posterior.observed_data.keypoints)
+width_drawn = half_width(standardised(posterior.posterior_predictive.keypoints))
 factor = half_width(z) / width_drawn
 factor_se = np.std([half_width(z[resampled_rows(image, rng)]) / width_drawn for _ in range(200)])
 print(f"errors are {factor:.3f} times as wide as predicted, standard error {factor_se:.3f}")
@@ -171,22 +137,22 @@ print(f"errors are {factor:.3f} times as wide as predicted, standard error {fact
 images = np.unique(image)
 fit = np.isin(image, rng.permutation(images)[: len(images) // 2])
 test = ~fit
-level_map = LevelMap.fit(level[fit])
+level_map = pp.LevelMap.fit(level[fit])
 mended = level_map(level[test])
 fitted_factor = half_width(z[fit]) / width_drawn
-draw_levels(mended, image[test], [folder / "after.png"], seed=SEED)
-display(Image(folder / "after.png", width=600))
-after = coverage_of(mended, image[test])
+display(pp.draw_levels(mended, image[test], seed=SEED))
+after = pp.verdict(mended, images=image[test], seed=SEED)
 print_coverage(after)
 
 # %%
 promised = np.linspace(0, 1, 101)
+contents = np.append(promised[5:-1:5], 0.99)
+held = [(level <= content).mean() for content in contents]
+by_factor = 1 - (1 - promised) ** (1 / fitted_factor**2)  # of a Gaussian
 figure, axes = plt.subplots(figsize=(4.5, 4.5))
 axes.plot(promised, level_map(promised), color="#222222", label="fitted map")
-axes.plot(CURVE, [before.at(content).value for content in CURVE], "o", color="#0b6bcb", label="coverage before")
-axes.plot(
-    promised, 1 - (1 - promised) ** (1 / fitted_factor**2), "--", color="#c2410c", label="Gaussian, by the factor"
-)
+axes.plot(contents, held, "o", color="#0b6bcb", label="coverage before")
+axes.plot(promised, by_factor, "--", color="#c2410c", label="Gaussian, by the factor")
 axes.plot(promised, promised, color="#9aa5b1", linewidth=0.8)
 axes.set_xlabel("promised content")
 axes.set_ylabel("share of labels")
@@ -200,7 +166,7 @@ plt.show()
 # errors' half width is compared with the predicted one. Points on the line: yes, and in the right amount.
 
 # %%
-sigma = posterior.constant_data.sigma_px.transpose("person", "joint", "axis").values[labelled][test]
+sigma = known.sigma_px.values[labelled][test]
 by_size = np.array_split(np.argsort(sigma.mean(axis=-1)), 8)
 predicted_px = np.array([sigma[rows].mean() * width_drawn for rows in by_size])
 found_px = np.array([half_width(z[test][rows]) * sigma[rows].mean() for rows in by_size])
@@ -220,18 +186,16 @@ plt.show()
 # of a coverage the bootstrap interval of the judging half, widened as the map was fitted to as many labels.
 
 # %%
-for content, found in after.verdict().coverage.items():
+for content, found in after.coverage.items():
     margin = np.sqrt(2) * (found.high - found.low) / 2 * 4 / 1.96  # about 4 standard errors
     assert abs(found.value - content) < margin, f"after recalibration the {content:.0%} regions hold {found.value:.1%}"
 
 if not given:
     assert abs(factor - TOO_SMALL) < 4 * factor_se
-    assert before.verdict().refuted
-    assert before.at(0.9).high < 0.9  # over-confident
-    assert not after.verdict().refuted
+    assert before.refuted
+    assert before.coverage[0.9].high < 0.9  # over-confident
+    assert not after.refuted
     np.testing.assert_allclose(predicted_px * fitted_factor, found_px, rtol=0.15)  # 500 labels a bin
 
-verdict = (
-    "Not calibrated" if before.verdict().refuted else "Calibrated" if before.verdict().calibrated else "Too few images"
-)
-print(f"{verdict}. Sigma should be multiplied by {factor:.2f} (standard error {factor_se:.2f}).")
+answer = "Not calibrated" if before.refuted else "Calibrated" if before.calibrated else "Too few images to tell"
+print(f"{answer}. Sigma should be multiplied by {factor:.2f} (standard error {factor_se:.2f}).")

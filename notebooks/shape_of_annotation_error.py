@@ -31,16 +31,10 @@ from tempfile import TemporaryDirectory
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from IPython.display import display
 from scipy import stats
 
-from probpose.analysis.calibration.calibrate import residuals_of
-from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.posterior import load_posterior, loo, save_posterior, summary
-from probpose.inference.fitting.residual_posterior import sample_residual_posterior
-from probpose.models.densities import GaussianResidual
-from probpose.models.predictive.location_scale import LocationScale
+import probpose as pp
 
 SEED = 0
 SIGMA_PX = 5.0
@@ -66,35 +60,15 @@ def make_residuals(persons, rng):
 
 
 def make_posterior(file):
-    """300 persons, predicted with one sigma for everything; the posterior of what is left, by NUTS."""
+    """300 persons, predicted with one sigma for everything; the posterior of the residuals, by NUTS."""
     rng = np.random.default_rng(SEED)
-    persons, joints = 300, tuple(TRUTH)
-    mean = rng.uniform(20, 300, (persons, len(joints), 2))
-    cases = Cases(
-        name="made",
-        joints=joints,
-        oks_sigmas=None,
-        image=np.arange(persons),
-        instance=np.arange(persons),
-        keypoints=mean + SIGMA_PX * make_residuals(persons, rng),
-        visibility=np.full((persons, len(joints)), 2),
-        area=np.full(persons, 5000.0),
-        box=np.tile([0.0, 0.0, 100.0, 100.0], (persons, 1)),
-        predictive=LocationScale(
-            torch.from_numpy(mean),
-            SIGMA_PX * torch.eye(2, dtype=torch.float64).expand(persons, len(joints), 2, 2),
-            GaussianResidual().frozen(),
-        ),
-    )
-    left = residuals_of(cases)
-    sampled = sample_residual_posterior(left.z, left.joint, joints, draws=150, warmup=150, chains=2, seed=SEED)
-    save_posterior(file, cases, cases.scores("level", "axes", seed=SEED), draws=10, seed=SEED, posterior=sampled)
+    mean = rng.uniform(20, 300, (300, len(TRUTH), 2))
+    labels = mean + SIGMA_PX * make_residuals(len(mean), rng)
+    predictions = pp.Gaussian(mean, sigma=np.full_like(mean, SIGMA_PX), joints=tuple(TRUTH))
+    return pp.save_posterior(file, predictions, labels, draws=10, residual_draws=150, warmup=150, seed=SEED)
 
 
-file = Path(given) if given else Path(scratch.name) / "posterior.nc"
-if not given:
-    make_posterior(file)
-found = load_posterior(file)
+found = pp.load_posterior(given or make_posterior(Path(scratch.name) / "posterior.nc"))
 joints = found.posterior.joint.values.tolist()
 
 # %% [markdown]
@@ -104,7 +78,7 @@ joints = found.posterior.joint.values.tolist()
 # that diverged is a warning that the sampler missed a part of the posterior.
 
 # %%
-table = summary(found, var_names=["half_width", "scale", "rho", "df"], round_to=3)
+table = pp.summary(found, var_names=["half_width", "scale", "rho", "df"], round_to=3)
 divergences = int(found.sample_stats.diverging.sum())
 display(table)
 print(f"largest R-hat {table.r_hat.max():.3f}, least effective sample size {table.ess_bulk.min():.0f}")
@@ -141,6 +115,7 @@ for axes, (name, drawn) in zip(grid, panels.items(), strict=True):
     if not given:
         axes.plot(truth_of(name), joints, "x", color="#c2410c")
     axes.set_xlabel(name)
+grid[0].invert_yaxis()
 grid[-1].set_xscale("log")
 plt.show()
 
@@ -195,7 +170,7 @@ for k, joint in enumerate(joints):
     print(
         f"{joint:>16}: {beyond[of == k].mean():6.1%} (fitted)   {beyond_gaussian[of == k].mean():6.1%} (as predicted)"
     )
-held_out = loo(found)
+held_out = pp.loo(found)
 worst_k = float(held_out.pareto_k.max())
 print(f"elpd {held_out.elpd_loo:.0f} nats, standard error {held_out.se:.0f}, largest Pareto k {worst_k:.2f}")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import probpose.densities as densities
     from probpose.analysis.prediction.results import write_results as write_results
+    from probpose.analysis.progress import bars as bars
     from probpose.analysis.suspects import save_suspects as save_suspects
     from probpose.api.calibration import Calibration as Calibration
     from probpose.api.calibration import calibrate as calibrate
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from probpose.api.data import list_images as list_images
     from probpose.api.data import open_data as open_data
     from probpose.api.data import persons as persons
+    from probpose.api.data import read_predictions as read_predictions
     from probpose.api.data import read_records as read_records
     from probpose.api.data import synthesise as synthesise
+    from probpose.api.diagnosing import diagnose as diagnose
     from probpose.api.distributions import Distribution as Distribution
     from probpose.api.distributions import Gaussian as Gaussian
     from probpose.api.distributions import Heatmap as Heatmap
@@ -38,12 +41,12 @@ if TYPE_CHECKING:
     from probpose.api.posterior import loo as loo
     from probpose.api.posterior import save_posterior as save_posterior
     from probpose.api.posterior import summary as summary
-    from probpose.api.progress import bars as bars
     from probpose.api.runs import Run as Run
     from probpose.api.runs import load as load
     from probpose.api.scoring import Scores as Scores
     from probpose.api.scoring import coverage as coverage
     from probpose.api.scoring import score as score
+    from probpose.api.scoring import verdict as verdict
     from probpose.api.tables import tables as tables
     from probpose.api.training import fit as fit
     from probpose.api.training import new_folder as new_folder
@@ -70,7 +73,7 @@ _HOMES = {
     "Samples": "probpose.api.distributions",
     "Scores": "probpose.api.scoring",
     "Skeleton": "probpose.skeleton",
-    "bars": "probpose.api.progress",
+    "bars": "probpose.analysis.progress",
     "calibrate": "probpose.api.calibration",
     "calibrate_results": "probpose.api.calibration",
     "calibrate_table": "probpose.api.calibration",
@@ -78,6 +81,7 @@ _HOMES = {
     "compare": "probpose.api.comparison",
     "coverage": "probpose.api.scoring",
     "describe_data": "probpose.api.data",
+    "diagnose": "probpose.api.diagnosing",
     "draw_levels": "probpose.api.posterior",
     "draw_pit": "probpose.api.posterior",
     "fit": "probpose.api.training",
@@ -89,6 +93,7 @@ _HOMES = {
     "newest": "probpose.api.training",
     "open_data": "probpose.api.data",
     "persons": "probpose.api.data",
+    "read_predictions": "probpose.api.data",
     "read_records": "probpose.api.data",
     "resume": "probpose.api.training",
     "save_posterior": "probpose.api.posterior",
@@ -98,6 +103,7 @@ _HOMES = {
     "synthesise": "probpose.api.data",
     "tables": "probpose.api.tables",
     "train": "probpose.api.training",
+    "verdict": "probpose.api.scoring",
     "write_results": "probpose.analysis.prediction.results",
 }
 """Where the public names live."""

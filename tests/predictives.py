@@ -67,6 +67,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "multibin, soft bound": ("multibin", {"bins": 4, "train": "bound", "assign": "soft", "layout": "sigma"}, "laplace"),
     "multibin of the plane": ("multibin", {"bins": 5, "space": "plane"}, "laplace"),
     "multibin of the plane, bound": ("multibin", {"bins": 5, "space": "plane", "train": "bound"}, "gaussian"),
+    "simcc, coarse": ("simcc", {"split": 0.25}, "student_t"),
     "heatmap, bilinear": ("heatmap", {"layers": 1, "width": 8, "surface": "bilinear", "decode": "argmax"}, "student_t"),
 }
 """Family, options and residual of each variant that the tests go through."""

@@ -13,10 +13,10 @@ import pytest
 from pycocotools import coco
 from pycocotools.cocoeval import COCOeval
 
-from probpose.analysis.evaluation.coco import CocoMetrics, coco_metrics, oks
+from probpose.analysis.evaluation.coco import CocoMetrics, coco_metrics
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.ranking import GroundTruth
-from probpose.analysis.prediction.estimates import Estimates
+from probpose.analysis.prediction.estimates import Estimates, oks
 from probpose.analysis.prediction.results import result_rows
 from probpose.data.datasets.coco import read_coco
 from probpose.data.persons import Persons

@@ -14,7 +14,13 @@ from click.testing import CliRunner, Result
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from probpose.analysis.evaluation.comparison import Comparison
-from probpose.analysis.evaluation.comparison_figure import comparison_figure
+from probpose.analysis.evaluation.comparison_report import (
+    comparison_figure,
+    comparison_tables,
+    draw_comparison,
+    write_comparison,
+    write_html,
+)
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.scores import RunFacts, Scores, _Key, _read, kept_scores, score_run
 from probpose.cli import main
@@ -193,6 +199,24 @@ def test_only_runs_of_one_seed_are_paired() -> None:
         Comparison.of("test", {"a": {0: fake(0.0)}}, "d")
     with pytest.raises(DataError, match="judged on other keypoints"):
         Comparison.of("test", {"a": {0: fake(0.0)}, "b": {0: fake(0.0, 27)}}, "a")
+
+
+def test_names_of_models_and_data_are_only_names(tmp_path: Path) -> None:
+    """The same cells in Markdown and HTML, whatever the data and the models are called."""
+    models = {"laplace": {0: fake(0.0)}, "a|b <b>x</b>": {0: fake(0.5)}}
+    found = Comparison.of("<i>data</i>", models, "laplace")
+    write_comparison(found, tmp_path)
+    draw_comparison(found, [tmp_path / "comparison.png"])
+    page = write_html(found, tmp_path / "comparison.png", tmp_path / "comparison.html").read_text()
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert page.count("a|b &lt;b&gt;x&lt;/b&gt;</th>") == 4
+    assert page.count("<table>") == len(comparison_tables(found)) == 4
+    rows = [line for line in (tmp_path / "comparison.md").read_text().splitlines() if line.startswith("| a")]
+    assert len(rows) == 4
+    assert all(row.startswith(r"| a\|b \<b>x\</b> |") for row in rows)
+    with (tmp_path / "comparison.csv").open() as file:
+        assert [row["model"] for row in csv.DictReader(file)] == list(models)
 
 
 @pytest.mark.parametrize("name", ["l2", "heatmap[surface=bilinear,layers=2,width=32,labels=gaussian]"])

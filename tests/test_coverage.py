@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 from scipy import stats
 
+import probpose as pp
 from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap
 from probpose.analysis.calibration.diagnostics.coverage import CURVE, LEVELS, Coverage, coverage_columns, coverage_names
+from probpose.errors import DataError
 
 
 def levels(
@@ -60,6 +65,30 @@ def test_few_images_are_neither_calibrated_nor_refuted() -> None:
     found = judged(*levels(np.random.default_rng(3), 20, dependence=0.8)).verdict()
     assert not found.calibrated
     assert found.coverage[0.5].high - found.coverage[0.5].low > 0.15
+
+
+def test_the_public_verdict_is_that_of_calibrate_and_agrees_with_the_public_coverage() -> None:
+    image, level = levels(np.random.default_rng(5), 300, 1.2)
+    found = pp.verdict(level, images=image)
+    assert found == judged(image, level).verdict()
+    assert found.refuted
+    assert found.coverage == {content: pp.coverage(level, content, images=image) for content in LEVELS}
+    names = [f"{number}.jpg" for number in image]
+    assert pp.verdict(level, images=names).coverage[0.9].value == found.coverage[0.9].value
+    errors = np.random.default_rng(6).normal(size=(200, 3, 2))
+    scores = pp.score(pp.Gaussian(np.zeros(errors.shape), sigma=np.full(errors.shape, 0.7)), errors)
+    assert pp.verdict(scores) == pp.verdict(scores.level, images=scores.image)
+
+
+@pytest.mark.parametrize("judge", [pp.verdict, pp.coverage])
+def test_levels_that_are_none_are_refused(judge: Callable[..., object]) -> None:
+    level, image = np.array([0.2, np.nan, 0.9]), np.arange(3)
+    with pytest.raises(DataError, match=r"contents in \[0, 1\], and some are not.*NaN"):
+        judge(level, images=image)
+    with pytest.raises(DataError, match=r"levels have shape \(3,\) and images \(2,\)"):
+        judge(level, images=image[:2])
+    with pytest.raises(DataError, match="levels alone need their images"):
+        judge(level)
 
 
 def test_curve_is_the_distribution_function_of_the_levels() -> None:

@@ -10,9 +10,9 @@ import pytest
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
 from probpose.analysis.calibration.diagnostics.deviations import Hypothesis, deviations, error_of_share
-from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
-from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord, diagnosis_record
-from probpose.analysis.calibration.verdict import verdict_text
+from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions, diagnosis_record
+from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
+from probpose.analysis.calibration.record import verdict_text
 from probpose.analysis.json_codec import from_json, to_json
 from probpose.models.densities import RLEResidual, StudentTResidual
 from tests.calibration_cases import FAKES, JOINTS, drawn_cases, fake_cases

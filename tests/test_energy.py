@@ -10,7 +10,7 @@ import scoringrules
 import torch
 
 from probpose.models.densities import GaussianResidual, LaplaceResidual, ResidualDensity
-from probpose.models.predictive.energy_score import energy_score
+from probpose.models.predictive.axis_scores import energy_score
 from probpose.models.predictive.location_scale import LocationScale
 
 
@@ -52,5 +52,5 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     predictive = located(GaussianResidual(), 7)
     labels = predictive.sample()
     whole = energy_score(predictive, labels)
-    monkeypatch.setattr("probpose.models.predictive.energy_score._PAIRS_AT_ONCE", 2 * 2 * 128**2)
+    monkeypatch.setattr("probpose.models.predictive.axis_scores._PAIRS_AT_ONCE", 2 * 2 * 128**2)
     torch.testing.assert_close(energy_score(predictive, labels), whole)

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from probpose.analysis.evaluation.coco import oks
 from probpose.analysis.prediction.estimates import (
     Estimates,
     Estimator,
@@ -19,6 +18,7 @@ from probpose.analysis.prediction.estimates import (
     expected_oks,
     instance_score,
     kernel_variance,
+    oks,
     point_of,
 )
 from probpose.analysis.prediction.forward import predict_persons

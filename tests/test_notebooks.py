@@ -1,7 +1,10 @@
-"""The notebooks: each pair says the same, and each runs and answers its own question."""
+"""The notebooks: each pair is the same, uses the public API alone, runs, and answers its own question."""
 
 from __future__ import annotations
 
+import ast
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext  # type: ignore[import-untyped]
@@ -10,8 +13,11 @@ import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+import probpose
+
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+PACKAGES = {"IPython", "matplotlib", "numpy", "scipy", *sys.stdlib_module_names}
 
 
 def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
@@ -30,12 +36,34 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> str:
     return "".join(output.text for output in outputs if output.get("name") == "stdout")
 
 
+def imports(tree: ast.AST) -> Iterator[str]:
+    """What is imported, but for `import probpose as pp`: with that, the package's names are the attributes of `pp`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if (alias.name, alias.asname) != ("probpose", "pp"))
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+def names_of_pp(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pp":
+            yield node.attr
+
+
+def faults(source: str) -> list[str]:
+    """What a text uses that is not public: other packages, names within probpose, the folder beside the repository."""
+    tree = ast.parse(source)
+    foreign = [name for name in imports(tree) if name.split(".")[0] not in PACKAGES]
+    private = [f"pp.{name}" for name in names_of_pp(tree) if name not in probpose.__all__]
+    return [*foreign, *private, *(["shared"] if "shared" in source else [])]
+
+
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Made cases, whatever files there are, and figures where a notebook has them."""
-    for name in ("PROBPOSE_POSTERIOR", "PROBPOSE_ANNOTATIONS", "MPLBACKEND"):
+    for name in ("PROBPOSE_POSTERIOR", "PROBPOSE_PREDICTIONS", "PROBPOSE_ANNOTATIONS", "MPLBACKEND"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PROBPOSE_PREDICTIONS", "")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
@@ -51,6 +79,36 @@ def test_a_notebook_is_what_jupytext_makes_of_its_text(name: str) -> None:
     assert cells(notebook) == cells(text)
     assert notebook.metadata.jupytext.formats == text.metadata.jupytext.formats == "ipynb,py:percent"
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_uses_the_public_api_alone(name: str) -> None:
+    source = (NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8")
+    assert faults(source) == []
+    assert "import probpose as pp" in source
+
+
+def test_the_page_of_the_notebooks_names_no_folder_beside_the_repository() -> None:
+    assert "shared" not in (NOTEBOOKS / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import os, numpy as np\nimport probpose as pp\nfrom scipy import stats\npp.score(np)", []),
+        ("import probpose", ["probpose"]),
+        ("import probpose.densities as pp", ["probpose.densities"]),
+        ("def f():\n    from probpose.analysis.posterior import loo", ["probpose.analysis.posterior"]),
+        ("from probpose import analysis", ["probpose"]),
+        ("import os, torch", ["torch"]),
+        ("from . import x", ["."]),
+        ("import probpose as pp\npp.analysis.posterior.loo", ["pp.analysis"]),
+        ("pp.densities.fit(x)", []),
+        ("folder = 'sha' 'red'  # shared", ["shared"]),
+    ],
+)
+def test_what_is_not_public_is_found(source: str, found: list[str]) -> None:
+    assert faults(source) == found
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from probpose.analysis.evaluation.coco import nms_by_oks, oks
+from probpose.analysis.evaluation.coco import nms_by_oks
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.tables import evaluation_tables
+from probpose.analysis.prediction.estimates import oks
 from probpose.analysis.prediction.predict import predict_table
 from probpose.data.crops import crop_from_box
 from probpose.data.persons import Persons

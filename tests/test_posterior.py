@@ -159,8 +159,9 @@ def test_scores_of_other_cases_are_refused(tmp_path: Path) -> None:
 
 
 def test_broken_and_foreign_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not exist"):
-        load_posterior(tmp_path / "none.nc")
+    for missing in (tmp_path / "none.nc", str(tmp_path / "none.nc")):
+        with pytest.raises(DataError, match="does not exist"):
+            load_posterior(missing)
     cases = fake_cases(persons=20)
     save_posterior(tmp_path / "p.nc", cases, cases.scores("level", "axes"), draws=20)
     whole = (tmp_path / "p.nc").read_bytes()
@@ -258,6 +259,8 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
         draw_pit(scores.pit, scores.image, [tmp_path / f"{name} pit.png"])
     pictures = [cv2.imread(str(file)) for file in (*files.values(), tmp_path / "exact pit.png")]
     assert all(picture is not None and picture.std() > 5 for picture in pictures)
+    shown = draw_levels(scores.level, scores.image), draw_pit(scores.pit, scores.image)  # for a notebook: no files
+    assert [len(figure.axes) for figure in shown] == [1, 2]
     assert np.any(pictures[0] != pictures[1])
     with pytest.raises(DataError, match="no labels"):
         draw_levels(np.zeros(0), np.zeros(0, dtype=np.int64), [tmp_path / "none.png"])

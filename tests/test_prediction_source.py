@@ -18,7 +18,7 @@ from probpose.analysis.calibration.sources.table import TableSource
 from probpose.arrays import as_array
 from probpose.data.datasets.coco import read_coco
 from probpose.data.persons import Persons
-from probpose.data.predictions.results import Predictions
+from probpose.data.predictions.results import Predictions, read_predictions
 from probpose.data.predictions.tables import open_points
 from probpose.errors import DataError
 from probpose.models.predictive.location_scale import LocationScale
@@ -132,8 +132,9 @@ def test_baseline_says_what_it_lacks(persons: Persons) -> None:
 
 def test_a_real_model_on_real_photos(shared_data: Path) -> None:
     folder = shared_data / "predictions"
+    results = folder / "litehrnet18_fashion_results.json"
     persons = read_coco(folder / "person_keypoints_fashion.json", folder)
-    source = ResultsSource.of(folder / "litehrnet18_fashion_results.json", persons)
+    source = ResultsSource(results, read_predictions(results, persons))
     assert (len(source.images), source.labels) == (1000, 17_000)
     level = source.cases.scores("level").level
     assert (level < 0.5).mean() > 0.6  # the gross errors in *fit* make one Gaussian scale too large for the rest

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import probpose as pp
 from probpose.analysis.prediction.estimates import Estimates
 from probpose.analysis.prediction.results import result_rows, write_results
 from probpose.data.datasets.coco import read_coco
@@ -203,6 +204,17 @@ def test_persons_that_were_not_read_from_a_file_do_too(persons: Persons, write_j
     assert len(read_predictions(write_json([result(2, category_id=9)]), table)) == 1
     with pytest.raises(DataError, match="image 9 is not among the 3"):
         read_predictions(write_json([result(9)]), table)
+
+
+def test_the_public_reader_takes_paths_or_persons(persons: Persons, write_json: Write, tmp_path: Path) -> None:
+    file = write_json([result(3), result(1, dx=5)])
+    expected = read_predictions(file, persons)
+    for known in (persons, tmp_path / "annotations.json", str(tmp_path / "annotations.json")):
+        found = pp.read_predictions(str(file), known)
+        assert pairs(found) == pairs(expected) == [(1, 1), (3, 0)]
+        np.testing.assert_array_equal(found.point, expected.point)
+    with pytest.raises(DataError, match=r"none\.json"):
+        pp.read_predictions(file, tmp_path / "none.json")
 
 
 def test_a_real_model_on_real_photos(shared_data: Path) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from probpose.analysis.calibration.calibrate import Outcome, Residuals
+from probpose.analysis.calibration.calibrate import Outcome
+from probpose.analysis.calibration.cases import Residuals
 from probpose.analysis.calibration.diagnostics.record import UsefulnessRecord
-from probpose.analysis.calibration.report import write_report
 from probpose.analysis.calibration.report.density import density_pictures
-from probpose.analysis.calibration.report.density_table import density_table
-from probpose.analysis.calibration.report.shape import TAIL_SHARE, Shape
+from probpose.analysis.calibration.report.density_table import TAIL_SHARE, Shape, density_table
+from probpose.analysis.calibration.report.page import write_report
 from probpose.analysis.calibration.report.style import style
 from probpose.analysis.calibration.tables import LISTED
 from probpose.errors import DataError

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from probpose.analysis.calibration.report import write_report
+from probpose.analysis.calibration.report.page import write_report
 from probpose.skeleton import COCO
 from tests.report_outcomes import fake_outcome
 

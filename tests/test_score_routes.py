@@ -27,7 +27,7 @@ from probpose.inference.training.config import TrainConfig, default_config
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run
 from probpose.inference.training.selection import SelectionScorer
 from probpose.inference.training.train import start_training
-from probpose.models.scores import Group, LabelScores
+from probpose.models.scores import LabelScores
 from probpose.skeleton import Skeleton
 from tests.fakes import table
 from tests.predictives import VARIANTS, small_model
@@ -35,8 +35,7 @@ from tests.predictives import VARIANTS, small_model
 SIZE = (16, 16)
 COUNT = 120
 EYES = Skeleton.from_names(("left_eye", "right_eye"))
-PLATEAUS = ("heatmap", "simcc")
-LEVEL: tuple[Group, ...] = ("level",)
+PLATEAUS = ("heatmap", "simcc, coarse")
 
 
 def run_of(variant: str, folder: Path) -> LoadedRun:
@@ -60,7 +59,7 @@ def drawn(run: LoadedRun, folder: Path, *, flip_test: bool = False) -> Persons:
 
 def selection_scores(run: LoadedRun, persons: Persons) -> LabelScores:
     scorer = SelectionScorer(persons, loader(CropDataset(persons, run.input_size), 64), torch.device("cpu"))
-    return scorer(run.model, LEVEL).scores
+    return scorer(run.model, "level").scores
 
 
 def evaluated(run: LoadedRun, persons: Persons, *, batch_size: int = 64, flip_test: bool = False) -> LabelScores:
@@ -85,12 +84,12 @@ def test_levels_of_draws_are_uniform_by_every_route(variant: str, tmp_path: Path
     assert is_uniform(scores.level)
     assert is_uniform(selection.level)
     for level, log_prob in ((compared.hdr_level, compared.log_prob), (cases.level, cases.log_prob)):
-        np.testing.assert_allclose(log_prob, scores.log_prob, rtol=1e-13)
-        np.testing.assert_array_equal(level, scores.level)
+        np.testing.assert_allclose(log_prob, scores.log_prob, rtol=1e-12)
+        np.testing.assert_allclose(level, scores.level, atol=1e-12)
     np.testing.assert_array_equal(selection.instance, scores.instance)
     # learned densities have fewer nodes in the selection score, for a log Z off by less than 0.05 nats
     np.testing.assert_allclose(selection.log_prob, scores.log_prob, atol=0.05)
-    if variant in PLATEAUS:  # the broad density about the crop has fewer nodes too
+    if variant in (*PLATEAUS, "simcc"):  # the broad density about the crop has fewer nodes too
         np.testing.assert_allclose(selection.level, scores.level, atol=1e-3)
 
 
@@ -99,9 +98,8 @@ def test_without_drawing_levels_on_plateaus_they_are_not_uniform(variant: str, t
     run = run_of(variant, tmp_path / "run")
     cases = RunSource.of(run, drawn(run, tmp_path)).cases
     denser, as_dense = (as_array(bound)[cases.labelled] for bound in cases.predictive.hdr_bounds(cases.filled))
-    assert bool((as_dense > denser).any())
+    assert (as_dense - denser).mean() > 0.1
     assert not is_uniform(denser)
-    assert not is_uniform(as_dense)
 
 
 @pytest.mark.parametrize("variant", [*PLATEAUS, "heatmap, bilinear", "regression"])
@@ -131,26 +129,26 @@ def trained(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lo
     size = {"data_root": str(figures), "epochs": 2, "batch_size": 16, "input_height": 32, "input_width": 32}
     options = {"surface": "constant", "layers": 1, "width": 8}
     start_training(default_config("synthetic", family="heatmap", options=options, **size), folder)
-    return load_run(folder.path), open_dataset("synthetic", "train", root=figures)
+    return load_run(folder.path), open_dataset("synthetic", "train", root=figures).select(range(30))
 
 
 def test_commands_give_the_same_label_the_same_score(trained: tuple[LoadedRun, Persons]) -> None:
     run, persons = trained
-    scores, compared = evaluated(run, persons), score_run(run, persons)
+    evaluation, compared = evaluate(run.model, persons, run.input_size), score_run(run, persons)
     kept, cases = kept_scores(run.folder, persons), RunSource.of(run, persons).cases.scores("level")
+    assert evaluation.labels is not None
     assert kept is not None
-    for level, log_prob, person in (
-        (compared.hdr_level, compared.log_prob, compared.person),
-        (kept.hdr_level, kept.log_prob, kept.person),
-        (cases.level, cases.log_prob, cases.person),
-    ):
-        np.testing.assert_array_equal(person, scores.person)
-        np.testing.assert_array_equal(log_prob, scores.log_prob)
-        np.testing.assert_array_equal(level, scores.level)
+    scores = evaluation.labels.scores
+    for found in (compared, kept):
+        np.testing.assert_array_equal(found.person, scores.person)
+        np.testing.assert_array_equal(found.log_prob, scores.log_prob)
+        np.testing.assert_array_equal(found.hdr_level, scores.level)
+    np.testing.assert_array_equal(cases.person, scores.person)
+    np.testing.assert_allclose(cases.log_prob, scores.log_prob, rtol=1e-14)
+    np.testing.assert_allclose(cases.level, scores.level, atol=1e-14)
     values = Comparison.of("figures", {"heatmap": {0: kept}}, "heatmap").rows[0].values
-    statistics = evaluate(run.model, persons, run.input_size).statistics
     for name in ("nll_nats", "coverage50", "coverage90"):
-        assert values[name] == getattr(statistics, name)
+        assert values[name] == getattr(evaluation.statistics, name)
 
 
 def test_calibrate_reports_the_numbers_of_evaluate(trained: tuple[LoadedRun, Persons]) -> None:
@@ -176,8 +174,8 @@ def test_the_batch_size_changes_no_level_and_no_coverage(trained: tuple[LoadedRu
     whole, parts = evaluated(run, persons), evaluated(run, persons, batch_size=batch_size)
     np.testing.assert_allclose(parts.level, whole.level, atol=1e-6)
     np.testing.assert_allclose(parts.log_prob, whole.log_prob, atol=1e-5)
-    for content in np.linspace(0.05, 0.95, 19):
-        assert parts.coverage(content) == whole.coverage(content)
     cases = RunSource.of(run, persons, batch_size=batch_size).cases.scores("level")
-    np.testing.assert_array_equal(cases.level, parts.level)
-    np.testing.assert_array_equal(cases.log_prob, parts.log_prob)
+    for content in np.linspace(0.05, 0.95, 19):
+        assert cases.coverage(content) == parts.coverage(content) == whole.coverage(content)
+    np.testing.assert_allclose(cases.level, parts.level, atol=1e-14)
+    np.testing.assert_allclose(cases.log_prob, parts.log_prob, rtol=1e-14)

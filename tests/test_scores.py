@@ -12,16 +12,14 @@ from scipy import stats
 
 from probpose.errors import DataError
 from probpose.models.keyed_uniform import keyed_uniform
-from probpose.models.predictive.axis_scores import axis_scores
-from probpose.models.predictive.energy_score import energy_score
+from probpose.models.predictive.axis_scores import axis_scores, energy_score
 from probpose.models.scores import Group, Labels, LabelScores
 from tests.calibration_cases import fake_cases
 from tests.fakes import table
 from tests.predictives import random_predictive
 
 GROUPS: tuple[Group, ...] = ("level", "axes", "radii", "energy")
-LEVEL: tuple[Group, ...] = ("level",)
-PLATEAUS = ("heatmap", "simcc")
+PLATEAUS = ("heatmap", "simcc, coarse")
 
 
 def drawn(variant: str, persons: int, seed: int = 0) -> tuple[Labels, torch.Tensor]:
@@ -75,14 +73,14 @@ def test_the_generator_is_splitmix64() -> None:
         assert float(keyed_uniform(step * increment)[0]) == ((output >> 12) + 0.5) * 2.0**-52
 
 
-@pytest.mark.parametrize("variant", ["regression", "heatmap", "heatmap, bilinear", "simcc", "mixture"])
+@pytest.mark.parametrize("variant", ["regression", "heatmap", "heatmap, bilinear", "simcc, coarse", "mixture"])
 def test_scores_do_not_depend_on_what_else_is_scored(variant: str) -> None:
     predictive = random_predictive(variant, persons=9)
     labels, _ = drawn(variant, 9)
-    whole = LabelScores.of(predictive, labels, LEVEL)
+    whole = LabelScores.of(predictive, labels, "level")
     order = np.array([4, 2, 8, 0, 1, 7, 3, 6, 5])
     parts = [
-        LabelScores.of(predictive.rows(torch.from_numpy(rows)), part_of(labels, rows), LEVEL)
+        LabelScores.of(predictive.rows(torch.from_numpy(rows)), part_of(labels, rows), "level")
         for rows in np.split(order, [1, 4])
     ]
     joined = LabelScores.join(parts)
@@ -90,7 +88,7 @@ def test_scores_do_not_depend_on_what_else_is_scored(variant: str) -> None:
     for name in ("person", "joint", "image", "instance", "visibility", "log_prob", "level"):
         np.testing.assert_array_equal(getattr(joined.select(back), name), getattr(whole, name))
     if variant in PLATEAUS:
-        assert bool((LabelScores.of(predictive, labels, LEVEL, seed=1).level != whole.level).any())
+        assert bool((LabelScores.of(predictive, labels, "level", seed=1).level != whole.level).any())
 
 
 def test_columns_are_those_of_their_definitions() -> None:

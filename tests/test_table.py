@@ -153,6 +153,12 @@ def test_names_are_letters_in_the_terminal(name: str) -> None:
         assert text.count(line) >= 4  # title, caption, heading, cell
 
 
+def test_a_terminal_obeys_no_name() -> None:
+    text = printed(named("\x1b[2Jnose\x9b31m\r\x07").terminal())
+    assert text.count("�[2Jnose�31m��") == 4
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+
+
 @pytest.mark.parametrize("name", NASTY)
 def test_names_are_letters_in_markdown(name: str) -> None:
     """As a reader of Markdown shows them; and the table keeps its columns."""

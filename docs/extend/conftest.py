@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from probpose.analysis.calibration.diagnostics.registry import DIAGNOSTICS
 from probpose.data.datasets import catalogue
 
 
@@ -17,9 +19,11 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def same_datasets() -> Iterator[None]:
-    """Forget the datasets that a page registers."""
-    before = dict(catalogue._READERS)
+def same_names() -> Iterator[None]:
+    """Forget the datasets and diagnostics that a page registers."""
+    registries: list[dict[str, Any]] = [catalogue._READERS, DIAGNOSTICS]
+    before = [dict(entries) for entries in registries]
     yield
-    catalogue._READERS.clear()
-    catalogue._READERS.update(before)
+    for entries, kept in zip(registries, before, strict=True):
+        entries.clear()
+        entries.update(kept)

@@ -2,7 +2,7 @@
 
 Fields are numbers, text, None, other dataclasses, and tuples and dictionaries of these. A field with a default is left
 out where it has that value, so that a key can be added without a new format. Metadata {"key": ...} gives a field
-another key.
+another key. A field may be of a dataclass or another type: of the dataclass where the document has a dictionary.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ def to_json(value: object) -> Any:
     """A dataclass as a dictionary, with all that is in it."""
     if is_dataclass(value):
         found = {one: getattr(value, one.name) for one in fields(value)}
-        return {
-            _key(one): to_json(inner) for one, inner in found.items() if one.default is MISSING or inner != one.default
-        }
+        return {_key(one): to_json(inner) for one, inner in found.items() if inner != _default(one)}
     if isinstance(value, dict):
         return {str(key): to_json(inner) for key, inner in value.items()}
     return [to_json(inner) for inner in value] if isinstance(value, tuple) else value
@@ -41,8 +39,9 @@ def from_json(kind: type[T], document: object) -> T:
 
 def _read(kind: Any, document: Any, where: str) -> Any:
     if isinstance(kind, UnionType):
-        one, *_ = (inner for inner in get_args(kind) if inner is not NoneType)
-        return None if document is None else _read(one, document, where)
+        kinds = [one for one in get_args(kind) if one is not NoneType]
+        fitting = [one for one in kinds if is_dataclass(one) == isinstance(document, dict)]
+        return None if document is None else _read((fitting or kinds)[0], document, where)
     if is_dataclass(kind):
         _check(isinstance(document, dict), kind, document, where)
         return _read_fields(kind, document, where)
@@ -66,9 +65,14 @@ def _read_fields(kind: Any, document: dict[str, Any], where: str) -> Any:
         key = _key(one)
         if key in document:
             values[one.name] = _read(types[one.name], document[key], f"{where}.{key}")
-        elif one.default is MISSING:
+        elif _default(one) is MISSING:
             raise DataError(f"{where or 'the document'} has no {key!r}.")
     return kind(**values)
+
+
+def _default(one: Field[Any]) -> Any:
+    """The value of a field that is left out; MISSING where it may not be."""
+    return one.default if one.default_factory is MISSING else one.default_factory()
 
 
 def _key(one: Field[Any]) -> str:

@@ -26,6 +26,10 @@ _MARKDOWN = re.compile(r"[\\|<&*`~]|(?<!\w)_|_(?!\w)|\](?=[(\[])")
 """What Markdown would read as something else than a letter: a backslash before it makes it one."""
 
 
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""What a terminal would obey instead of showing it; all but the line break."""
+
+
 def number(value: float | None, decimals: int) -> str:
     """A number, never minus zero, short where it is huge; a dash where undefined."""
     if value is None or not math.isfinite(value):
@@ -101,9 +105,9 @@ class Table:
         """To be printed by a `rich.console.Console`."""
         table = rich.table.Table(
             box=box.SIMPLE_HEAD,
-            title=Text(self.title, style="bold") if self.title else None,
+            title=_letters(self.title, "bold") if self.title else None,
             title_justify="left",
-            caption=Text(f"{self.caption}\n", style="dim") if self.caption else None,
+            caption=_letters(f"{self.caption}\n", "dim") if self.caption else None,
             caption_justify="left",
             show_header=any(self.headings),
             padding=(0, 1, 0, 0),
@@ -111,9 +115,9 @@ class Table:
         )
         for column, words in zip(self.columns, self.is_words, strict=True):
             justify: Literal["left", "right"] = "left" if words else "right"
-            table.add_column(Text(column.heading), justify=justify, style=column.style, overflow="fold")
+            table.add_column(_letters(column.heading), justify=justify, style=column.style, overflow="fold")
         for index, cells in enumerate(self.texts):
-            table.add_row(*map(Text, cells), style="bold" if index in self.marked else "")
+            table.add_row(*map(_letters, cells), style="bold" if index in self.marked else "")
         return table
 
     def markdown(self) -> str:
@@ -140,8 +144,12 @@ class Table:
         return buffer.getvalue()
 
 
+def _letters(text: str, style: str = "") -> Text:
+    return Text(_CONTROL.sub("�", text), style=style)
+
+
 def _escaped(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.split("\n")))
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.splitlines()))
 
 
 def _line(cells: Sequence[str]) -> str:

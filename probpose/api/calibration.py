@@ -26,12 +26,12 @@ from probpose.analysis.calibration.sources.base import MemorySource, Source
 from probpose.analysis.calibration.sources.results import ResultsSource
 from probpose.analysis.calibration.sources.table import TableSource
 from probpose.analysis.calibration.tables import calibration_tables
-from probpose.analysis.evaluation.compare_runs import Counting, silent
 from probpose.analysis.posterior import load_posterior
+from probpose.analysis.progress import Counting, silent
+from probpose.api.data import read_predictions
 from probpose.api.distributions import Distribution
 from probpose.api.labels import labels_of
 from probpose.arrays import Array
-from probpose.data.datasets.coco import read_coco
 from probpose.data.persons import Persons
 from probpose.data.predictions.tables import open_points
 from probpose.errors import DataError
@@ -220,10 +220,7 @@ def calibrate_results(
     Raises:
         DataError: a file is faulty, or nothing can be matched.
     """
-    persons = (
-        annotations if isinstance(annotations, Persons) else read_coco(Path(annotations), Path(annotations).parent)
-    )
-    source = ResultsSource.of(Path(results), persons, seed=seed)
+    source = ResultsSource(Path(results), read_predictions(results, annotations), seed=seed)
     return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
 
 

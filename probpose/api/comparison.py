@@ -10,9 +10,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from probpose.analysis.evaluation.compare_runs import Counting, compare_runs, save_comparison, silent
+from probpose.analysis.evaluation.compare_runs import compare_runs, save_comparison
 from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.figures.curves import redraw_curves
+from probpose.analysis.progress import Counting, silent
 from probpose.data.persons import Persons
 from probpose.errors import ConfigError, TrainingError
 from probpose.inference.device import open_device

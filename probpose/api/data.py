@@ -9,6 +9,7 @@ __all__ = [
     "list_images",
     "open_data",
     "persons",
+    "read_predictions",
     "read_records",
     "synthesise",
 ]
@@ -20,7 +21,7 @@ from typing import Literal
 import numpy.typing as npt
 from torch import Tensor
 
-from probpose.analysis.targets.save import save_targets
+from probpose.analysis.targets.figures import save_targets
 from probpose.analysis.targets.statistics import TargetStatistics
 from probpose.api.images import ImagesLike, image_list
 from probpose.api.inputs import PathOrText, joint_names
@@ -28,9 +29,12 @@ from probpose.arrays import given
 from probpose.data.check import check_data
 from probpose.data.datasets.arrays import ARRAYS, persons_of_arrays
 from probpose.data.datasets.catalogue import Split, examine_dataset, examine_splits, open_dataset
+from probpose.data.datasets.coco import read_coco
 from probpose.data.datasets.image_lists import open_images, read_image_info
 from probpose.data.datasets.reading import Reading
 from probpose.data.persons import Persons
+from probpose.data.predictions.results import Predictions
+from probpose.data.predictions.results import read_predictions as match_results
 from probpose.data.synthetic import write_synthetic
 from probpose.errors import ConfigError, DataError
 from probpose.skeleton import COCO, Skeleton
@@ -103,6 +107,25 @@ def open_data(
         dataset or "", split, root=_path(root), annotations=_path(annotations), image_dir=_path(image_dir),
         flip_pairs=flip_pairs,
     )  # fmt: skip
+
+
+def read_predictions(results: PathOrText, annotations: PathOrText | Persons) -> Predictions:
+    """Any model's COCO results file as arrays, matched to the annotated persons.
+
+    Args:
+        results: the file.
+        annotations: a COCO-format keypoint file of the same images, or its persons.
+
+    Returns:
+        `point`, `confidence`, `sigma_px`, ... of N persons, whose labels are `persons.keypoints` (N, K, 2) where
+        `persons.labelled` (N, K).
+
+    Raises:
+        DataError: a file is faulty, or nothing can be matched.
+    """
+    if not isinstance(annotations, Persons):
+        annotations = read_coco(Path(annotations), Path(annotations).parent)
+    return match_results(Path(results), annotations)
 
 
 def read_records(

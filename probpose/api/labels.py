@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Images", "Labelled", "labels_of", "numbered"]
+__all__ = ["Images", "Labelled", "image_names", "labels_of", "numbered"]
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ def numbered(images: Images | None, rows: int) -> tuple[Index, dict[int, Hashabl
     """
     if images is None:
         return np.arange(rows, dtype=np.int64), {i: i for i in range(rows)}
-    found = _names(images)
+    found = image_names(images)
     if len(found) != rows:
         raise DataError(f"there are {rows} rows and {len(found)} images: give the image of each row.")
     names = list(dict.fromkeys(found))
@@ -89,7 +89,7 @@ def numbered(images: Images | None, rows: int) -> tuple[Index, dict[int, Hashabl
     return np.array([number[name] for name in found], dtype=np.int64), {i: name for name, i in number.items()}
 
 
-def _names(images: Images) -> list[Hashable]:
+def image_names(images: Images) -> list[Hashable]:
     """Ids or names as plain Python values.
 
     Raises:

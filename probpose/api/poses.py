@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from probpose.analysis.evaluation.compare_runs import Counting, silent
 from probpose.analysis.figures.overlays import draw_image, save_overlays
 from probpose.analysis.prediction.estimates import Estimator, kernel_variance
 from probpose.analysis.prediction.predict import Predictions
 from probpose.analysis.prediction.results import server_file_name, server_rows, write_results
+from probpose.analysis.progress import Counting, silent
 from probpose.api.distributions import Distribution
 from probpose.api.tensors import ArrayLike, positive
 from probpose.arrays import Array, Index

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy.typing as npt
 from torch import Tensor
 
-from probpose.analysis.calibration.calibrate import residuals_of
+from probpose.analysis.calibration.cases import residuals_of
 from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.analysis.posterior import draw_levels, draw_pit, load_posterior, loo, summary
 from probpose.analysis.posterior import save_posterior as save_cases

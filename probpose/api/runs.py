@@ -13,15 +13,14 @@ from typing import get_args
 import torch
 
 from probpose.analysis.calibration.recalibration.choose import Method
-from probpose.analysis.calibration.recalibration.store import run_recalibration
-from probpose.analysis.calibration.sources.run import RunSource
+from probpose.analysis.calibration.sources.run import RunSource, run_recalibration
 from probpose.analysis.evaluation.coco import OKS_NMS
-from probpose.analysis.evaluation.compare_runs import Counting, silent
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.outcome import Evaluation
 from probpose.analysis.prediction.estimates import Estimator, Score
 from probpose.analysis.prediction.forward import Recalibrate
 from probpose.analysis.prediction.predict import predict_table
+from probpose.analysis.progress import Counting, silent
 from probpose.analysis.suspects import GrossLabels, find_gross_labels
 from probpose.api.calibration import Calibration, calibrate_source
 from probpose.api.images import BoxesLike, ImagesLike, images_and_boxes, of_joints

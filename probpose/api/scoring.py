@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Interval", "Scores", "coverage", "score"]
+__all__ = ["Interval", "Scores", "Verdict", "coverage", "score", "verdict"]
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, get_args
@@ -12,9 +12,10 @@ import numpy.typing as npt
 from torch import Tensor
 
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, Interval
+from probpose.analysis.calibration.diagnostics.coverage import Coverage, Verdict, coverage_columns, coverage_names
 from probpose.api.distributions import Distribution
 from probpose.api.inputs import one_of
-from probpose.api.labels import Images, Labelled, labels_of, numbered
+from probpose.api.labels import Images, Labelled, image_names, labels_of, numbered
 from probpose.arrays import Array, Index, Mask, numbers, share
 from probpose.errors import DataError
 from probpose.models.scores import Group, Labels, LabelScores
@@ -182,7 +183,7 @@ def _part(predictions: Distribution, found: Labelled, rows: slice, seed: int) ->
         visibility=found.visibility[rows],
         place=lambda index: f"row {person[index]}, image {found.names[found.image[person[index]]]}",
     )
-    return LabelScores.of(predictions.predictive.rows(rows), labels, _GROUPS, seed=seed)
+    return LabelScores.of(predictions.predictive.rows(rows), labels, *_GROUPS, seed=seed)
 
 
 def coverage(
@@ -205,32 +206,62 @@ def coverage(
         seed: of the bootstrap.
 
     Raises:
-        DataError: the content or the level is no share, there is no label, or images are missing.
+        DataError: the content or the level is no share, there is no label, or levels are not numbers in [0, 1], each
+            with its image.
         ConfigError: another `by`.
     """
     share(content, "content")
     share(level, "level")
-    if isinstance(scores, Scores):
-        if images is not None:
-            raise DataError("the table of `score` knows its images: leave images out.")
-        levels, image, groups = scores.level, scores.table.image, _groups(scores, by)
-    elif images is None or by is not None:
-        raise DataError("levels alone need their images, and know no groups: give images, or the table of `score`.")
-    else:
-        levels, groups = _levels(scores), {}
-        image = numbered(images, len(levels))[0]
-    if not len(levels):
-        raise DataError("there is no label to count.")
+    if by is not None and not isinstance(scores, Scores):
+        raise DataError("levels alone know no groups: give the table of `score`.")
+    levels, image = _levels(scores, images)
+    groups = _groups(scores, by) if isinstance(scores, Scores) else {}
     if by is None:
         return _interval(levels, image, content, level, seed)
     return {name: _interval(levels[mask], image[mask], content, level, seed) for name, mask in groups.items()}
 
 
-def _levels(values: npt.ArrayLike | Tensor) -> Array:
-    found = numbers(values, "scores", (None,))
-    if found.size and not (found.min() >= 0 and found.max() <= 1):
-        raise DataError(f"levels are contents of regions in [0, 1], and these go from {found.min()} to {found.max()}.")
-    return found
+def verdict(scores: Scores | npt.ArrayLike | Tensor, *, images: Images | None = None, seed: int = 0) -> Verdict:
+    """Whether labels are calibrated, from the coverage of the 50% and 90% regions: as `calibrate` decides.
+
+    Args:
+        scores: from `score`; or levels (M,), with `images`.
+        images: (M,) of the labels where `scores` are levels.
+        seed: of the bootstrap over images.
+
+    Returns:
+        `calibrated`, `refuted` (neither: there are too few images to tell), and `coverage` by content.
+
+    Raises:
+        DataError: there is no label, or levels are not numbers in [0, 1], each with its image.
+    """
+    levels, image = _levels(scores, images)
+    sums = ImageBootstrap(coverage_names([]), seed=seed)
+    sums.add(image, coverage_columns(levels, {}))
+    return Coverage(sums).verdict()
+
+
+def _levels(scores: Scores | npt.ArrayLike | Tensor, images: Images | None) -> tuple[Array, Index]:
+    """Levels (M,) and the number of each one's image."""
+    if isinstance(scores, Scores):
+        if images is not None:
+            raise DataError("the table of `score` knows its images: leave images out.")
+        levels, image = scores.level, scores.table.image
+    else:
+        if images is None:
+            raise DataError("levels alone need their images: give images, or the table of `score`.")
+        levels = numbers(scores, "levels", (None,), finite=False)
+        if not ((levels >= 0) & (levels <= 1)).all():
+            raise DataError(
+                "levels are contents in [0, 1], and some are not: leave out those of unlabelled joints (NaN)."
+            )
+        names = image_names(images)
+        if len(names) != len(levels):
+            raise DataError(f"levels have shape {levels.shape} and images ({len(names)},): give one of each a label.")
+        image, _ = numbered(names, len(names))
+    if not len(levels):
+        raise DataError("there is no label to count.")
+    return levels, image
 
 
 def _interval(levels: Array, image: Index, content: float, level: float, seed: int) -> Interval:

@@ -9,6 +9,7 @@ __all__ = [
     "ScaleKind",
     "build_residual",
     "objective_of",
+    "peers",
     "refittable",
     "register_residual",
     "residual_family_of",
@@ -31,6 +32,7 @@ from probpose.models.densities import (
     StudentTResidual,
 )
 from probpose.models.densities.gauge import Gauge
+from probpose.models.densities.residual import Residual
 from probpose.models.heads.location_scale import ScaleBuilder
 from probpose.models.heads.scales import DiagonalScale, FullScale, JointScale, SigmoidScale
 from probpose.models.named import add, lookup
@@ -179,3 +181,12 @@ def objective_of(
     if (until or by == "laplace") and not family.by_likelihood:
         raise ConfigError(f"residual {name} is not trained by likelihood: leave out --laplace-until and --location-by.")
     return LaplaceFirst(until, by) if until or by == "laplace" else objective
+
+
+CLOSED_FORMS = ("gaussian", "laplace")
+
+
+def peers(residual: Residual) -> dict[str, Residual]:
+    """Densities by name, R first; the closed forms in its gauge (in the quantile gauge where it has none)."""
+    gauge = "quantile" if residual.gauge == "native" else residual.gauge
+    return {"R": residual} | {name.capitalize(): build_residual(name, gauge=gauge).frozen() for name in CLOSED_FORMS}

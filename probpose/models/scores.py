@@ -10,7 +10,7 @@ from __future__ import annotations
 
 __all__ = ["Group", "LabelScores", "Labels"]
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -22,9 +22,8 @@ from probpose.arrays import Array, Index, Mask, as_array
 from probpose.data.persons import Persons
 from probpose.errors import DataError
 from probpose.models.keyed_uniform import keyed_uniform
-from probpose.models.predictive.axis_scores import axis_scores
+from probpose.models.predictive.axis_scores import axis_scores, energy_score
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.energy_score import energy_score
 
 Group = Literal["level", "axes", "radii", "energy"]
 """Columns that are computed where they are asked for."""
@@ -131,13 +130,7 @@ class LabelScores:
     @classmethod
     @torch.no_grad()
     def of(
-        cls,
-        predictive: Predictive,
-        labels: Labels,
-        groups: Collection[Group] = (),
-        *,
-        seed: int = 0,
-        finite: bool = True,
+        cls, predictive: Predictive, labels: Labels, *groups: Group, seed: int = 0, finite: bool = True
     ) -> LabelScores:
         """Score labels.
 

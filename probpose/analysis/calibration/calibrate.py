@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "Residuals", "Settings", "calibrate", "residuals_of"]
+__all__ = ["Outcome", "Settings", "calibrate", "compare_recalibrations"]
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from probpose.analysis.calibration.cases import PARTS, Cases, Split
-from probpose.analysis.calibration.compare import compare_recalibrations
-from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES
-from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
-from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord, diagnosis_record
+from probpose.analysis.calibration.cases import PARTS, Cases, Residuals, Split, residuals_of
+from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, known
+from probpose.analysis.calibration.diagnostics.coverage import Coverage, coverage_columns, coverage_names
+from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions, diagnosis_record
+from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
 from probpose.analysis.calibration.outliers import Outliers
 from probpose.analysis.calibration.recalibration.base import Recalibration
-from probpose.analysis.calibration.recalibration.choose import Choice, Method, choose
+from probpose.analysis.calibration.recalibration.choose import Candidate, Choice, Method, choose
 from probpose.analysis.calibration.record import (
     FORMAT,
     CalibrationRecord,
+    ElpdRecord,
     RecalibratedRecord,
+    RecalibrationRecord,
     SplitRecord,
     VerdictRecord,
+    verdict_text,
 )
 from probpose.analysis.calibration.sources.base import Source, gather
-from probpose.analysis.calibration.verdict import verdict_text
-from probpose.arrays import Array, Index, as_array
-from probpose.models.densities import Residual
+from probpose.analysis.posterior import elpd_table
+from probpose.arrays import Array, Index
+from probpose.models.scores import LabelScores
 
 MANY = 500_000
 """Labels from which on a learned density is read from a table."""
@@ -53,21 +56,6 @@ class Settings:
     radius_px: float | None = None
     replicates: int = REPLICATES
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """Test residuals z = L^-1 (label - location) of M labels beside the density that was predicted for them.
-
-    Attributes:
-        density: R, shared or one a joint.
-        z: (M, 2), in the units of R.
-        joint: (M,).
-    """
-
-    density: Residual
-    z: Array
-    joint: Index
 
 
 @dataclass(frozen=True)
@@ -111,61 +99,17 @@ def calibrate(source: Source, settings: Settings, progress: Callable[[int], None
         parts["fit"], parts["calibrate"], settings.method, density=density, per_joint=settings.per_joint, seed=seed
     )
     questions = Questions.of(parts["fit"], settings.radius_px)
-    before, after, outliers = _diagnose(source, split, choice, questions, settings, progress)
-    recalibrations, elpd = compare_recalibrations(choice, parts["test"], replicates=settings.replicates, seed=seed)
+    diagnosed = _diagnose(source, split, choice, questions, settings, progress)
+    compared = compare_recalibrations(choice, parts["test"], replicates=settings.replicates, seed=seed)
     recalibrated = parts["test"].under(choice.chosen.recalibration.apply(parts["test"]))
     has_density = choice.chosen.log_prob is not None
     return Outcome(
-        record=CalibrationRecord(
-            source=source.record,
-            gauge=source.gauge,
-            left_out=source.left_out,
-            format=FORMAT,
-            name=source.name,
-            joints=source.joints,
-            split=SplitRecord(split.seed, *(len(split.rows(split.images, part)) for part in PARTS)),
-            verdict=VerdictRecord(before.calibrated, before.refuted, verdict_text(before, after, choice.chosen.name)),
-            keypoints=before.keypoints,
-            persons=before.persons,
-            images=before.images,
-            nll_nats=before.nll_nats,
-            hdr_coverage=before.coverage,
-            recalibrated=_recalibrated(choice, after or before),
-            not_fitted=choice.failed,
-            outliers=outliers.listed,
-            outlier_count=outliers.count,
-            outlier_share=outliers.share,
-            before=before,
-            after=after,
-            recalibrations=recalibrations,
-            elpd=elpd,
-        ),
+        record=_record(source, split, choice, *diagnosed, *compared),
         recalibration=choice.chosen.recalibration,
         before=residuals_of(parts["test"]),
         after=residuals_of(recalibrated) if choice.is_change and has_density else None,
         test=recalibrated,
     )
-
-
-def _recalibrated(choice: Choice, found: DiagnosisRecord) -> RecalibratedRecord:
-    return RecalibratedRecord(
-        method=choice.chosen.recalibration.method,
-        name=choice.chosen.name,
-        calibrated=found.calibrated,
-        nll_nats=None if choice.chosen.log_prob is None else found.nll_nats,
-        hdr_coverage=found.coverage,
-        reason=choice.reason,
-    )
-
-
-def residuals_of(cases: Cases) -> Residuals | None:
-    """The residuals of labels under a location-scale prediction; None under another."""
-    located = cases.predictive.location_scale
-    if located is None:
-        return None
-    z = as_array(located.standardised(cases.filled))
-    joint = np.nonzero(cases.labelled)[1]
-    return Residuals(located.residual, z[cases.labelled], joint)
 
 
 def _for_many(density: Callable[[Cases], Recalibration], cases: Cases) -> Recalibration:
@@ -198,3 +142,103 @@ def _diagnose(
         if progress is not None:
             progress(done)
     return diagnosis_record(before), diagnosis_record(after) if choice.is_change else None, outliers
+
+
+def _record(
+    source: Source,
+    split: Split,
+    choice: Choice,
+    before: DiagnosisRecord,
+    after: DiagnosisRecord | None,
+    outliers: Outliers,
+    recalibrations: tuple[RecalibrationRecord, ...],
+    elpd: tuple[ElpdRecord, ...],
+) -> CalibrationRecord:
+    return CalibrationRecord(
+        source=source.record,
+        gauge=source.gauge,
+        left_out=source.left_out,
+        format=FORMAT,
+        name=source.name,
+        joints=source.joints,
+        split=SplitRecord(split.seed, *(len(split.rows(split.images, part)) for part in PARTS)),
+        verdict=VerdictRecord(before.calibrated, before.refuted, verdict_text(before, after, choice.chosen.name)),
+        keypoints=before.keypoints,
+        persons=before.persons,
+        images=before.images,
+        nll_nats=before.nll_nats,
+        hdr_coverage=before.coverage,
+        recalibrated=_recalibrated(choice, after or before),
+        not_fitted=choice.failed,
+        outliers=outliers.listed,
+        outlier_count=outliers.count,
+        outlier_share=outliers.share,
+        before=before,
+        after=after,
+        recalibrations=recalibrations,
+        elpd=elpd,
+    )
+
+
+def _recalibrated(choice: Choice, found: DiagnosisRecord) -> RecalibratedRecord:
+    return RecalibratedRecord(
+        method=choice.chosen.recalibration.method,
+        name=choice.chosen.name,
+        calibrated=found.calibrated,
+        nll_nats=None if choice.chosen.log_prob is None else found.nll_nats,
+        hdr_coverage=found.coverage,
+        reason=choice.reason,
+    )
+
+
+def compare_recalibrations(
+    choice: Choice, test: Cases, *, replicates: int, seed: int
+) -> tuple[tuple[RecalibrationRecord, ...], tuple[ElpdRecord, ...]]:
+    """One record a recalibration, and the comparison by elpd of those that have a density, the best first.
+
+    Args:
+        choice: what was fitted.
+        test: as predicted.
+        replicates: of the bootstrap over images.
+        seed: of the bootstrap, and of levels inside plateaus.
+    """
+    scores = {
+        one.name: test.under(one.recalibration.apply(test)).scores("level", seed=seed) for one in choice.candidates
+    }
+    rows = tuple(
+        _row(one, choice, scores[one.name], ImageBootstrap(_COLUMNS, replicates=replicates, seed=seed))
+        for one in choice.candidates
+    )
+    dense = {one.name: scores[one.name] for one in choice.candidates if one.log_prob is not None}
+    return rows, _elpd({name: (found.log_prob, found.image) for name, found in dense.items()})
+
+
+_COLUMNS = [*coverage_names(()), "nll", "labels"]
+
+
+def _row(candidate: Candidate, choice: Choice, scores: LabelScores, sums: ImageBootstrap) -> RecalibrationRecord:
+    nll = {"nll": -scores.log_prob, "labels": np.ones(len(scores))}
+    sums.add(scores.image, coverage_columns(scores.level, {}) | nll)
+    interval = None if candidate.log_prob is None else known(sums.interval(sums.ratio("nll", "labels")))
+    gain, coverage = choice.gains.get(candidate.name), Coverage(sums)
+    return RecalibrationRecord(
+        name=candidate.name,
+        nll_calibrate_nats=candidate.nll_calibrate_nats,
+        gain_nats=None if gain is None else gain.mean,
+        gain_se_nats=None if gain is None else gain.se_images,
+        nll_nats=None if interval is None else interval.value,
+        nll_interval=interval,
+        coverage50=known(coverage.at(0.5)),
+        coverage90=known(coverage.at(0.9)),
+        chosen=candidate is choice.chosen,
+    )
+
+
+def _elpd(scores: Mapping[str, tuple[Array, Index]]) -> tuple[ElpdRecord, ...]:
+    """Of log densities and images (M,) of the same labels; empty for one recalibration or image."""
+    image = next(iter(scores.values()))[1]
+    if len(scores) < 2 or len(np.unique(image)) < 2:
+        return ()
+    columns = ("elpd_loo", "elpd_diff", "dse", "difference", "difference_se")
+    rows = elpd_table(scores).iterrows()
+    return tuple(ElpdRecord(str(name), *(float(row[column]) for column in columns)) for name, row in rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PARTS", "SHARES", "Cases", "Split", "cases_of"]
+__all__ = ["PARTS", "SHARES", "Cases", "Residuals", "Split", "cases_of", "residuals_of"]
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,9 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from probpose.arrays import Array, Index
+from probpose.arrays import Array, Index, as_array
 from probpose.data.persons import Persons
 from probpose.errors import DataError
+from probpose.models.densities import Residual
 from probpose.models.predictive.contract import Predictive
 from probpose.models.scores import Group, Labels, LabelScores
 
@@ -98,7 +99,7 @@ class Cases:
         Raises:
             DataError: the log density of a label is not finite.
         """
-        return LabelScores.of(self.predictive, self.labels, groups, seed=seed)
+        return LabelScores.of(self.predictive, self.labels, *groups, seed=seed)
 
     def select(self, rows: Index) -> Cases:
         """The persons in `rows`, in that order."""
@@ -203,3 +204,28 @@ def _borders(count: int, shares: tuple[float, ...]) -> Index:
     cuts = np.round(count * np.cumsum(shares[:-1])).astype(np.int64)
     first = np.arange(len(cuts)) + 1
     return np.asarray(np.clip(cuts, first, first + count - len(shares)), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Test residuals z = L^-1 (label - location) of M labels beside the density that was predicted for them.
+
+    Attributes:
+        density: R, shared or one a joint.
+        z: (M, 2), in the units of R.
+        joint: (M,).
+    """
+
+    density: Residual
+    z: Array
+    joint: Index
+
+
+def residuals_of(cases: Cases) -> Residuals | None:
+    """The residuals of labels under a location-scale prediction; None under another."""
+    located = cases.predictive.location_scale
+    if located is None:
+        return None
+    z = as_array(located.standardised(cases.filled))
+    joint = np.nonzero(cases.labelled)[1]
+    return Residuals(located.residual, z[cases.labelled], joint)

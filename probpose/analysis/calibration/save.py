@@ -10,7 +10,7 @@ from pathlib import Path
 
 from probpose.analysis.calibration.calibrate import Outcome
 from probpose.analysis.calibration.record import CalibrationRecord
-from probpose.analysis.calibration.report import write_report
+from probpose.analysis.calibration.report.page import write_report
 from probpose.analysis.posterior import save_posterior
 from probpose.errors import DataError
 from probpose.files import write_atomically

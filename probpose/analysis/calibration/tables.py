@@ -1,4 +1,4 @@
-"""Tables of a calibration: recalibrations, scores, what deviates, groups, joints, outliers."""
+"""Tables of a calibration: recalibrations, scores, registered diagnostics, deviations, groups, joints, outliers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from rich.console import Group
 from rich.text import Text
 
+from probpose.analysis.calibration.diagnostics.base import DiagnosticRecord, Value
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
 from probpose.analysis.calibration.diagnostics.coverage import LEVELS
 from probpose.analysis.calibration.diagnostics.deviations import Deviation
@@ -53,17 +54,17 @@ def percent(found: Interval | None) -> str:
 
 
 def calibration_tables(record: CalibrationRecord) -> Group:
-    """For the terminal: verdict, recalibrations, why one was chosen, and what deviates."""
+    """For the terminal: verdict, recalibrations, why one was chosen, what deviates, and registered diagnostics."""
     lines = [record.recalibrated.reason]
     lines += [f"{name} is not among them: {reason}" for name, reason in record.not_fitted.items()]
     # the picture shows the whole curve of coverage: here the contents that the verdict names
     off = [one for one in record.before.deviations if not one.what.startswith("coverage") or one.nominal in LEVELS]
-    tables = [_deviations(off, SHOWN).terminal()] if off else []
+    tables = [_deviations(off, SHOWN), _further(states_of(record))]
     return Group(
         Text(f"{record.verdict.text}\n"),
         _recalibrations(record.recalibrations, whole=False).terminal(),
         Text("\n".join([*filter(None, lines), ""])),
-        *tables,
+        *(table.terminal() for table in tables if table.rows),
     )
 
 
@@ -73,6 +74,7 @@ def diagnosis_tables(record: CalibrationRecord) -> list[Table]:
     tables = [
         _recalibrations(record.recalibrations),
         _scores(states),
+        _further(states),
         _deviations(record.before.deviations),
         _groups(states),
         _joints(states),
@@ -139,6 +141,30 @@ def _scores(states: States) -> Table:
         columns=[Column("score"), *map(Column, states)],
         rows=rows,
     )
+
+
+def _further(states: States) -> Table:
+    found = [one.further for one in states.values()]
+    return Table(
+        name="further",
+        title="Further diagnostics",
+        caption=" ".join(["On the test images.", *(f"{name}: {one.meaning}" for name, one in found[0].items())]),
+        columns=[Column("diagnostic"), Column("group", words=True), *map(Column, states)],
+        rows=[row for name in found[0] for row in _values(name, [one[name] for one in found])],
+    )
+
+
+def _values(name: str, found: list[DiagnosticRecord]) -> list[list[Cell]]:
+    """The rows of a diagnostic, a cell a state: one for all keypoints, or one a group."""
+    first = f"{name}, {found[0].unit}" if found[0].unit else name
+    groups = list(found[0].groups)
+    if not groups:
+        return [[first, "all", *(_value(one.value) for one in found)]]
+    return [[first, group, *(_value(one.groups.get(group)) for one in found)] for group in groups]
+
+
+def _value(found: Value) -> str:
+    return number(found, 3) if isinstance(found, float) else interval(found)
 
 
 def _deviations(found: list[Deviation] | tuple[Deviation, ...], most: int | None = None) -> Table:

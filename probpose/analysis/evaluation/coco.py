@@ -13,7 +13,7 @@ as the person, whose area COCO's metrics use, so that 0.9 here is about 0.55 to 
 
 from __future__ import annotations
 
-__all__ = ["FRACTION", "OKS_NMS", "CocoMetrics", "coco_metrics", "distinct_poses", "nms_by_oks", "oks", "pck_reference"]
+__all__ = ["FRACTION", "OKS_NMS", "CocoMetrics", "coco_metrics", "distinct_poses", "nms_by_oks", "pck_reference"]
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from probpose.analysis.prediction.estimates import Estimates
+from probpose.analysis.prediction.estimates import Estimates, oks
 from probpose.analysis.prediction.results import pose_score
 from probpose.arrays import Array, Mask
 from probpose.data.crops import crop_from_box
@@ -77,23 +77,6 @@ class CocoMetrics:
     AR75: float | None
     AR_medium: float | None
     AR_large: float | None
-
-
-def oks(estimate: Array, label: Array, labelled: npt.NDArray[np.bool_], area: Array, sigmas: Sequence[float]) -> Array:
-    """Object Keypoint Similarity of N persons, (N,): the mean over labelled joints of exp(-d^2 / (2 area (2 sigma)^2)).
-
-    Args:
-        estimate: (N, K, 2) pixels.
-        label: (N, K, 2) pixels.
-        labelled: (N, K); a person without any labelled joint gets NaN.
-        area: (N,) square pixels.
-        sigmas: (K,), `Skeleton.oks_sigmas`.
-    """
-    squared = ((estimate - label) ** 2).sum(-1)
-    spread = 2 * area[:, None] * (2 * np.asarray(sigmas)) ** 2
-    count = labelled.sum(-1)
-    total = np.where(labelled, np.exp(-squared / spread), 0.0).sum(-1)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
 def coco_metrics(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], skeleton: Skeleton) -> CocoMetrics:

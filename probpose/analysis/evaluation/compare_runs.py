@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["Counting", "compare_runs", "save_comparison", "score_entries", "silent"]
+__all__ = ["compare_runs", "save_comparison", "score_entries"]
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 
 from probpose.analysis.evaluation.comparison import Comparison
-from probpose.analysis.evaluation.comparison_figure import draw_comparison
-from probpose.analysis.evaluation.comparison_report import write_comparison, write_html
+from probpose.analysis.evaluation.comparison_report import draw_comparison, write_comparison, write_html
 from probpose.analysis.evaluation.scores import Scores, kept_scores, score_run
+from probpose.analysis.progress import Counting, silent
 from probpose.data.persons import Persons
 from probpose.errors import CheckpointError, ConfigError
 from probpose.inference.training.comparison import Entry
 from probpose.inference.training.runs import load_run
-
-Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Shows how far something is: called with what is counted and up to where, entered for the function that counts."""
-
-
-def silent(_: str, __: int) -> AbstractContextManager[Callable[[int], None]]:
-    """Shows nothing."""
-    return nullcontext(lambda _: None)
 
 
 def compare_runs(

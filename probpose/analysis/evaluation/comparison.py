@@ -64,10 +64,10 @@ class Elpd:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models judged on the same labelled keypoints.
+    """Models compared on the same labelled keypoints.
 
     Attributes:
-        dataset: what was judged on.
+        dataset: what the labels are of.
         persons: with a labelled keypoint.
         images: of those persons.
         keypoints: labelled.
@@ -91,13 +91,13 @@ class Comparison:
         """Compare models.
 
         Args:
-            dataset: what was judged on.
+            dataset: what the labels are of.
             scores: by model and seed. Differences are between runs of the same seed.
             reference: one of the models.
 
         Raises:
             ConfigError: the reference is not among the models.
-            DataError: the runs were judged on different keypoints, as when an image could not be read for one.
+            DataError: the runs were scored on different keypoints, as when an image could not be read for one.
         """
         if reference not in scores:
             raise ConfigError(f"the reference {reference!r} is not compared: choose one of {', '.join(scores)}.")

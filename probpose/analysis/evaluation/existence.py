@@ -1,7 +1,7 @@
 """Is a joint there at all? How probabilities of a label, and of a label inside the crop, rank, and how true they are.
 
 A keypoint's density says where an annotator clicks *if* the joint is labelled. Whether it is, is another statement of
-the model, Bernoulli per joint, judged here as what it is: average precision of the ranking, log score, and the
+the model, Bernoulli per joint, evaluated here as what it is: average precision of the ranking, log score, and the
 calibration error of the probabilities.
 """
 

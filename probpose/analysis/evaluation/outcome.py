@@ -16,8 +16,16 @@ from probpose.arrays import Array
 from probpose.models.densities.gauge import Gauge
 from probpose.models.scores import LabelScores
 
-_FIRST = ("AP", "AP50", "AP75", "AR", "pck", "epe_px", "nll_nats", "coverage50", "coverage90", "keypoints", "persons")
-_LABELS = ("nll_error_nats", "nll_sampling_error_nats", "presence_nll_nats", "pck_by_box")
+_KEYS = (
+    "AP", "AP50", "AP75", "AR", "pck", "epe_px", "nll_nats", "coverage50", "coverage90", "keypoints", "persons",
+    "sigma_px", "r50_px", "r90_px", "dataset", "boxes", "estimator", "score", "AP_by_score", "gauge", "flip_test",
+    "nms", "recalibration", "suppressed", "AP_medium", "AP_large", "AR50", "AR75", "AR_medium", "AR_large",
+    "nll_error_nats", "nll_sampling_error_nats", "ess", "presence_nll_nats", "existence", "pck_by_box",
+    "unreadable", "skipped", "joints",
+)  # fmt: skip
+"""Of evaluation.json, in its order."""
+
+_OF_LABELS = ("nll_error_nats", "nll_sampling_error_nats", "presence_nll_nats", "pck_by_box")
 
 
 @dataclass(frozen=True)
@@ -103,13 +111,12 @@ class Evaluation:
 
         `score` and `AP_by_score` are there only where another than the usual score was asked for.
         """
-        plain = ("dataset", "persons", "boxes", "estimator", "gauge", "flip_test", "nms", "recalibration", "suppressed")
-        ranked = () if self.AP_by_score is None else ("score", "AP_by_score")
-        values = asdict(self.statistics) | asdict(self.coco)
-        values |= {name: getattr(self, name) for name in (*plain, *ranked, "ess", "unreadable", "skipped")}
-        values |= {name: None if self.labels is None else getattr(self.labels, name) for name in _LABELS}
-        values |= _by_name(self.labels)
-        return {name: values[name] for name in (*_FIRST, *values)}
+        values = {name: value for name, value in vars(self).items() if name in _KEYS}
+        if self.AP_by_score is None:
+            del values["score"], values["AP_by_score"]
+        values |= asdict(self.coco) | asdict(self.statistics) | _by_name(self.labels)
+        values |= {name: None if self.labels is None else getattr(self.labels, name) for name in _OF_LABELS}
+        return {name: values[name] for name in _KEYS if name in values}
 
 
 def _by_name(labels: LabelEvaluation | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["load_posterior", "save_posterior"]
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,13 @@ def save_posterior(
     _write(file, groups if posterior is None else groups.join(groups_of_posterior(posterior)))
 
 
-def load_posterior(file: Path) -> Any:
+def load_posterior(file: str | PathLike[str]) -> Any:
     """Read a saved posterior into memory as `arviz.InferenceData`.
 
     Raises:
         DataError: the file is missing, truncated, not netCDF, or not written by `save_posterior`.
     """
-    if not file.is_file():
+    if not Path(file).is_file():
         raise DataError(f"{file} does not exist. `probpose calibrate` writes posterior.nc beside its report.")
     try:
         with az.rc_context({"data.load": "eager"}):

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["draw_levels", "draw_pit"]
 
 from collections.abc import Sequence
-from pathlib import Path
+from os import PathLike
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,8 +22,10 @@ BAND = 0.95
 _POINTS = 100
 _MOST = 2000
 
+Files = Sequence[str | PathLike[str]]
 
-def draw_levels(level: Array, image: Index, files: Sequence[Path], *, seed: int = 0) -> None:
+
+def draw_levels(level: Array, image: Index, files: Files = (), *, seed: int = 0) -> Figure:
     """ECDF of HDR levels minus the uniform, with the band that holds 95% of such curves when calibrated.
 
     The band is for independent numbers (Saeilynoja, Buerkner and Vehtari, "Graphical Test for Discrete Uniformity",
@@ -33,7 +35,7 @@ def draw_levels(level: Array, image: Index, files: Sequence[Path], *, seed: int 
     Args:
         level: (M,), in [0, 1].
         image: (M,), the image of each label.
-        files: where to save, such as a PNG.
+        files: to write the figure to, such as a PNG.
         seed: of the choice of labels and of the simulated band.
 
     Raises:
@@ -41,15 +43,15 @@ def draw_levels(level: Array, image: Index, files: Sequence[Path], *, seed: int 
     """
     figure = Figure(figsize=(5, 3.6), layout="constrained")
     _ecdf(figure.subplots(), level, image, "HDR level", seed)
-    _save(figure, files)
+    return _saved(figure, files)
 
 
-def draw_pit(pit: Array, image: Index, files: Sequence[Path], *, seed: int = 0) -> None:
+def draw_pit(pit: Array, image: Index, files: Files = (), *, seed: int = 0) -> Figure:
     """As `draw_levels`, for the probability integral transforms (M, 2) along x and y."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for d, axes in enumerate(figure.subplots(1, 2, sharey=True)):
         _ecdf(axes, pit[:, d], image, f"PIT along {'xy'[d]}", seed)
-    _save(figure, files)
+    return _saved(figure, files)
 
 
 def _ecdf(axes: Axes, values: Array, image: Index, name: str, seed: int) -> None:
@@ -86,6 +88,7 @@ def _one_an_image(image: Index, rng: np.random.Generator) -> Index:
     return rows if len(rows) <= _MOST else rng.choice(rows, _MOST, replace=False)
 
 
-def _save(figure: Figure, files: Sequence[Path]) -> None:
+def _saved(figure: Figure, files: Files) -> Figure:
     for file in files:
         figure.savefig(file, dpi=130)
+    return figure

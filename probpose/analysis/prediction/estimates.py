@@ -27,6 +27,7 @@ __all__ = [
     "expected_oks",
     "instance_score",
     "kernel_variance",
+    "oks",
     "oks_kernel",
     "point_of",
 ]
@@ -271,3 +272,20 @@ def point_of(predictive: Predictive, estimator: Estimator, variance: Tensor | No
         return best_point(predictive, variance)
     point: Tensor = getattr(predictive, estimator)
     return point
+
+
+def oks(estimate: Array, label: Array, labelled: npt.NDArray[np.bool_], area: Array, sigmas: Sequence[float]) -> Array:
+    """Object Keypoint Similarity of N persons, (N,): the mean over labelled joints of exp(-d^2 / (2 area (2 sigma)^2)).
+
+    Args:
+        estimate: (N, K, 2) pixels.
+        label: (N, K, 2) pixels.
+        labelled: (N, K); a person without any labelled joint gets NaN.
+        area: (N,) square pixels.
+        sigmas: (K,), `Skeleton.oks_sigmas`.
+    """
+    squared = ((estimate - label) ** 2).sum(-1)
+    spread = 2 * area[:, None] * (2 * np.asarray(sigmas)) ** 2
+    count = labelled.sum(-1)
+    total = np.where(labelled, np.exp(-squared / spread), 0.0).sum(-1)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))

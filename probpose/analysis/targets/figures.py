@@ -1,9 +1,10 @@
-"""Figures of the targets: where each joint lies in the crop, its marginals, and the boxes."""
+"""Figures of the targets: where each joint lies in the crop, its marginals, and the boxes; saved beside the numbers."""
 
 from __future__ import annotations
 
-__all__ = ["draw_marginals", "draw_persons", "draw_targets"]
+__all__ = ["draw_marginals", "draw_persons", "draw_targets", "save_targets"]
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from probpose.analysis.targets.statistics import JointTargets, TargetStatistics
+from probpose.analysis.targets.tables import targets_csv
 from probpose.arrays import Array
 from probpose.data.persons import Persons, target_points
+from probpose.files import write_atomically
 
 _BLUE, _ORANGE, _GREY = "#1f6fb2", "#c2571a", "#9aa5b1"
 _SHOWN = 0.62
@@ -124,3 +127,23 @@ def _save(figure: Figure, statistics: TargetStatistics, files: Sequence[Path]) -
     figure.suptitle(f"{statistics.name}: {statistics.persons} persons", fontsize=9)
     for file in files:
         figure.savefig(file, dpi=120)
+
+
+def save_targets(statistics: TargetStatistics, persons: Persons, folder: Path) -> str:
+    """Write stats.json, targets.csv, and targets, marginals and persons as .png and .pdf; returns the JSON text.
+
+    Args:
+        statistics: of the persons.
+        persons: the table.
+        folder: made where it is missing.
+
+    Raises:
+        OSError: the folder is not writable.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(statistics.to_json(), allow_nan=False)
+    write_atomically(folder / "stats.json", text.encode())
+    write_atomically(folder / "targets.csv", targets_csv(statistics).encode())
+    for name, draw in (("targets", draw_targets), ("marginals", draw_marginals), ("persons", draw_persons)):
+        draw(statistics, persons, [folder / f"{name}.png", folder / f"{name}.pdf"])
+    return text

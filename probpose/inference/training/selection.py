@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["SelectionScore", "SelectionScorer", "in_image"]
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,7 @@ class SelectionScorer:
         self.persons, self.batches, self.device = persons, batches, device
 
     @torch.no_grad()
-    def __call__(self, model: KeypointModel, groups: Collection[Group] = ()) -> SelectionScore:
+    def __call__(self, model: KeypointModel, *groups: Group) -> SelectionScore:
         """The score; leaves the model in evaluation mode and the random state as it was.
 
         A model whose training diverges may give labels no density: its score is then not finite.
@@ -89,7 +89,7 @@ class SelectionScorer:
             if len(batch):
                 batch = batch.to(self.device)
                 predictive = model(batch.image, None, residual)
-                parts.append(self._scores(predictive, batch, groups))
+                parts.append(self._scores(predictive, batch, *groups))
                 sigmas.append(predictive.sigma.flatten())
         if not parts:
             raise TrainingError(f"no image of the selection split can be read; the first: {unreadable[0]}.")
@@ -98,11 +98,11 @@ class SelectionScorer:
             check = check_normaliser(model.residual, residual)
         return SelectionScore(LabelScores.join(parts), (float(sigma.min()), float(sigma.max())), check, unreadable)
 
-    def _scores(self, predictive: Predictive, batch: Batch, groups: Collection[Group]) -> LabelScores:
+    def _scores(self, predictive: Predictive, batch: Batch, *groups: Group) -> LabelScores:
         """Of the labels of a batch, under what is predicted in network units."""
         matrix, offset = batch.to_image[..., :2], batch.to_image[..., 2]
         labels = Labels.of_persons(self.persons, batch.person.cpu().numpy())
-        return LabelScores.of(predictive.affine(matrix, offset), labels, groups, finite=False)
+        return LabelScores.of(predictive.affine(matrix, offset), labels, *groups, finite=False)
 
 
 def in_image(predictive: Predictive, batch: Batch) -> tuple[Predictive, Tensor]:

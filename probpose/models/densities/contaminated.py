@@ -17,9 +17,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from probpose.models.densities.base import ResidualDensity
 from probpose.models.densities.flows import LOG_2PI
-from probpose.models.densities.residual import Native, Residual
+from probpose.models.densities.residual import Native, Residual, ResidualDensity
 
 DF = 2.0
 """Degrees of freedom of T: errors of any size, and a mean that exists."""

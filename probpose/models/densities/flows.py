@@ -20,10 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from probpose.errors import ConfigError
-from probpose.models.densities.base import ResidualDensity, closed_form
 from probpose.models.densities.gauge import Gauge
 from probpose.models.densities.nodes import normal_nodes
-from probpose.models.densities.residual import Native
+from probpose.models.densities.residual import Native, ResidualDensity, closed_form
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -22,11 +22,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from probpose.models.densities.base import ResidualDensity
 from probpose.models.densities.flows import LOG_2PI, RealNVP
 from probpose.models.densities.gauge import Gauge, quantile_gauge
 from probpose.models.densities.nodes import normal_nodes
-from probpose.models.densities.residual import Native
+from probpose.models.densities.residual import Native, ResidualDensity
 
 LEAST_ACCEPTANCE = 0.02
 GRID_SIDE = 1024

@@ -10,6 +10,7 @@ __all__ = ["POINTS", "Moved", "Predictive", "each_joint"]
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -184,7 +185,7 @@ class Predictive(TorchDistribution):
         """(N, K, 2), per axis."""
         return self.quantiles([0.5])[0]
 
-    @property
+    @cached_property
     def sigma(self) -> Tensor:
         """Scale per axis, (N, K, 2): standard deviation, or half the 16-84% width in the quantile gauge."""
         if self.gauge == "quantile":
@@ -218,7 +219,7 @@ class Predictive(TorchDistribution):
 
         return self.chunked(of)
 
-    @property
+    @cached_property
     def half_width(self) -> Tensor:
         """Half the 16-84% width per axis, (N, K, 2): a scale that exists for every density."""
         low, _, high = self.quantiles(QUANTILE_LEVELS)

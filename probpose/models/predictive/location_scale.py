@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["LocationScale", "determinant", "lengths", "moved", "standardised", "unmirror"]
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ class LocationScale(Predictive):
     def mode(self) -> Tensor:
         return self._at(self.residual.mode)
 
-    @property
+    @cached_property
     def sigma(self) -> Tensor:
         if self.gauge == "quantile":
             return self.half_width
@@ -72,7 +72,7 @@ class LocationScale(Predictive):
     def covariance(self) -> Tensor:
         return self.scale @ self.residual.covariance.to(self.scale) @ self.scale.mT
 
-    @property
+    @cached_property
     def half_width(self) -> Tensor:
         if not self.is_aligned:
             return super().half_width

@@ -1,4 +1,4 @@
-"""Calibration along the axes: histogram of the probability integral transform, and how far from the diagonal it is.
+"""Calibration along the axes: histogram of the probability integral transform (PIT), and calibration errors.
 
 For central intervals of content p, the observed share is that of |2 PIT - 1| <= p. Definitions as in Chung et al.,
 "Uncertainty Toolbox", 2021: mean absolute and root mean square difference over 100 contents from 0 to 1, and the area
@@ -26,7 +26,7 @@ class AxisErrors:
     Attributes:
         mace: mean absolute calibration error.
         rmsce: root mean square calibration error.
-        miscalibration_area: between the curve of observed against nominal shares and the diagonal.
+        miscalibration_area: area between the curve of observed against nominal shares and the diagonal.
     """
 
     mace: float
@@ -35,11 +35,11 @@ class AxisErrors:
 
 
 class AxisCalibration:
-    """Counts of transforms (M, 2) over a stream.
+    """Counts of PIT values over a stream of labels.
 
     Attributes:
-        histogram: (2, BINS).
-        labels: so far.
+        histogram: (2, BINS), counts per axis.
+        labels: number of labels so far.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class AxisCalibration:
         self._inside = np.zeros((2, len(CONTENTS)))
 
     def add(self, pit: Array) -> None:
-        """Add labels with transforms (M, 2)."""
+        """Add labels with PIT values (M, 2)."""
         self.labels += len(pit)
         for axis, column in enumerate(pit.T):
             self.histogram[axis] += np.histogram(column, BINS, (0, 1))[0]
@@ -60,7 +60,7 @@ class AxisCalibration:
         return CONTENTS, self._inside[axis] / max(1, self.labels)
 
     def errors(self, axis: int) -> AxisErrors:
-        """How far the curve is from the diagonal."""
+        """Calibration errors along an axis, from the curve of that axis."""
         nominal, observed = self.curve(axis)
         off = observed - nominal
         area = _area(nominal, off)

@@ -1,8 +1,9 @@
 """Bootstrap over images: keypoints of one image are dependent, images are not.
 
-Each image gets a Poisson(1) weight in each replicate, drawn once and used for all its keypoints and statistics. That
-is the bootstrap for a stream: memory does not grow with the data (Chamandy, Muralidharan, Najmi and Naidu, "Estimating
-Uncertainty for Massive Data Streams", 2012; Oza and Russell, "Online Bagging and Boosting", AISTATS 2001).
+Each image gets a Poisson(1) weight in each replicate, drawn once and used for all its keypoints and statistics. This
+form of the bootstrap needs one pass over the data, and memory does not grow with them (Chamandy, Muralidharan, Najmi
+and Naidu, "Estimating Uncertainty for Massive Data Streams", 2012; Oza and Russell, "Online Bagging and Boosting",
+AISTATS 2001).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _IMAGES_AT_ONCE = 2**12
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with a percentile interval of the bootstrap; equal to it where there is a single image."""
+    """An estimate with a percentile interval of the bootstrap; the bounds equal the estimate for a single image."""
 
     value: float
     low: float
@@ -37,7 +38,7 @@ def known(interval: Interval | None) -> Interval | None:
 
 
 class ImageBootstrap:
-    """Sums of named columns over keypoints, for the data as they are and for each replicate.
+    """Sums of named columns over keypoints, for the data and for each bootstrap replicate.
 
     Args:
         names: of the C columns.
@@ -89,7 +90,12 @@ class ImageBootstrap:
             return np.asarray(self.sums(above) / self.sums(below))
 
     def interval(self, estimates: Array, level: float = 0.95) -> Interval:
-        """An estimate with the interval that holds `level` of its finite replicates; both together, (1 + B,)."""
+        """The estimate with its percentile interval of content `level`; replicates that are not finite are left out.
+
+        Args:
+            estimates: (1 + B,), the estimate and its replicates.
+            level: content of the interval.
+        """
         value, replicates = float(estimates[0]), estimates[1:]
         known = replicates[np.isfinite(replicates)]
         if self.images < 2 or not len(known):

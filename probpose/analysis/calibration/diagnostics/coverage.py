@@ -3,7 +3,7 @@
 The level of a label is the content of the smallest highest-density region that holds it; levels are uniform on (0, 1)
 when the density is calibrated (Hyndman, The American Statistician 1996). Coverage at p is the share of levels up to p.
 
-Groups of labelled keypoints in which coverage is looked at: joint, visibility, size of the box, predicted scale.
+Coverage is reported by joint, visibility, size of the box and predicted scale.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from probpose.arrays import Array, Mask
 from probpose.models.scores import LabelScores
 
 LEVELS = (0.5, 0.9)
-"""Contents at which coverage is looked at, overall and in groups."""
+"""Nominal contents of the regions whose coverage is reported overall and by group."""
 
 CURVE = (*np.linspace(0.05, 0.95, 19).round(2).tolist(), 0.99)
-"""Contents at which coverage is counted overall."""
+"""Nominal contents of the regions whose coverage is reported overall."""
 
 ACCEPTED = 0.02
-"""Largest coverage error of what is called calibrated."""
+"""Coverage errors below this count as calibrated."""
 
 EXCLUDED = 0.04
-"""Coverage error that the interval must exclude."""
+"""Coverage error that the interval of a calibrated prediction must exclude."""
 
 
 def coverage_names(groups: Iterable[str]) -> list[str]:
@@ -40,7 +40,7 @@ def coverage_names(groups: Iterable[str]) -> list[str]:
 
 
 def coverage_columns(level: Array, groups: Mapping[str, Mask]) -> dict[str, npt.NDArray[np.generic]]:
-    """Counts for each of M labels: 1 where it is counted, and where it lies in the region of each content.
+    """For each of M labels: a one, and whether it lies in the region of each content, overall and by group.
 
     Args:
         level: (M,) in [0, 1].
@@ -60,12 +60,13 @@ def _name(part: str | float, group: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of calibration: an effect with an interval, not a p-value.
+    """Whether the prediction is calibrated: coverage errors with intervals, not a p-value.
 
     Attributes:
         calibrated: the coverage errors are under `ACCEPTED`, and their 95% intervals exclude `EXCLUDED`.
-        refuted: an error is at least `ACCEPTED` and its interval excludes 0. Neither: there are too few images to tell.
-        coverage: by level.
+        refuted: an error is at least `ACCEPTED` and its interval excludes 0. Where neither holds, there are too few
+            images to decide.
+        coverage: by content of the region, one of `LEVELS`.
     """
 
     calibrated: bool
@@ -75,7 +76,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What the sums of `coverage_columns` say.
+    """Coverage from the sums of `coverage_columns`.
 
     Args:
         sums: with the columns of `coverage_names`.
@@ -88,15 +89,15 @@ class Coverage:
         return self.sums.interval(self.ratio(content, group), confidence)
 
     def ratio(self, content: float, group: str | None = None) -> Array:
-        """The coverage and that of the replicates, (1 + B,)."""
+        """Coverage of the data and of the bootstrap replicates, (1 + B,)."""
         return self.sums.ratio(_name(content, group), _name("labels", group))
 
     def keypoints(self, group: str | None = None) -> int:
-        """Labels so far."""
+        """Number of labels so far."""
         return int(self.sums.sum(_name("labels", group)))
 
     def verdict(self) -> Verdict:
-        """The verdict on what has been added."""
+        """The verdict from all labels so far."""
         found = {content: self.at(content) for content in LEVELS}
         errors = {content: abs(interval.value - content) for content, interval in found.items()}
         small = all(error < ACCEPTED for error in errors.values())
@@ -115,12 +116,12 @@ SCALE_BINS = 5
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups, fixed before the data that they divide are seen.
+    """The groups, chosen on other labels than those that they divide.
 
     Attributes:
         joints: names.
         scale_edges: predicted scales in pixels that divide the bins, increasing.
-        present: names of the groups that had labels where the groups were chosen.
+        present: names of the groups that had labels, and not all of them, where the groups were chosen.
     """
 
     joints: tuple[str, ...]
@@ -129,7 +130,7 @@ class Groups:
 
     @classmethod
     def of(cls, scores: LabelScores, size_px: Array, joints: tuple[str, ...]) -> Groups:
-        """Groups with bins of equal counts, from other labels than those that they will divide; see `masks`."""
+        """Groups whose bins of predicted scale hold equal counts of these labels; see `masks`."""
         inner = np.linspace(0, 1, SCALE_BINS + 1)[1:-1]
         edges = np.unique(np.quantile(scores.scale_px, inner)) if len(scores) else np.zeros(0)
         candidates = cls(joints, edges, ())
@@ -137,7 +138,7 @@ class Groups:
         return cls(joints, edges, tuple(present))
 
     def masks(self, scores: LabelScores, size_px: Array) -> dict[str, Mask]:
-        """Membership (M,) by name of group, such as "joint: nose"; of the present groups, or of all possible ones.
+        """Membership (M,) by name of group, such as "joint: nose"; all possible groups where `present` is empty.
 
         Args:
             scores: of M labels.
@@ -151,7 +152,7 @@ class Groups:
         return {name: found[name] for name in self.present} if self.present else found
 
     def _range(self, index: int) -> str:
-        """The predicted scales of a bin in words."""
+        """The range of predicted scales of a bin, as text."""
         edges = [f"{edge:.3g}" for edge in self.scale_edges]
         if not edges:
             return "any"

@@ -1,7 +1,7 @@
-"""Dependence: do the errors of one person's joints move together?
+"""Dependence: are the errors of one person's joints correlated?
 
-A predictive distribution per keypoint says nothing of it, but whoever uses several keypoints of a person needs it: the
-normal scores of the probability integral transforms, g = Phi^-1(PIT), are uncorrelated when errors are independent.
+Predictive distributions per keypoint do not describe it, but it matters to whoever uses several keypoints of a person.
+The normal scores of the probability integral transforms, g = Phi^-1(PIT), are uncorrelated when errors are independent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def dependence_names() -> list[str]:
 
 
 def dependence_columns(labels: LabelScores) -> dict[str, npt.NDArray[np.generic]]:
-    """For each of M labels, its share in its person's sums over pairs of joints; persons must be whole.
+    """The contribution of each of M labels to the sums over labels and over pairs of joints; persons must be whole.
 
     Args:
         labels: scored with `level` and `axes`.
@@ -50,7 +50,7 @@ def dependence_columns(labels: LabelScores) -> dict[str, npt.NDArray[np.generic]
 
 
 def dependence(sums: ImageBootstrap) -> Array:
-    """Mean correlation over pairs of joints of a person and its replicates, (1 + B,); 0 when independent."""
+    """Mean correlation over pairs of joints of a person, and its replicates, (1 + B,); 0 when independent."""
     x, y, squares = (sums.ratio(name, "scores") for name in ("score x", "score y", "score squares"))
     level = (x**2 + y**2) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -60,7 +60,7 @@ def dependence(sums: ImageBootstrap) -> Array:
 def overdispersion(sums: ImageBootstrap) -> Interval:
     """Variance of the number of a person's labels outside their 90% regions over the binomial's; 1 when independent.
 
-    Above 1, persons are either all right or all wrong: the coverage holds on average, and not person by person.
+    Above 1, misses cluster in some persons: coverage holds on average over persons, but not for each of them.
     """
     return sums.interval(sums.ratio("outside squares", "outside expected"))
 
@@ -78,7 +78,7 @@ class Correlations:
         self._squares = np.zeros((2, joints, joints))
 
     def add(self, labels: LabelScores) -> None:
-        """Add labels of whole persons, scored with their `axes`."""
+        """Add labels of whole persons, scored with `axes`."""
         _, person = np.unique(labels.person, return_inverse=True)
         shape = (int(person.max()) + 1 if len(person) else 0, len(self._pairs))
         known = np.zeros(shape)

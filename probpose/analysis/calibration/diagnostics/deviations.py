@@ -1,8 +1,8 @@
-"""What deviates from calibration, named at a stated family-wise level.
+"""Deviations from calibration, tested at a stated family-wise error rate.
 
-Coverage overall and in groups, location along each axis overall and by joint, and dependence between the joints of a
-person are tested together: errors in standard errors are compared with the largest that the bootstrap over images gives
-over all of them (single-step maxT: Westfall and Young, "Resampling-Based Multiple Testing", 1993).
+Coverage overall and by group, location along each axis overall and by joint, and dependence between the joints of a
+person are tested together: each deviation in standard errors is compared with the bootstrap distribution of the largest
+one over all tests (single-step maxT: Westfall and Young, "Resampling-Based Multiple Testing", 1993).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from probpose.arrays import Array
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One number whose value is known when the prediction is calibrated.
+    """A statistic whose value for a calibrated prediction is known.
 
     Attributes:
         what: such as "coverage of 90% regions".
@@ -29,8 +29,8 @@ class Hypothesis:
         nominal: value when calibrated.
         estimates: (1 + B,), the value found and its replicates in the bootstrap.
         interval: its own 95% interval.
-        least_error: of the standard error, such as a binomial's: replicates of a share of 0 or 1 do not vary.
-        keypoints: behind it.
+        least_error: lower bound of the standard error, such as a binomial's: replicates of a share of 0 or 1 are equal.
+        keypoints: number of labels that it is computed from.
     """
 
     what: str
@@ -48,21 +48,21 @@ class Hypothesis:
 
     @property
     def z(self) -> float:
-        """How far off, in standard errors."""
+        """Deviation from the nominal value, in standard errors."""
         return (float(self.estimates[0]) - self.nominal) / self.error
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """A number that is off.
+    """A statistic that deviates significantly from its nominal value.
 
     Attributes:
         what: such as "coverage of 90% regions".
         group: of the keypoints, None for all.
         nominal: value when calibrated.
         value: with a 95% interval of its own.
-        z: error in standard errors.
-        keypoints: behind it.
+        z: deviation in standard errors.
+        keypoints: number of labels that it is computed from.
     """
 
     what: str
@@ -74,16 +74,16 @@ class Deviation:
 
 
 def error_of_share(nominal: float, estimates: Array, labels: int) -> float:
-    """Standard error of a share of labels if the nominal one is true: the binomial's times what dependence adds.
+    """Standard error of a share of labels under the nominal share: the binomial's, inflated for dependence.
 
-    A share that by chance is far from 1/2 also varies less, and would be called sure (as in Wald's interval of a
-    proportion). What the labels of an image have in common is the ratio of the bootstrap's variance to the binomial's
-    at the share found, at least 1.
+    The bootstrap's standard error at the observed share is too small where that share is by chance far from 1/2 (as in
+    Wald's interval of a proportion). The inflation of the variance by dependence of labels within an image (design
+    effect) is the ratio of the bootstrap's variance to the binomial's at the observed share, at least 1.
 
     Args:
         nominal: share, in (0, 1).
-        estimates: (1 + B,), the share found and its replicates.
-        labels: number of them.
+        estimates: (1 + B,), the observed share and its replicates.
+        labels: number of labels.
     """
     found, count = float(estimates[0]), max(1, labels)
     binomial = found * (1 - found) / count
@@ -92,13 +92,15 @@ def error_of_share(nominal: float, estimates: Array, labels: int) -> float:
 
 
 def deviations(tests: Sequence[Hypothesis], images: int, family_level: float = 0.05) -> list[Deviation]:
-    """What is off, the surest first; the chance to name any, if none is, is about `family_level` at most.
+    """Significant deviations, the largest |z| first.
+
+    Of a calibrated prediction, the chance that any is reported is at most about `family_level`.
 
     Args:
-        tests: those with replicates that are not finite (labels in hardly any image) are left out.
-        images: that were resampled. Of few, the standard error is itself uncertain: what the bootstrap gives for the
-            largest is widened as Student's t with one degree of freedom less is wider than a normal distribution.
-        family_level: chance of a false alarm over all tests together.
+        tests: those with replicates that are not finite (labels in very few images) are left out.
+        images: number that was resampled. With few images the standard error is itself uncertain: the critical value is
+            widened from the normal distribution to Student's t with `images` - 1 degrees of freedom.
+        family_level: family-wise error rate, the chance of a false alarm over all tests together.
     """
     usable = [test for test in tests if np.isfinite(test.estimates).all() and test.error > 0]
     if not usable:

@@ -1,9 +1,10 @@
-"""The diagnosis: everything that held-out labels say of predicted uncertainty, in one pass over chunks of images."""
+"""The diagnosis: all diagnostics of predicted uncertainty on held-out labels, in one pass over chunks of images."""
 
 from __future__ import annotations
 
-__all__ = ["Diagnosis", "Questions"]
+__all__ = ["Diagnosis", "Questions", "diagnosis_record"]
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.axes import AxisCalibration
-from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap
+from probpose.analysis.calibration.diagnostics.base import Setting
+from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, known
 from probpose.analysis.calibration.diagnostics.coverage import (
     CURVE,
     LEVELS,
@@ -26,10 +28,24 @@ from probpose.analysis.calibration.diagnostics.dependence import (
     dependence,
     dependence_columns,
     dependence_names,
+    overdispersion,
 )
 from probpose.analysis.calibration.diagnostics.deviations import Deviation, Hypothesis, deviations, error_of_share
 from probpose.analysis.calibration.diagnostics.location import AXES, location, location_columns, location_names
-from probpose.analysis.calibration.diagnostics.proper_scores import score_columns, score_names
+from probpose.analysis.calibration.diagnostics.proper_scores import SCORES, mean_score, score_columns, score_names
+from probpose.analysis.calibration.diagnostics.record import (
+    AxisRecord,
+    DependenceRecord,
+    DiagnosisRecord,
+    GroupRecord,
+    JointRecord,
+    Numbers,
+    OksRecord,
+    Shares,
+    UsefulnessRecord,
+    WithinRecord,
+)
+from probpose.analysis.calibration.diagnostics.registry import make_diagnostics
 from probpose.analysis.calibration.diagnostics.reliability import Reliability
 from probpose.analysis.calibration.diagnostics.usefulness import (
     ErrorRadii,
@@ -37,26 +53,25 @@ from probpose.analysis.calibration.diagnostics.usefulness import (
     RankHistogram,
     WithinByConfidence,
 )
-from probpose.analysis.evaluation.coco import oks
-from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance
+from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance, oks
 from probpose.arrays import Array, Index, as_array
 
 ENERGY_LABELS = 40_000
-"""Labels at most whose energy score is computed: it costs all pairs of points."""
+"""Most labels whose energy score is computed: it costs all pairs of points."""
 
 OKS_POINTS = 256
-"""Points a keypoint behind the expected OKS of a person."""
+"""Points per keypoint that the expected OKS of a person is computed from."""
 
 _BINS = 10
 
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked, fixed on other data than those that are asked.
+    """Groups, bins and radius of a diagnosis, chosen on other data than those that are diagnosed.
 
     Attributes:
         joints: names.
-        groups: in which coverage is looked at.
+        groups: by which coverage is reported.
         scale_edges: predicted scales in pixels that divide the bins of reliability.
         confidence_edges: confidences that divide the bins of usefulness; None without confidences.
         radius_px: r of P(error <= r).
@@ -88,17 +103,18 @@ class Questions:
 
 
 class Diagnosis:
-    """Accumulates labels; memory does not grow with them.
+    """Accumulates diagnostics over labels; memory does not grow with their number.
 
     Args:
-        questions: what is asked.
-        labels: about how many will come, so that a share of them can be chosen for the energy score.
+        questions: groups, bins and radius.
+        labels: approximate number of labels to come, which gives the share that is chosen for the energy score.
         replicates: of the bootstrap over images.
-        energy_labels: about how many of them get an energy score.
+        energy_labels: approximate number of labels whose energy score is computed.
         seed: of the bootstrap, of the labels chosen for the energy score and of levels inside plateaus.
 
     Attributes:
         coverage, axes, ranks, reliability, by_joint, correlations, radii, within, oks: the parts.
+        further: registered diagnostics by name.
     """
 
     def __init__(
@@ -123,6 +139,7 @@ class Diagnosis:
         edges = questions.confidence_edges
         self.within = None if edges is None else WithinByConfidence(questions.radius_px, edges)
         self.oks = OksByScore()
+        self.further = make_diagnostics(Setting(questions.joints, replicates, seed))
         self.persons = 0
         self._seed = seed
         self._share = min(1.0, energy_labels / max(1, labels))
@@ -133,7 +150,7 @@ class Diagnosis:
 
         Args:
             cases: under the predictive distribution that is diagnosed.
-            suspect: (N, K), labels suspected of a gross error; they count like all others.
+            suspect: (N, K), labels with a probable gross error; only `nll_without_suspects_nats` leaves them out.
 
         Raises:
             DataError: the log density of a label is not finite.
@@ -152,10 +169,12 @@ class Diagnosis:
         self.radii.add(scores)
         if self.within is not None:
             self.within.add(cases.label_confidence, scores.error_px)
+        for diagnostic in self.further.values():
+            diagnostic.add(scores, cases)
         self.persons += int(labelled.any(axis=1).sum())
 
     def deviations(self, family_level: float = 0.05) -> list[Deviation]:
-        """What is off, overall and in groups, at a family-wise level (see `deviations`)."""
+        """Significant deviations, overall and by group, at a family-wise error rate (see `deviations`)."""
         overall = [self._coverage_test(content, None) for content in CURVE]
         groups = [self._coverage_test(c, group) for group in self.questions.groups.present for c in LEVELS]
         sides = [self._side_test(axis, joint) for joint in (None, *self.questions.joints) for axis in AXES]
@@ -180,7 +199,7 @@ class Diagnosis:
         return Hypothesis(what, None, 0.0, ratio, self.sums.interval(ratio), 0.0, labels)
 
     def _costly(self, cases: Cases, person: Index) -> Array:
-        """Energy scores (M,) of the labels of a random share of the persons, NaN for others; their OKS is counted too.
+        """Energy scores (M,) of the labels of a random share of the persons, whose OKS is added; NaN for others.
 
         Args:
             cases: N persons.
@@ -196,7 +215,7 @@ class Diagnosis:
         return energy
 
     def _add_oks(self, cases: Cases, sigmas: Array) -> None:
-        """Expected OKS of the mean, with the area that the box stands for, against the OKS that it reaches."""
+        """Add the expected OKS of the mean, with the area derived from the box, and the OKS that it reaches."""
         known = np.isfinite(cases.box).all(axis=1) & np.isfinite(cases.area) & cases.labelled.any(axis=1)
         cases = cases.select(np.flatnonzero(known))
         if not len(cases):
@@ -207,3 +226,89 @@ class Diagnosis:
         presence = cases.labelled.astype(np.float64) if cases.presence is None else cases.presence
         reached = oks(as_array(mean), cases.keypoints, cases.labelled, cases.area, sigmas.tolist())
         self.oks.add(instance_score(expected, presence), reached)
+
+
+def diagnosis_record(diagnosis: Diagnosis) -> DiagnosisRecord:
+    """What a diagnosis of at least one label found."""
+    verdict = diagnosis.coverage.verdict()
+    deviations = tuple(diagnosis.deviations())
+    return DiagnosisRecord(
+        keypoints=diagnosis.coverage.keypoints(),
+        persons=diagnosis.persons,
+        images=diagnosis.sums.images,
+        calibrated=verdict.calibrated,
+        refuted=verdict.refuted,
+        hdr_coverage={content: diagnosis.coverage.at(content) for content in CURVE},
+        groups=_groups(diagnosis, deviations),
+        deviations=deviations,
+        scores={name: known(mean_score(diagnosis.sums, name)) for name in SCORES},
+        axes={axis: _axis(diagnosis, index) for index, axis in enumerate(AXES)},
+        reliability=tuple(one for one in diagnosis.reliability.bins() if one is not None),
+        dependence=_dependence(diagnosis),
+        usefulness=_usefulness(diagnosis),
+        joints=_joints(diagnosis),
+        further={name: diagnostic.record() for name, diagnostic in diagnosis.further.items()},
+    )
+
+
+def _groups(diagnosis: Diagnosis, deviations: tuple[Deviation, ...]) -> tuple[GroupRecord, ...]:
+    named = {deviation.group for deviation in deviations if deviation.what.startswith("coverage")}
+    coverage = diagnosis.coverage
+    return tuple(
+        GroupRecord(group, coverage.keypoints(group), {c: known(coverage.at(c, group)) for c in LEVELS}, group in named)
+        for group in diagnosis.questions.groups.present
+    )
+
+
+def _axis(diagnosis: Diagnosis, axis: int) -> AxisRecord:
+    nominal, observed = diagnosis.axes.curve(axis)
+    histogram = tuple(diagnosis.axes.histogram[axis].astype(int).tolist())
+    return AxisRecord(
+        histogram, Shares(tuple(nominal.tolist()), tuple(observed.tolist())), **vars(diagnosis.axes.errors(axis))
+    )
+
+
+def _dependence(diagnosis: Diagnosis) -> DependenceRecord:
+    matrices = (tuple(_finite(row) for row in matrix) for matrix in diagnosis.correlations.matrix())
+    return DependenceRecord(
+        correlation=known(diagnosis.sums.interval(dependence(diagnosis.sums))),
+        overdispersion=known(overdispersion(diagnosis.sums)),
+        matrix=dict(zip(AXES, matrices, strict=True)),
+    )
+
+
+def _usefulness(diagnosis: Diagnosis) -> UsefulnessRecord:
+    curves = diagnosis.ranks.sparsification()
+    return UsefulnessRecord(
+        spearman=diagnosis.ranks.spearman(),
+        ause=None if curves is None else curves.ause,
+        sparsification=curves,
+        within=_within(diagnosis),
+        oks=OksRecord(diagnosis.oks.spearman(), tuple(diagnosis.oks.bins())) if diagnosis.oks.counts.any() else None,
+    )
+
+
+def _within(diagnosis: Diagnosis) -> WithinRecord | None:
+    within = diagnosis.within
+    if within is None:
+        return None
+    return WithinRecord(
+        radius_px=within.radius_px,
+        confidence_edges=tuple(within.edges.tolist()),
+        keypoints=tuple(within.counts.astype(int).tolist()),
+        share=_finite(within.shares()),
+        cut_off=within.cut_off(),
+    )
+
+
+def _joints(diagnosis: Diagnosis) -> tuple[JointRecord, ...]:
+    radii = [_finite(diagnosis.radii.radius(share)) for share in (0.5, 0.9)]
+    bins = diagnosis.by_joint.bins()
+    scales = [(None, None) if one is None else (one.predicted_px, one.factor) for one in bins]
+    columns = zip(diagnosis.questions.joints, diagnosis.radii.labels(), *radii, scales, strict=True)
+    return tuple(JointRecord(name, int(labels), r50, r90, *scale) for name, labels, r50, r90, scale in columns)
+
+
+def _finite(values: Array) -> Numbers:
+    """Numbers (n,), with None for NaN."""
+    return tuple(float(value) if math.isfinite(value) else None for value in values)

@@ -1,7 +1,7 @@
-"""Location: is the label as often left as right of, above as below the predicted median?
+"""Location: do labels lie as often left as right of the predicted median, and as often above as below?
 
-The mean of the probability integral transform is 1/2 when calibrated. It is bounded, so a few gross errors do not move
-it, and independent of the scale's unit.
+The mean of the probability integral transform (PIT) is 1/2 when calibrated. It is bounded, so that a few gross errors
+hardly move it, and has no unit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def location_names(joints: tuple[str, ...]) -> list[str]:
 def location_columns(
     pit: Array, joint: npt.NDArray[np.int64], joints: tuple[str, ...]
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """The transform of each of M labels, overall and for its joint.
+    """The PIT values of each of M labels, overall and for its joint.
 
     Args:
         pit: (M, 2).
@@ -43,7 +43,7 @@ def location_columns(
 
 
 def location(sums: ImageBootstrap, axis: str, joint: str | None = None) -> tuple[Array, int]:
-    """Mean transform along an axis and its replicates, (1 + B,), and the number of labels."""
+    """Mean PIT along an axis and its replicates, (1 + B,), and the number of labels."""
     return sums.ratio(_name(axis, joint), _name("labels", joint)), int(sums.sum(_name("labels", joint)))
 
 

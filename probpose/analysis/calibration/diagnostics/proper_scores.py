@@ -1,4 +1,4 @@
-"""Means of proper scores over labels, with intervals over images: less is better."""
+"""Means of proper scoring rules over labels, with intervals over images; lower is better."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCORES = {
     "interval_x_px": "score of the central 90% interval along x",
     "interval_y_px": "score of the central 90% interval along y",
 }
-"""What is averaged, by name."""
+"""The scores by name, and what each is."""
 
 
 def score_names() -> list[str]:
@@ -31,12 +31,12 @@ def score_names() -> list[str]:
 def score_columns(
     scores: LabelScores, energy_px: Array, suspect: npt.NDArray[np.bool_]
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """Scores of M labels, and which of them count.
+    """The scores of M labels, and which labels count for each score.
 
     Args:
         scores: of the labels, with their `axes`.
         energy_px: (M,), NaN where it was not computed.
-        suspect: (M,), labels suspected of a gross error.
+        suspect: (M,), labels with a probable gross error.
     """
     everything = np.ones(len(scores), dtype=bool)
     counted_in = {

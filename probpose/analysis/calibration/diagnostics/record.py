@@ -12,22 +12,15 @@ __all__ = [
     "Shares",
     "UsefulnessRecord",
     "WithinRecord",
-    "diagnosis_record",
 ]
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from probpose.analysis.calibration.diagnostics.bootstrap import Interval, known
-from probpose.analysis.calibration.diagnostics.coverage import CURVE, LEVELS
-from probpose.analysis.calibration.diagnostics.dependence import dependence, overdispersion
+from probpose.analysis.calibration.diagnostics.base import DiagnosticRecord
+from probpose.analysis.calibration.diagnostics.bootstrap import Interval
 from probpose.analysis.calibration.diagnostics.deviations import Deviation
-from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis
-from probpose.analysis.calibration.diagnostics.location import AXES
-from probpose.analysis.calibration.diagnostics.proper_scores import SCORES, mean_score
 from probpose.analysis.calibration.diagnostics.reliability import ReliabilityBin
 from probpose.analysis.calibration.diagnostics.usefulness import CutOff, OksBin, Sparsification
-from probpose.arrays import Array
 
 Numbers = tuple[float | None, ...]
 
@@ -40,7 +33,7 @@ class GroupRecord:
         group: its name, such as "joint: nose".
         keypoints: labels in it.
         hdr_coverage: by content of the region, one of `LEVELS`.
-        deviates: whether it is named among the deviations.
+        deviates: whether its coverage is among the significant deviations.
     """
 
     group: str
@@ -55,7 +48,7 @@ class Shares:
 
     Attributes:
         nominal: contents of the intervals.
-        observed: share that each holds.
+        observed: share of the labels inside each.
     """
 
     nominal: tuple[float, ...]
@@ -68,10 +61,10 @@ class AxisRecord:
 
     Attributes:
         pit_histogram: labels in equally wide bins of the probability integral transform.
-        central_intervals: the curve that the errors are about.
+        central_intervals: the curve that the errors are computed from.
         mace: mean absolute calibration error.
         rmsce: root mean square calibration error.
-        miscalibration_area: between the curve and the diagonal.
+        miscalibration_area: area between the curve and the diagonal.
     """
 
     pit_histogram: tuple[int, ...]
@@ -83,11 +76,11 @@ class AxisRecord:
 
 @dataclass(frozen=True)
 class DependenceRecord:
-    """Whether the errors of a person's joints move together.
+    """Dependence between the errors of a person's joints.
 
     Attributes:
-        correlation: mean over pairs of joints of a person.
-        overdispersion: variance of the number of labels outside their 90% regions over the binomial's.
+        correlation: mean over pairs of joints of a person; 0 when independent.
+        overdispersion: variance of the number of a person's labels outside their 90% regions over the binomial's.
         matrix: (K, K) correlations between joints by axis.
     """
 
@@ -102,10 +95,10 @@ class WithinRecord:
 
     Attributes:
         radius_px: r.
-        confidence_edges: that divide the bins.
+        confidence_edges: confidences that divide the bins.
         keypoints: labels in each bin.
-        share: of them within r.
-        cut_off: the suggested one, if there is any.
+        share: share of the labels in each bin within r.
+        cut_off: suggested, if any cut-off keeps enough labels within r.
     """
 
     radius_px: float
@@ -117,10 +110,10 @@ class WithinRecord:
 
 @dataclass(frozen=True)
 class OksRecord:
-    """The OKS that persons reach by the OKS that is expected.
+    """The OKS that persons reach, by their expected OKS.
 
     Attributes:
-        spearman: rank correlation of both.
+        spearman: rank correlation of reached and expected OKS.
         bins: of the expected OKS.
     """
 
@@ -130,12 +123,12 @@ class OksRecord:
 
 @dataclass(frozen=True)
 class UsefulnessRecord:
-    """What the uncertainty is good for.
+    """How useful the uncertainty is for ranking and selecting predictions.
 
     Attributes:
         spearman: rank correlation of predicted scale and error.
         ause: area between the curves of `sparsification`.
-        sparsification: mean error of what is left by the share that is removed.
+        sparsification: mean error of the remaining labels by the share that is removed.
         within: None without confidences.
         oks: None where OKS is not defined.
     """
@@ -157,7 +150,7 @@ class JointRecord:
         error_r50_px: radius that holds 50% of the errors.
         error_r90_px: radius that holds 90%.
         scale_px: half the predicted 16-84% width, the mean over labels and axes.
-        scale_too_small_by: the same of the errors over that; 1 when calibrated.
+        scale_too_small_by: half the 16-84% width of the errors in units of the predicted one; 1 when calibrated.
     """
 
     joint: str
@@ -170,23 +163,24 @@ class JointRecord:
 
 @dataclass(frozen=True)
 class DiagnosisRecord:
-    """Everything that a diagnosis found.
+    """All results of a diagnosis.
 
     Attributes:
-        keypoints: labels that were judged.
-        persons: with such a label.
-        images: of those.
-        calibrated: as `Verdict` has it.
-        refuted: as `Verdict` has it.
+        keypoints: number of labels.
+        persons: number of persons with a label.
+        images: number of their images.
+        calibrated: see `Verdict`.
+        refuted: see `Verdict`.
         hdr_coverage: by content of the region, one of `CURVE`.
         groups: by joint, visibility, size of the box and predicted scale.
-        deviations: the surest first.
+        deviations: significant ones, the largest |z| first.
         scores: means of the proper scores, by name in `SCORES`.
         axes: by name of the axis.
-        reliability: bins of the predicted scale.
+        reliability: predicted and empirical scale, in bins of the predicted scale.
         dependence: between the joints of a person.
         usefulness: of the uncertainty.
-        joints: in their order.
+        joints: errors and scale of each.
+        further: registered diagnostics by name.
     """
 
     keypoints: int
@@ -203,6 +197,7 @@ class DiagnosisRecord:
     dependence: DependenceRecord
     usefulness: UsefulnessRecord
     joints: tuple[JointRecord, ...]
+    further: dict[str, DiagnosticRecord] = field(default_factory=dict)
 
     @property
     def nll_nats(self) -> float | None:
@@ -214,88 +209,3 @@ class DiagnosisRecord:
     def coverage(self) -> dict[float, float]:
         """Share of the labels in the region of each content."""
         return {content: found.value for content, found in self.hdr_coverage.items()}
-
-
-def diagnosis_record(diagnosis: Diagnosis) -> DiagnosisRecord:
-    """What a diagnosis of at least one label found."""
-    verdict = diagnosis.coverage.verdict()
-    deviations = tuple(diagnosis.deviations())
-    return DiagnosisRecord(
-        keypoints=diagnosis.coverage.keypoints(),
-        persons=diagnosis.persons,
-        images=diagnosis.sums.images,
-        calibrated=verdict.calibrated,
-        refuted=verdict.refuted,
-        hdr_coverage={content: diagnosis.coverage.at(content) for content in CURVE},
-        groups=_groups(diagnosis, deviations),
-        deviations=deviations,
-        scores={name: known(mean_score(diagnosis.sums, name)) for name in SCORES},
-        axes={axis: _axis(diagnosis, index) for index, axis in enumerate(AXES)},
-        reliability=tuple(one for one in diagnosis.reliability.bins() if one is not None),
-        dependence=_dependence(diagnosis),
-        usefulness=_usefulness(diagnosis),
-        joints=_joints(diagnosis),
-    )
-
-
-def _groups(diagnosis: Diagnosis, deviations: tuple[Deviation, ...]) -> tuple[GroupRecord, ...]:
-    named = {deviation.group for deviation in deviations if deviation.what.startswith("coverage")}
-    coverage = diagnosis.coverage
-    return tuple(
-        GroupRecord(group, coverage.keypoints(group), {c: known(coverage.at(c, group)) for c in LEVELS}, group in named)
-        for group in diagnosis.questions.groups.present
-    )
-
-
-def _axis(diagnosis: Diagnosis, axis: int) -> AxisRecord:
-    nominal, observed = diagnosis.axes.curve(axis)
-    histogram = tuple(diagnosis.axes.histogram[axis].astype(int).tolist())
-    return AxisRecord(
-        histogram, Shares(tuple(nominal.tolist()), tuple(observed.tolist())), **vars(diagnosis.axes.errors(axis))
-    )
-
-
-def _dependence(diagnosis: Diagnosis) -> DependenceRecord:
-    matrices = (tuple(_finite(row) for row in matrix) for matrix in diagnosis.correlations.matrix())
-    return DependenceRecord(
-        correlation=known(diagnosis.sums.interval(dependence(diagnosis.sums))),
-        overdispersion=known(overdispersion(diagnosis.sums)),
-        matrix=dict(zip(AXES, matrices, strict=True)),
-    )
-
-
-def _usefulness(diagnosis: Diagnosis) -> UsefulnessRecord:
-    curves = diagnosis.ranks.sparsification()
-    return UsefulnessRecord(
-        spearman=diagnosis.ranks.spearman(),
-        ause=None if curves is None else curves.ause,
-        sparsification=curves,
-        within=_within(diagnosis),
-        oks=OksRecord(diagnosis.oks.spearman(), tuple(diagnosis.oks.bins())) if diagnosis.oks.counts.any() else None,
-    )
-
-
-def _within(diagnosis: Diagnosis) -> WithinRecord | None:
-    within = diagnosis.within
-    if within is None:
-        return None
-    return WithinRecord(
-        radius_px=within.radius_px,
-        confidence_edges=tuple(within.edges.tolist()),
-        keypoints=tuple(within.counts.astype(int).tolist()),
-        share=_finite(within.shares()),
-        cut_off=within.cut_off(),
-    )
-
-
-def _joints(diagnosis: Diagnosis) -> tuple[JointRecord, ...]:
-    radii = [_finite(diagnosis.radii.radius(share)) for share in (0.5, 0.9)]
-    bins = diagnosis.by_joint.bins()
-    scales = [(None, None) if one is None else (one.predicted_px, one.factor) for one in bins]
-    columns = zip(diagnosis.questions.joints, diagnosis.radii.labels(), *radii, scales, strict=True)
-    return tuple(JointRecord(name, int(labels), r50, r90, *scale) for name, labels, r50, r90, scale in columns)
-
-
-def _finite(values: Array) -> Numbers:
-    """Numbers (n,), with None for NaN."""
-    return tuple(float(value) if math.isfinite(value) else None for value in values)

@@ -1,8 +1,8 @@
 """Reliability: predicted against empirical scale, in bins of the predicted scale.
 
-Per bin, the errors in units of half the predicted 16-84% width are counted per axis; half the 16-84% width of these
-counts is 1 when calibrated, and a few gross errors do not move it. Levi et al., "Evaluating and Calibrating Uncertainty
-Prediction in Regression Tasks", Sensors 2022, compare root mean squares instead, which are given too.
+In each bin the errors along each axis, in units of half the predicted 16-84% width, are counted; half the 16-84% width
+of these counts is 1 when calibrated, and a few gross errors hardly move it. Levi et al., "Evaluating and Calibrating
+Uncertainty Prediction in Regression Tasks", Sensors 2022, compare root mean squares instead, which are given too.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class ReliabilityBin:
 
     Attributes:
         predicted_px: half the predicted 16-84% width, the mean over labels and axes.
-        empirical_px: the same of the errors.
+        empirical_px: that times half the 16-84% width of the errors in units of the predicted one.
         predicted_rms_px: root mean square of sigma over labels and axes.
-        empirical_rms_px: the same of the errors.
-        keypoints: labels.
+        empirical_rms_px: root mean square of the errors over labels and axes.
+        keypoints: number of labels.
     """
 
     predicted_px: float
@@ -41,12 +41,12 @@ class ReliabilityBin:
 
     @property
     def factor(self) -> float:
-        """By how much the predicted scale is too small; 1 when calibrated."""
+        """Empirical over predicted scale; 1 when calibrated, more when the predicted scale is too small."""
         return self.empirical_px / self.predicted_px
 
 
 class Reliability:
-    """Counts per bin, over a stream.
+    """Counts per bin over a stream of labels.
 
     Args:
         bins: number of bins, of the predicted scale or by joint.

@@ -1,14 +1,11 @@
-"""Does sigma rank the errors? Spearman correlation and sparsification, from one histogram of scale against error.
+"""Usefulness of an uncertainty: whether it ranks errors, which predictions to keep, and whether scores mean OKS.
 
-Scales and errors are counted in cells of a logarithmic grid, so that memory does not grow with the data: ranks are
-exact up to the width of a cell, 6%. Sparsification: the mean error of what is left when the labels with the largest
-predicted scale are removed first, beside the oracle that removes the largest errors; the area between both curves, in
-units of the mean error, is AUSE (Ilg et al., "Uncertainty Estimates and Multi-Hypotheses Networks for Optical Flow",
-ECCV 2018).
+Sparsification: the mean error of the remaining labels when those with the largest predicted scale are removed first,
+beside the oracle that removes the largest errors first. The area between both curves, in units of the mean error, is
+AUSE (Ilg et al., "Uncertainty Estimates and Multi-Hypotheses Networks for Optical Flow", ECCV 2018).
 
-What an uncertainty is good for: which predictions to keep, how far errors reach, and whether scores mean OKS.
-
-Everything is counted in histograms, so that memory does not grow with the data; radii are exact to 6%.
+Everything is counted in histograms, so that memory does not grow with the data. Those of scales and errors have
+logarithmic cells: ranks and radii are exact to the width of a cell, 6%.
 """
 
 from __future__ import annotations
@@ -40,12 +37,12 @@ _COUNT = BINS_PER_OCTAVE * (OCTAVES[1] - OCTAVES[0])
 
 @dataclass(frozen=True)
 class Sparsification:
-    """Curves over the share of labels that is removed.
+    """Mean error of the remaining labels, by the share that is removed.
 
     Attributes:
         removed: S shares in [0, 1).
-        by_scale: S mean errors of the rest over that of all, the largest predicted scales removed.
-        oracle: the same, the largest errors removed.
+        by_scale: S mean errors of the rest over that of all, where the largest predicted scales are removed.
+        oracle: the same where the largest errors are removed.
     """
 
     removed: tuple[float, ...]
@@ -59,7 +56,7 @@ class Sparsification:
 
 
 class RankHistogram:
-    """Counts and summed errors on a grid of (predicted scale, error), over a stream."""
+    """Counts and summed errors on a grid of predicted scale and error, over a stream of labels."""
 
     def __init__(self) -> None:
         self.counts = np.zeros((_COUNT, _COUNT))
@@ -104,14 +101,14 @@ def _mean_ranks(margin: Array) -> Array:
 
 
 def _cell(value: Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Index (M,) of the cell of each value, the first and the last reaching out to 0 and infinity."""
+    """Index (M,) of the cell of each value; the first cell begins at 0, and the last has no end."""
     with np.errstate(divide="ignore"):
         octave = np.log2(np.maximum(value, 0.0))
     return ((octave.clip(*OCTAVES) - OCTAVES[0]) * BINS_PER_OCTAVE).astype(np.int64).clip(0, _COUNT - 1)
 
 
 def _remaining(counts: Array, errors: Array, removed: Array) -> Array:
-    """Mean error (S,) of the share 1 - `removed` of the labels that come first; inside a cell labels are alike."""
+    """Mean error (S,) of the first share 1 - `removed` of the labels; labels of one cell count as equal."""
     content, error = np.concatenate([[0.0], counts.cumsum()]), np.concatenate([[0.0], errors.cumsum()])
     keep = (1 - removed) * content[-1]
     return np.asarray(np.interp(keep, content, error) / keep)
@@ -138,7 +135,7 @@ class ErrorRadii:
         self._counts += flat.reshape(self._counts.shape)
 
     def labels(self) -> Array:
-        """(K,), labels so far."""
+        """(K,), number of labels so far."""
         return np.asarray(self._counts.sum(axis=1))
 
     def radius(self, share: float) -> Array:
@@ -152,12 +149,12 @@ class ErrorRadii:
 
 @dataclass(frozen=True)
 class CutOff:
-    """A suggested confidence below which predictions are left out.
+    """A suggested cut-off: predictions with a lower confidence are left out.
 
     Attributes:
-        confidence: keep what is at least this; None where everything may be kept.
+        confidence: the least that is kept; None where all predictions may be kept.
         kept: share of the labelled keypoints that is kept.
-        within: share of the kept ones within the radius.
+        within: share of the kept keypoints within the radius.
     """
 
     confidence: float | None
@@ -166,7 +163,7 @@ class CutOff:
 
 
 class WithinByConfidence:
-    """P(error <= r) by the model's own confidence.
+    """P(error <= r) in bins of the model's own confidence.
 
     Args:
         radius_px: r.
@@ -193,7 +190,7 @@ class WithinByConfidence:
             return np.asarray(self.within / self.counts)
 
     def cut_off(self, wanted: float = 0.9) -> CutOff | None:
-        """The lowest edge from which on at least `wanted` of what is kept is within the radius; None without one."""
+        """The lowest edge that keeps labels of which a share `wanted` is within the radius; None without one."""
         kept, within = self.counts[::-1].cumsum()[::-1], self.within[::-1].cumsum()[::-1]
         for edge, count, inside in zip([-np.inf, *self.edges], kept, within, strict=True):
             if count and inside / count >= wanted:
@@ -207,9 +204,9 @@ class OksBin:
     """Persons with similar scores.
 
     Attributes:
-        score: their mean.
-        oks: mean that they reach.
-        persons: number of them.
+        score: their mean score.
+        oks: their mean OKS.
+        persons: their number.
     """
 
     score: float
@@ -218,7 +215,7 @@ class OksBin:
 
 
 class OksByScore:
-    """Instance scores in [0, 1] against the OKS that the instance reaches."""
+    """Counts of persons by score in [0, 1] and by the OKS that they reach."""
 
     def __init__(self) -> None:
         self.counts = np.zeros((_SCORE_CELLS, _SCORE_CELLS))
@@ -235,7 +232,7 @@ class OksByScore:
         return spearman(self.counts)
 
     def bins(self, count: int = 10) -> list[OksBin]:
-        """`count` equally wide bins of the score, those that hold persons."""
+        """`count` equally wide bins of the score, without those that hold no person."""
         middle = (np.arange(_SCORE_CELLS) + 0.5) / _SCORE_CELLS
         found = []
         for rows in np.array_split(np.arange(_SCORE_CELLS), count):

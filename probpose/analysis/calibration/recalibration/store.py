@@ -1,16 +1,9 @@
-"""Recalibrations in files, which are read without executing code: beside results, and in the folder of a run."""
+"""Recalibrations in files, which are read without executing code."""
 
 from __future__ import annotations
 
-__all__ = [
-    "load_recalibration",
-    "recalibration_file",
-    "run_recalibration",
-    "save_recalibration",
-    "save_run_recalibration",
-]
+__all__ = ["load_recalibration", "save_recalibration"]
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +11,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from probpose.analysis.calibration.cases import cases_of
 from probpose.analysis.calibration.recalibration.base import (
     LevelRecalibration,
     NoRecalibration,
@@ -28,10 +20,8 @@ from probpose.analysis.calibration.recalibration.base import (
 from probpose.analysis.calibration.recalibration.conformal import ConformalRecalibration
 from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
-from probpose.analysis.prediction.forward import Recalibrate
 from probpose.errors import CheckpointError, ConfigError
 from probpose.inference.training.checkpoint import load_checkpoint, save_checkpoint
-from probpose.inference.training.runs import LoadedRun, RunFolder
 
 KIND = "recalibration"
 
@@ -90,48 +80,3 @@ def _recalibration_of(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
                 images=int(record["images"]),
             )
     raise ValueError(f"unknown method {record['method']!r}")
-
-
-def recalibration_file(folder: RunFolder) -> Path:
-    """Where a run's recalibration is kept."""
-    return folder.path / "recalibration.safetensors"
-
-
-def save_run_recalibration(run: LoadedRun, recalibration: Recalibration, data: str) -> Path:
-    """Keep a recalibration beside the checkpoint that it belongs to.
-
-    Args:
-        run: that was calibrated.
-        recalibration: chosen.
-        data: what it was calibrated on.
-
-    Raises:
-        TrainingError: the disk is full or not writable.
-    """
-    file = recalibration_file(run.folder)
-    save_recalibration(file, recalibration, {"checkpoint": _digest(run.folder.best), "data": data})
-    return file
-
-
-def run_recalibration(run: LoadedRun) -> tuple[Recalibrate, str] | None:
-    """What recalibrates the run's predictions, and its method; None where it was never calibrated.
-
-    Raises:
-        CheckpointError: the file is damaged, or belongs to another checkpoint: the run was trained further since.
-    """
-    file = recalibration_file(run.folder)
-    if not file.exists():
-        return None
-    recalibration, facts = load_recalibration(file)
-    if facts.get("checkpoint") != _digest(run.folder.best):
-        raise CheckpointError(
-            f"{file} belongs to another checkpoint of this run: run `probpose calibrate {run.folder.path}` again, or "
-            "leave it out with --no-recalibration."
-        )
-    if isinstance(recalibration, NoRecalibration):
-        return None
-    return lambda predictive, persons: recalibration.apply(cases_of(persons, predictive)), recalibration.method
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from probpose.analysis.calibration.calibrate import Residuals
+from probpose.analysis.calibration.cases import Residuals
 from probpose.analysis.calibration.diagnostics.location import AXES
-from probpose.analysis.calibration.report.density_table import peers
 from probpose.analysis.calibration.report.style import WIDTH, Picture, panel, short
 from probpose.analysis.figures.residual import LEVELS, ResidualGrid, draw_contours, draw_marginal, draw_met
+from probpose.models.residual_families import peers
 
 Grids = Mapping[str, ResidualGrid]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from probpose.analysis.calibration.calibrate import Outcome, Residuals
+from probpose.analysis.calibration.calibrate import Outcome
+from probpose.analysis.calibration.cases import Residuals
 from probpose.analysis.calibration.diagnostics.coverage import LEVELS
 from probpose.analysis.calibration.record import CalibrationRecord, VerdictRecord
 from probpose.analysis.calibration.report.calibration import axes_picture, coverage_picture, reliability_picture

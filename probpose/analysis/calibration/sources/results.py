@@ -6,7 +6,6 @@ __all__ = ["ResultsSource", "predicted_cases"]
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
@@ -18,8 +17,7 @@ from probpose.analysis.calibration.sources.base import MemorySource
 from probpose.analysis.calibration.sources.baseline import baseline, gaussian
 from probpose.analysis.evaluation.ranking import GroundTruth
 from probpose.analysis.prediction.results import write_results
-from probpose.data.persons import Persons
-from probpose.data.predictions.results import Predictions, read_predictions
+from probpose.data.predictions.results import Predictions
 from probpose.models.densities import GaussianResidual
 
 
@@ -41,15 +39,6 @@ class ResultsSource(MemorySource):
         record = SourceRecord("results", str(file), scale=scale)
         super().__init__(predicted_cases(predictions, seed=seed), record, left_out=predictions.lines)
         self._persons = predictions.persons
-
-    @classmethod
-    def of(cls, file: Path, persons: Persons, *, seed: int = 0) -> Self:
-        """Read a results file and match it to annotated persons.
-
-        Raises:
-            DataError: the file is faulty, or nothing can be matched.
-        """
-        return cls(file, read_predictions(file, persons), seed=seed)
 
     def hand_back(self, recalibration: Recalibration, folder: Path) -> list[Path]:
         categories = GroundTruth.of(self._persons).category_of(np.arange(len(self.cases)))

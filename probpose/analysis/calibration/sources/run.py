@@ -1,9 +1,10 @@
-"""Cases of a run: what it predicts for annotated persons."""
+"""Cases of a run: what it predicts for annotated persons; and the recalibration that lies in its folder."""
 
 from __future__ import annotations
 
-__all__ = ["RunSource"]
+__all__ = ["RunSource", "recalibration_file", "run_recalibration", "save_run_recalibration"]
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -12,14 +13,14 @@ import numpy as np
 import torch
 
 from probpose.analysis.calibration.cases import Cases, cases_of
-from probpose.analysis.calibration.recalibration.base import Recalibration
-from probpose.analysis.calibration.recalibration.store import save_run_recalibration
+from probpose.analysis.calibration.recalibration.base import NoRecalibration, Recalibration
+from probpose.analysis.calibration.recalibration.store import load_recalibration, save_recalibration
 from probpose.analysis.calibration.record import SourceRecord
 from probpose.analysis.calibration.sources.base import MemorySource
-from probpose.analysis.prediction.forward import freeze, predict_persons
+from probpose.analysis.prediction.forward import Recalibrate, freeze, predict_persons
 from probpose.data.persons import Persons
-from probpose.errors import DataError
-from probpose.inference.training.runs import LoadedRun
+from probpose.errors import CheckpointError, DataError
+from probpose.inference.training.runs import LoadedRun, RunFolder
 
 
 class RunSource(MemorySource):
@@ -84,3 +85,48 @@ class RunSource(MemorySource):
 
     def hand_back(self, recalibration: Recalibration, folder: Path) -> list[Path]:
         return [save_run_recalibration(self.run, recalibration, self.name)]
+
+
+def recalibration_file(folder: RunFolder) -> Path:
+    """Where a run's recalibration is kept."""
+    return folder.path / "recalibration.safetensors"
+
+
+def save_run_recalibration(run: LoadedRun, recalibration: Recalibration, data: str) -> Path:
+    """Keep a recalibration beside the checkpoint that it belongs to.
+
+    Args:
+        run: that was calibrated.
+        recalibration: chosen.
+        data: what it was calibrated on.
+
+    Raises:
+        TrainingError: the disk is full or not writable.
+    """
+    file = recalibration_file(run.folder)
+    save_recalibration(file, recalibration, {"checkpoint": _digest(run.folder.best), "data": data})
+    return file
+
+
+def run_recalibration(run: LoadedRun) -> tuple[Recalibrate, str] | None:
+    """What recalibrates the run's predictions, and its method; None where it was never calibrated.
+
+    Raises:
+        CheckpointError: the file is damaged, or belongs to another checkpoint: the run was trained further since.
+    """
+    file = recalibration_file(run.folder)
+    if not file.exists():
+        return None
+    recalibration, facts = load_recalibration(file)
+    if facts.get("checkpoint") != _digest(run.folder.best):
+        raise CheckpointError(
+            f"{file} belongs to another checkpoint of this run: run `probpose calibrate {run.folder.path}` again, or "
+            "leave it out with --no-recalibration."
+        )
+    if isinstance(recalibration, NoRecalibration):
+        return None
+    return lambda predictive, persons: recalibration.apply(cases_of(persons, predictive)), recalibration.method
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -5,9 +5,15 @@ from __future__ import annotations
 __all__ = ["Counting", "bars", "silent"]
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from probpose.analysis.evaluation.compare_runs import Counting, silent
+Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Shows how far something is: called with what is counted and up to where, entered for the function that counts."""
+
+
+def silent(_: str, __: int) -> AbstractContextManager[Callable[[int], None]]:
+    """Shows nothing."""
+    return nullcontext(lambda _: None)
 
 
 @contextmanager
