@@ -18,6 +18,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -204,12 +205,13 @@ def _terms(
     return Terms(straight, *(torch.where(labelled, value.cpu(), 0.0) for value in others))
 
 
-def save_suspects(labels: GrossLabels, folder: Path) -> None:
+def save_suspects(labels: GrossLabels, folder: str | PathLike[str]) -> None:
     """Write responsibilities.csv (all labels), suspects.json (the summary) and suspects.png.
 
     Raises:
         OSError: the folder is not writable.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "responsibilities.csv", labels.csv().encode())
     write_atomically(folder / "suspects.json", json.dumps(labels.summary(), indent=1).encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_source", "calibrate_table", "cases_of_arrays"]
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from torch import Tensor
 from probpose.analysis.calibration.calibrate import Outcome, Settings
 from probpose.analysis.calibration.calibrate import calibrate as diagnose
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.recalibration.choose import Method
+from probpose.analysis.calibration.recalibration.choose import METHODS, Method
 from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
 from probpose.analysis.calibration.record import CalibrationRecord
 from probpose.analysis.calibration.report.page import report_html
@@ -30,11 +30,15 @@ from probpose.analysis.posterior import load_posterior
 from probpose.analysis.progress import Counting, silent
 from probpose.api.data import read_predictions
 from probpose.api.distributions import Distribution
-from probpose.api.labels import labels_of
-from probpose.arrays import Array
+from probpose.api.inputs import one_of
+from probpose.api.labels import Images, check_distribution, labels_of, numbered
+from probpose.api.tensors import positive
+from probpose.arrays import as_array, numbers
+from probpose.data.datasets.arrays import checked_boxes
 from probpose.data.persons import Persons
 from probpose.data.predictions.tables import open_points
 from probpose.errors import DataError
+from probpose.models.residual_families import refittable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -46,10 +50,12 @@ class Calibration:
     Attributes:
         record: everything in numbers, the content of calibration.json.
         left_out: one line for each thing, or kind of things, that was not used.
+        image_names: of the images, by the number that the record has, where `calibrate` was given names.
     """
 
     def __init__(self, source: Source, outcome: Outcome, *, seed: int = 0) -> None:
         self._source, self._outcome, self._seed = source, outcome, seed
+        self.image_names: dict[int, Hashable] = {}
         self.record: CalibrationRecord = outcome.record
         self.left_out = tuple(source.left_out)
 
@@ -76,8 +82,8 @@ class Calibration:
         self,
         predictions: Distribution,
         *,
-        confidence: npt.ArrayLike | None = None,
-        boxes: npt.ArrayLike | None = None,
+        confidence: npt.ArrayLike | Tensor | None = None,
+        boxes: npt.ArrayLike | Tensor | None = None,
     ) -> Distribution:
         """New predictions of the same model, recalibrated.
 
@@ -87,8 +93,9 @@ class Calibration:
             boxes: (N, 4), likewise.
 
         Raises:
-            DataError: other joints, or another shape.
+            DataError: other joints, another shape, or no confidence where the recalibration depends on it.
         """
+        check_distribution(predictions)
         if predictions.joints != tuple(self.record.joints):
             raise DataError(
                 f"these predictions are of {', '.join(predictions.joints)}, and the calibration is of "
@@ -162,11 +169,11 @@ def calibrate(
     predictions: Distribution,
     labels: npt.ArrayLike | Tensor,
     *,
-    images: Sequence[Hashable] | npt.ArrayLike | None = None,
-    visibility: npt.ArrayLike | None = None,
-    confidence: npt.ArrayLike | None = None,
-    boxes: npt.ArrayLike | None = None,
-    oks_sigmas: npt.ArrayLike | None = None,
+    images: Images | None = None,
+    visibility: npt.ArrayLike | Tensor | None = None,
+    confidence: npt.ArrayLike | Tensor | None = None,
+    boxes: npt.ArrayLike | Tensor | None = None,
+    oks_sigmas: npt.ArrayLike | Tensor | None = None,
     method: Method = "auto",
     residual: str = "rle",
     per_joint: bool = False,
@@ -198,10 +205,13 @@ def calibrate(
 
     Raises:
         DataError: too few images or labels, or what cannot be used, by name.
+        ConfigError: an unknown method or residual density, or a method that the predictions do not allow.
     """
     cases = cases_of_arrays(predictions, labels, images, visibility, confidence, boxes, oks_sigmas, name)
     source = MemorySource(cases, gauge=predictions.gauge)
-    return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
+    found = calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
+    found.image_names = numbered(images, len(predictions))[1]
+    return found
 
 
 def calibrate_results(
@@ -253,6 +263,10 @@ def calibrate_source(
     counting: Counting,
 ) -> Calibration:
     """Calibrate cases wherever they come from; for the arguments see `calibrate`."""
+    one_of(method, METHODS, "method")
+    one_of(residual, refittable(), "residual")
+    if radius_px is not None and not radius_px > 0:
+        raise DataError(f"radius_px is {radius_px}: give a positive number of pixels.")
     settings = Settings(
         method=method,
         density=lambda cases: fit_noise_recalibration(cases, residual, seed=seed),
@@ -267,25 +281,26 @@ def calibrate_source(
 def cases_of_arrays(
     predictions: Distribution,
     labels: npt.ArrayLike | Tensor | None,
-    images: Sequence[Hashable] | npt.ArrayLike | None,
-    visibility: npt.ArrayLike | None,
-    confidence: npt.ArrayLike | None,
-    boxes: npt.ArrayLike | None,
-    oks_sigmas: npt.ArrayLike | None,
+    images: Images | None,
+    visibility: npt.ArrayLike | Tensor | None,
+    confidence: npt.ArrayLike | Tensor | None,
+    boxes: npt.ArrayLike | Tensor | None,
+    oks_sigmas: npt.ArrayLike | Tensor | None,
     name: str,
 ) -> Cases:
     """Predictions with their labels, or with none."""
+    check_distribution(predictions)
     rows, joints = len(predictions), len(predictions.joints)
     keypoints, flags = np.zeros((rows, joints, 2)), np.zeros((rows, joints), dtype=np.int64)
     image = np.arange(rows, dtype=np.int64)
     if labels is not None:
         found = labels_of(predictions, labels, visibility, images)
         keypoints, flags, image = found.keypoints, found.visibility, found.image
-    box = np.full((rows, 4), np.nan) if boxes is None else _shaped(boxes, (rows, 4), "boxes")
+    box = np.full((rows, 4), np.nan) if boxes is None else checked_boxes(boxes, rows)
     return Cases(
         name=name,
         joints=predictions.joints,
-        oks_sigmas=None if oks_sigmas is None else _shaped(oks_sigmas, (joints,), "oks_sigmas"),
+        oks_sigmas=None if oks_sigmas is None else as_array(positive(oks_sigmas, (joints,), "oks_sigmas")),
         image=image,
         instance=np.arange(rows, dtype=np.int64),
         keypoints=keypoints,
@@ -293,12 +308,5 @@ def cases_of_arrays(
         area=box[:, 2] * box[:, 3],
         box=box,
         predictive=predictions.predictive,
-        confidence=None if confidence is None else _shaped(confidence, (rows, joints), "confidence"),
+        confidence=None if confidence is None else numbers(confidence, "confidence", (rows, joints), finite=False),
     )
-
-
-def _shaped(values: npt.ArrayLike, shape: tuple[int, ...], what: str) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape != shape:
-        raise DataError(f"{what} has shape {array.shape}, expected {shape}.")
-    return array

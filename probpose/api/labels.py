@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Images", "Labelled", "image_names", "labels_of", "numbered"]
+__all__ = ["Images", "Labelled", "check_distribution", "image_names", "labels_of", "numbered"]
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -55,17 +55,26 @@ def labels_of(
     Raises:
         DataError: another shape, a label that is labelled and not finite, or no label at all.
     """
-    if not isinstance(predictions, Distribution):
-        raise DataError(
-            f"predictions are a {type(predictions).__name__}: make them a distribution first, such as "
-            "probpose.Gaussian(mean, sigma=sigma)."
-        )
+    check_distribution(predictions)
     rows = len(predictions)
     points, flags = checked_labels(labels, visibility, rows, predictions.joints, "labels")
     if not (flags > 0).any():
         raise DataError("there is no label: every coordinate is NaN, or every visibility 0.")
     image, names = numbered(images, rows)
     return Labelled(points, flags, image, names)
+
+
+def check_distribution(predictions: object) -> None:
+    """Refuse predictions that are no distribution.
+
+    Raises:
+        DataError: they are something else, such as arrays.
+    """
+    if not isinstance(predictions, Distribution):
+        raise DataError(
+            f"predictions are a {type(predictions).__name__}: make them a distribution first, such as "
+            "probpose.Gaussian(mean, sigma=sigma)."
+        )
 
 
 def numbered(images: Images | None, rows: int) -> tuple[Index, dict[int, Hashable]]:

@@ -250,14 +250,11 @@ def _levels(scores: Scores | npt.ArrayLike | Tensor, images: Images | None) -> t
     else:
         if images is None:
             raise DataError("levels alone need their images: give images, or the table of `score`.")
-        levels = numbers(scores, "levels", (None,), finite=False)
-        if not ((levels >= 0) & (levels <= 1)).all():
-            raise DataError(
-                "levels are contents in [0, 1], and some are not: leave out those of unlabelled joints (NaN)."
-            )
-        names = image_names(images)
+        levels, names = numbers(scores, "levels", (None,), finite=False), image_names(images)
         if len(names) != len(levels):
             raise DataError(f"levels have shape {levels.shape} and images ({len(names)},): give one of each a label.")
+        if not ((levels >= 0) & (levels <= 1)).all():
+            raise DataError("levels are contents in [0, 1], and some are not: leave out unlabelled joints (NaN).")
         image, _ = numbered(names, len(names))
     if not len(levels):
         raise DataError("there is no label to count.")

@@ -7,6 +7,7 @@ __all__ = ["ResultRow", "pose_score", "result_rows", "server_file_name", "server
 import json
 import tempfile
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,13 @@ def server_file_name(listing: Path, name: str) -> str:
     return f"person_keypoints_{images}_{name}_results.json"
 
 
-def write_results(file: Path, rows: Sequence[ResultRow]) -> None:
+def write_results(file: str | PathLike[str], rows: Sequence[ResultRow]) -> None:
     """Write a COCO results file, one row a line; the file appears only when it is complete.
 
     Raises:
         DataError: the file cannot be written.
     """
+    file = Path(file)
     text = "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in rows) + "\n]\n"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ARRAYS", "ImageLike", "checked_labels", "persons_of_arrays", "pictures_of"]
+__all__ = ["ARRAYS", "ImageLike", "checked_boxes", "checked_labels", "persons_of_arrays", "pictures_of"]
 
 from collections.abc import Sequence
 from os import PathLike
@@ -52,7 +52,7 @@ def persons_of_arrays(
     pictures, names = pictures_of(images)
     count = _count(len(images), keypoints, image)
     row = np.arange(count) if image is None else _image_of_each(image, count, len(images))
-    box = _whole(pictures, names, row) if boxes is None else _checked_boxes(boxes, count)
+    box = _whole(pictures, names, row) if boxes is None else checked_boxes(boxes, count)
     shape = (count, len(skeleton))
     points, flags = np.zeros((*shape, 2)), np.zeros(shape, dtype=np.int64)
     if keypoints is not None:
@@ -113,7 +113,12 @@ def _checked_visibility(visibility: object, shape: tuple[int, ...]) -> Index:
     return values.astype(np.int64)
 
 
-def _checked_boxes(boxes: object, count: int) -> Array:
+def checked_boxes(boxes: object, count: int) -> Array:
+    """Boxes (N, 4), each with an area.
+
+    Raises:
+        DataError: another shape, or a box that is not finite or has no area; the first is named.
+    """
     found = numbers(boxes, "boxes", (count, 4), finite=False)
     for row, box in enumerate(found.tolist()):
         if valid_box(box) is None:

@@ -166,7 +166,10 @@ def _with_size(changes: dict[str, Any]) -> dict[str, Any]:
     if "input_size" not in changes:
         return changes
     size = _plain(changes["input_size"])
-    height, width = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
+    size = (size, size) if isinstance(size, int) else size
+    if not isinstance(size, list | tuple) or len(size) != 2:
+        raise ConfigError(f"input_size is {size!r}: give height and width in pixels.")
+    height, width = size
     others = {name: value for name, value in changes.items() if name != "input_size"}
     return others | {"input_height": height, "input_width": width}
 

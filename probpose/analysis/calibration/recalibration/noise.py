@@ -14,7 +14,7 @@ from torch import Tensor
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.arrays import Array, as_array
-from probpose.errors import ConfigError
+from probpose.errors import ConfigError, DataError
 from probpose.inference.fitting.noise import NoiseData, fit_noise
 from probpose.models.densities import Residual
 from probpose.models.densities.contaminated import outlier_probability
@@ -80,8 +80,10 @@ class NoiseRecalibration(Recalibration):
         return tabulated(residual) if self.many else residual
 
     def _basis(self, cases: Cases) -> Tensor | None:
-        if cases.confidence is None or not self.model.knots:
+        if not self.model.knots:
             return None
+        if cases.confidence is None:
+            raise DataError("this recalibration depends on the model's confidence: give it with the predictions.")
         return self.model.confidence_basis(torch.from_numpy(cases.confidence))
 
 
