@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import probpose.densities as densities
     from probpose.analysis.prediction.results import write_results as write_results
-    from probpose.analysis.progress import bars as bars
     from probpose.analysis.suspects import save_suspects as save_suspects
     from probpose.api.calibration import Calibration as Calibration
     from probpose.api.calibration import calibrate as calibrate
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from probpose.api.training import train as train
     from probpose.data.persons import Persons as Persons
     from probpose.errors import ProbposeError as ProbposeError
+    from probpose.progress import bars as bars
     from probpose.skeleton import Skeleton as Skeleton
 
 __version__ = "0.1.0"
@@ -73,7 +73,7 @@ _HOMES = {
     "Samples": "probpose.api.distributions",
     "Scores": "probpose.api.scoring",
     "Skeleton": "probpose.skeleton",
-    "bars": "probpose.analysis.progress",
+    "bars": "probpose.progress",
     "calibrate": "probpose.api.calibration",
     "calibrate_results": "probpose.api.calibration",
     "calibrate_table": "probpose.api.calibration",

@@ -27,7 +27,6 @@ from probpose.analysis.calibration.sources.results import ResultsSource
 from probpose.analysis.calibration.sources.table import TableSource
 from probpose.analysis.calibration.tables import calibration_tables
 from probpose.analysis.posterior import load_posterior
-from probpose.analysis.progress import Counting, silent
 from probpose.api.data import read_predictions
 from probpose.api.distributions import Distribution
 from probpose.api.inputs import one_of
@@ -39,6 +38,7 @@ from probpose.data.persons import Persons
 from probpose.data.predictions.tables import open_points
 from probpose.errors import DataError
 from probpose.models.residual_families import refittable
+from probpose.progress import Counting, silent
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -13,13 +13,13 @@ from typing import Any
 from probpose.analysis.evaluation.compare_runs import compare_runs, save_comparison
 from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.figures.curves import redraw_curves
-from probpose.analysis.progress import Counting, silent
 from probpose.data.persons import Persons
 from probpose.errors import ConfigError, TrainingError
 from probpose.inference.device import open_device
 from probpose.inference.training.comparison import check_reference, entries, entry_of_run, is_finished, train_entries
 from probpose.inference.training.config import TrainConfig, config_from
 from probpose.inference.training.train import open_split
+from probpose.progress import Counting, silent
 
 
 def compare(

@@ -16,7 +16,6 @@ from probpose.analysis.figures.overlays import draw_image, save_overlays
 from probpose.analysis.prediction.estimates import Estimator, kernel_variance
 from probpose.analysis.prediction.predict import Predictions
 from probpose.analysis.prediction.results import server_file_name, server_rows, write_results
-from probpose.analysis.progress import Counting, silent
 from probpose.api.distributions import Distribution
 from probpose.api.tensors import ArrayLike, positive
 from probpose.arrays import Array, Index
@@ -24,6 +23,7 @@ from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.location_scale import LocationScale
+from probpose.progress import Counting, silent
 from probpose.skeleton import Skeleton
 
 if TYPE_CHECKING:

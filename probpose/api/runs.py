@@ -20,7 +20,6 @@ from probpose.analysis.evaluation.outcome import Evaluation
 from probpose.analysis.prediction.estimates import Estimator, Score
 from probpose.analysis.prediction.forward import Recalibrate
 from probpose.analysis.prediction.predict import predict_table
-from probpose.analysis.progress import Counting, silent
 from probpose.analysis.suspects import GrossLabels, find_gross_labels
 from probpose.api.calibration import Calibration, calibrate_source
 from probpose.api.images import BoxesLike, ImagesLike, images_and_boxes, of_joints
@@ -36,6 +35,7 @@ from probpose.inference.device import open_device
 from probpose.inference.training.config import TrainConfig
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
 from probpose.inference.training.train import judged_on, open_split, saw
+from probpose.progress import Counting, silent
 from probpose.skeleton import Skeleton
 
 

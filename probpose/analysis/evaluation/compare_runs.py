@@ -12,11 +12,11 @@ import torch
 from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.evaluation.comparison_report import draw_comparison, write_comparison, write_html
 from probpose.analysis.evaluation.scores import Scores, kept_scores, score_run
-from probpose.analysis.progress import Counting, silent
 from probpose.data.persons import Persons
 from probpose.errors import CheckpointError, ConfigError
 from probpose.inference.training.comparison import Entry
 from probpose.inference.training.runs import load_run
+from probpose.progress import Counting, silent
 
 
 def compare_runs(

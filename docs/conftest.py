@@ -1,4 +1,4 @@
-"""The pages of this folder run as doctests: each in an empty folder, and without leaving names registered."""
+"""The pages run as doctests: each in an empty folder, and without leaving names registered."""
 
 from __future__ import annotations
 
