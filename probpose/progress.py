@@ -20,6 +20,10 @@ def silent(_: str, __: int) -> AbstractContextManager[Callable[[int], None]]:
 def bars(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error, silent where that is no terminal; yields the function that moves it.
 
+    Args:
+        what: is counted, in front of the bar.
+        total: where it ends; 0 shows no bar.
+
     >>> with bars("reading", 3) as move:
     ...     move(3)
     """

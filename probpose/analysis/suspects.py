@@ -208,6 +208,10 @@ def _terms(
 def save_suspects(labels: GrossLabels, folder: str | PathLike[str]) -> None:
     """Write responsibilities.csv (all labels), suspects.json (the summary) and suspects.png.
 
+    Args:
+        labels: as `Run.suspects` found them.
+        folder: made where missing.
+
     Raises:
         OSError: the folder is not writable.
     """

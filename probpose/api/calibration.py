@@ -225,7 +225,17 @@ def calibrate_results(
     seed: int = 0,
     counting: Counting = silent,
 ) -> Calibration:
-    """Calibrate any model's COCO results file against COCO-format annotations; for the arguments see `calibrate`.
+    """Calibrate any model's COCO results file against COCO-format annotations.
+
+    Args:
+        results: the file.
+        annotations: of the same images, or their persons.
+        method: see `calibrate`, and likewise the others.
+        residual: family of the refitted residual density.
+        per_joint: conformal guarantees by joint.
+        radius_px: r of P(error <= r).
+        seed: of the split and all choices.
+        counting: shows how far it is.
 
     Raises:
         DataError: a file is faulty, or nothing can be matched.
@@ -244,7 +254,16 @@ def calibrate_table(
     seed: int = 0,
     counting: Counting = silent,
 ) -> Calibration:
-    """Calibrate a table of points, .npz, .csv or .parquet, that may be larger than memory; see `calibrate`.
+    """Calibrate a table of points, .npz, .csv or .parquet, that may be larger than memory.
+
+    Args:
+        file: the table (docs/commands.md).
+        method: see `calibrate`, and likewise the others.
+        residual: family of the refitted residual density.
+        per_joint: conformal guarantees by joint.
+        radius_px: r of P(error <= r).
+        seed: of the split and all choices.
+        counting: shows how far it is.
 
     Raises:
         DataError: the file is faulty.

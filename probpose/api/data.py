@@ -203,6 +203,12 @@ def list_images(
 def synthesise(out: PathOrText, images: int = 4000, *, seed: int = 0, progress: bool = True) -> Path:
     """Render human figures in COCO's format with known annotation noise; a fifth of the images is the val split.
 
+    Args:
+        out: folder of the data set.
+        images: in both splits.
+        seed: of figures and noise.
+        progress: show how far it is.
+
     Raises:
         DataError: the folder holds something else.
     """

@@ -68,7 +68,11 @@ def resume(path: str | PathLike[str] | None = None, *, persons: Persons | None =
 
 
 def new_folder(config: TrainConfig) -> Path:
-    """A folder in ./runs that does not exist yet, named by date, data set and family."""
+    """A folder in ./runs that does not exist yet, named by date, data set and family.
+
+    Args:
+        config: of the run to come.
+    """
     return new_run_folder(config).path
 
 

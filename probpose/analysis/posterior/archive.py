@@ -78,6 +78,9 @@ def save_posterior(
 def load_posterior(file: str | PathLike[str]) -> Any:
     """Read a saved posterior into memory as `arviz.InferenceData`.
 
+    Args:
+        file: posterior.nc, as `save_posterior` or a calibration wrote it.
+
     Raises:
         DataError: the file is missing, truncated, not netCDF, or not written by `save_posterior`.
     """

@@ -47,7 +47,14 @@ def draw_levels(level: Array, image: Index, files: Files = (), *, seed: int = 0)
 
 
 def draw_pit(pit: Array, image: Index, files: Files = (), *, seed: int = 0) -> Figure:
-    """As `draw_levels`, for the probability integral transforms (M, 2) along x and y."""
+    """As `draw_levels`, for the probability integral transforms (M, 2) along x and y.
+
+    Args:
+        pit: (M, 2), in [0, 1].
+        image: (M,), the image of each label.
+        files: where to save; nowhere by default.
+        seed: of the choice of labels and of the simulated band.
+    """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for d, axes in enumerate(figure.subplots(1, 2, sharey=True)):
         _ecdf(axes, pit[:, d], image, f"PIT along {'xy'[d]}", seed)

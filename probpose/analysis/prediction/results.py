@@ -87,6 +87,10 @@ def server_file_name(listing: Path, name: str) -> str:
 def write_results(file: str | PathLike[str], rows: Sequence[ResultRow]) -> None:
     """Write a COCO results file, one row a line; the file appears only when it is complete.
 
+    Args:
+        file: to write; its folder is made where missing.
+        rows: such as `Poses.to_coco`.
+
     Raises:
         DataError: the file cannot be written.
     """
