@@ -103,7 +103,7 @@ def test_coverage_of_exact_predictions_holds_and_of_over_confident_ones_does_not
 def test_coverage_by_joint_visibility_and_image() -> None:
     seen = np.tile([1, 2], (ROWS, 1))
     scores = pp.score(EXACT, LABELS, images=NAMES, visibility=seen)
-    joints, visibility, images = (pp.coverage(scores, by=by) for by in ("joint", "visibility", "image"))  # type: ignore[arg-type]
+    joints, visibility, images = (pp.coverage(scores, by=by) for by in ("joint", "visibility", "image"))
     assert isinstance(joints, dict)
     assert isinstance(visibility, dict)
     assert isinstance(images, dict)

@@ -5,9 +5,10 @@ from __future__ import annotations
 __all__ = ["Poses"]
 
 from functools import cached_property
+from operator import index
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -124,7 +125,7 @@ class Poses(Distribution):
             variance = positive(area, (rows,), "area").unsqueeze(-1) * (2 * sigmas) ** 2
         return self._expected_oks(torch.from_numpy(self.keypoints), variance)
 
-    def plot(self, image: str | PathLike[str] | int = 0, *, least_score: float = 0.0) -> Figure:
+    def plot(self, image: str | PathLike[str] | SupportsIndex = 0, *, least_score: float = 0.0) -> Figure:
         """An image with its poses and their 50% and 90% regions, as a matplotlib figure.
 
         Args:
@@ -137,9 +138,10 @@ class Poses(Distribution):
         self._check_kept()
         names = list(dict.fromkeys(self.file_names))
         if not isinstance(image, str | PathLike):
-            if not -len(names) <= image < len(names):
-                raise DataError(f"there is no image {image}: {len(names)} images have poses.")
-            image = names[image]
+            place = index(image)
+            if not -len(names) <= place < len(names):
+                raise DataError(f"there is no image {place}: {len(names)} images have poses.")
+            image = names[place]
         return draw_image(self._predictions, str(image), estimator=self.estimator, least_score=least_score)
 
     def save_overlays(
