@@ -12,15 +12,15 @@ class DataError(ProbposeError):
 
 
 class ConfigError(ProbposeError):
-    """Options that do not go together, or a run configuration that cannot be read."""
+    """Options that are out of range or do not go together, or a file of options that cannot be read."""
 
 
-class RunInUseError(ConfigError):
+class RunInUseError(ProbposeError):
     """A run folder that another process is training into."""
 
 
 class CheckpointError(ProbposeError):
-    """A checkpoint that is missing, truncated, or made by another model."""
+    """A run or a checkpoint that is missing, damaged, or made by another model."""
 
 
 class TrainingError(ProbposeError):

@@ -28,9 +28,12 @@ def bars(what: str, total: int) -> Iterator[Callable[[int], None]]:
     ...     move(3)
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
+
+    from probpose.text import shown
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal or not total) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(escape(shown(what)), total=total)
         yield lambda done: bar.update(task, completed=done)

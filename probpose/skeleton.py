@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probpose.errors import DataError
+from probpose.text import is_text, shown
 
 DEFAULT_OKS_SIGMA = 0.079
 """OKS sigma of a joint that COCO does not name: the median of COCO's body joints (shoulder)."""
@@ -37,7 +38,7 @@ class Skeleton:
             (https://cocodataset.org/#keypoints-eval), relative to the square root of the area.
 
     Raises:
-        DataError: an index is out of range, or `oks_sigmas` has the wrong length.
+        DataError: an index is out of range, `oks_sigmas` has the wrong length, or a name cannot be written.
     """
 
     joints: tuple[str, ...]
@@ -48,6 +49,9 @@ class Skeleton:
     def __post_init__(self) -> None:
         if len(self.oks_sigmas) != len(self.joints):
             raise DataError(f"{len(self.joints)} joints but {len(self.oks_sigmas)} OKS sigmas: give one per joint.")
+        unwritable = [name for name in self.joints if not is_text(name)]
+        if unwritable:
+            raise DataError(f"the joint {shown(unwritable[0])!r} holds half a letter: write its name in Unicode.")
         for pair in (*self.edges, *self.flip_pairs):
             if not all(0 <= i < len(self.joints) for i in pair):
                 raise DataError(f"joint pair {pair} is out of range: the skeleton has {len(self.joints)} joints.")

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import probpose as pp
 from probpose.cli import main
-from probpose.errors import ConfigError, DataError
+from probpose.errors import CheckpointError, ConfigError, DataError
 from tests.api_cases import blobs, train_blobs
 from tests.conftest import save_image
 
@@ -48,7 +48,7 @@ def test_a_run_is_loaded_from_its_folder(run: pp.Run) -> None:
     assert pp.load(str(run.path), checkpoint="last").epoch == 2
     with pytest.raises(ConfigError, match="checkpoint is 'first': choose one of best, last"):
         pp.load(run.path, checkpoint="first")
-    with pytest.raises(ConfigError, match="is /nowhere the folder of a run"):
+    with pytest.raises(CheckpointError, match="is /nowhere the folder of a run"):
         pp.load("/nowhere")
 
 

@@ -67,13 +67,22 @@ def test_options_that_do_not_go_together(tmp_path: Path) -> None:
         open_dataset("coco", "test")  # type: ignore[arg-type]
 
 
-def test_synthetic_is_made_on_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_opening_the_synthetic_figures_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for root in (None, tmp_path / "chosen by a stranger"):
+        with pytest.raises(DataError, match=r"does not exist: make synthetic figures with `probpose data synth"):
+            open_dataset("synthetic", "train", root=root)
+    assert not list(tmp_path.iterdir())
+
+
+def test_synthetic_is_made_by_training_in_its_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sources, "SyntheticSpec", lambda: SyntheticSpec(images=6, seed=2))
+    sources.make_figures()
     train, val = open_dataset("synthetic", "train"), open_dataset("synthetic", "val")
     assert (tmp_path / "data" / "synthetic" / "synthetic.json").is_file()
     made = (tmp_path / "data" / "synthetic" / "synthetic.json").stat().st_mtime_ns
-    open_dataset("synthetic", "train")
+    sources.make_figures()
     assert (tmp_path / "data" / "synthetic" / "synthetic.json").stat().st_mtime_ns == made
     assert len(np.unique(train.image_id)) == 5
     assert len(np.unique(val.image_id)) == 1

@@ -17,7 +17,7 @@ import torch
 
 from probpose.analysis.figures.curves import draw_curves
 from probpose.data.loading import CropDataset, loader
-from probpose.errors import ConfigError, DataError
+from probpose.errors import CheckpointError, ConfigError, DataError
 from probpose.inference import device as devices
 from probpose.inference.training.checkpoint import load_checkpoint
 from probpose.inference.training.config import TrainConfig, default_config
@@ -276,7 +276,7 @@ def test_report_without_a_terminal_prints_plain_lines(finished: RunFolder) -> No
 
 
 def test_newest_run(tmp_path: Path, finished: RunFolder) -> None:
-    with pytest.raises(ConfigError, match="probpose train"):
+    with pytest.raises(CheckpointError, match="probpose train"):
         newest_run(tmp_path)
     assert newest_run(finished.path.parent).path == finished.path
 

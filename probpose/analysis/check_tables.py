@@ -7,14 +7,14 @@ __all__ = ["check_tables"]
 from rich.console import Group
 from rich.text import Text
 
-from probpose.analysis.table import Column, Table
+from probpose.analysis.table import Column, Table, letters
 from probpose.data.check import DataCheck, Fault
 
 
 def check_tables(check: DataCheck) -> Group:
     """The counts, the faults, and the first records of each, one a line."""
     if not check.faults:
-        return Group(_counts(check).terminal(), Text("  no faults\n"))
+        return Group(_counts(check).terminal(), letters("  no faults\n"))
     first = (line for fault in check.faults for line in _first(fault))
     return Group(_counts(check).terminal(), _faults(check).terminal(), *first)
 
@@ -34,4 +34,4 @@ def _first(fault: Fault) -> list[Text]:
     if not fault.first:
         return []
     lines = [f"  {fault.name}:", *(f"    {finding}" for finding in fault.first)]
-    return [Text(line, no_wrap=True, overflow="ignore") for line in lines]
+    return [letters(line, no_wrap=True, overflow="ignore") for line in lines]

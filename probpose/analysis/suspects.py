@@ -16,6 +16,7 @@ __all__ = ["GrossLabels", "draw_suspects", "find_gross_labels", "save_suspects",
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -26,14 +27,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from rich import box
-from rich.table import Table
+from rich.console import RenderableType
 from torch import Tensor
 
+from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.analysis.prediction.forward import predict_persons
+from probpose.analysis.table import Cell, Column, Table
 from probpose.arrays import Array, as_array
 from probpose.data.crops import apply_affine, crop_from_box, cut, invert_affine
 from probpose.data.persons import Persons
@@ -44,6 +45,7 @@ from probpose.models.heads.gross import Terms, anywhere, sides
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.predictive.contract import Predictive
 from probpose.models.scores import Labels, LabelScores
+from probpose.text import formula_free
 
 LIKELY = 0.5
 """Posterior probability above which a label is a suspect."""
@@ -119,8 +121,12 @@ class GrossLabels:
         writer.writeheader()
         for index in range(len(self.scores)):
             entry = self.entry(index)
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in entry.items()})
+            writer.writerow({name: _cell(value) for name, value in entry.items()})
         return text.getvalue()
+
+
+def _cell(value: float | str) -> int | str:
+    return f"{value:.6g}" if isinstance(value, float) else formula_free(value) if isinstance(value, str) else value
 
 
 def find_gross_labels(
@@ -236,8 +242,7 @@ def draw_suspects(labels: GrossLabels) -> Figure:
         first.setdefault(int(labels.scores.person[index]), int(index))
     chosen = list(first.values())[:SHOWN]
     rows = max(1, -(-len(chosen) // _COLUMNS))
-    figure = Figure(figsize=(2.5 * _COLUMNS, 2.85 * rows + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = LiteralFigure(figsize=(2.5 * _COLUMNS, 2.85 * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()
@@ -285,27 +290,23 @@ def _legend() -> Sequence[Line2D]:
 _LISTED = 12
 
 
-def suspects_table(labels: GrossLabels) -> Table:
+def suspects_table(labels: GrossLabels) -> RenderableType:
     """The first of the suspected labels, for the terminal."""
-    summary = labels.summary()
-    title = (
-        f"{summary['dataset']}: {summary['labels']} labels; pairs exchanged {summary['exchanged']:.2%}, "
-        f"gross errors {summary['outlier']:.2%}"
-    )
-    found = len(summary["suspects"])
-    caption = f"{found} labels are suspected with probability over 0.5" + (
-        ", the first of them" if found > _LISTED else ""
-    )
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption, caption_justify="left")
-    for heading, justify in (("file", "left"), ("annotation", "right"), ("joint", "left"), ("error px", "right")):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for heading in ("exchanged", "gross"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for index in labels.suspects[:_LISTED]:
-        row = labels.entry(int(index))
-        error = ((row["x"] - row["predicted_x"]) ** 2 + (row["y"] - row["predicted_y"]) ** 2) ** 0.5
-        table.add_row(
-            row["file_name"], str(row["annotation_id"]), row["joint"], f"{error:.1f}", f"{row['exchanged']:.3f}",
-            f"{row['outlier']:.3f}",
-        )  # fmt: skip
-    return table
+    found = labels.suspects
+    columns = [
+        Column("file", words=True), Column("annotation", 0), Column("joint", words=True), Column("error px", 1),
+        Column("exchanged"), Column("gross"),
+    ]  # fmt: skip
+    return Table(
+        title=f"{labels.persons.name}: {len(labels.scores)} labels; pairs exchanged {labels.rates.exchanged:.2%}, "
+        f"gross errors {labels.rates.outlier:.2%}",
+        columns=columns,
+        rows=[_row(labels.entry(int(index))) for index in found[:_LISTED]],
+        caption=f"{len(found)} labels are suspected with probability over {LIKELY}"
+        + (", the first of them" if len(found) > _LISTED else ""),
+    ).terminal()
+
+
+def _row(entry: dict[str, Any]) -> list[Cell]:
+    error = math.dist((entry["x"], entry["y"]), (entry["predicted_x"], entry["predicted_y"]))
+    return [entry["file_name"], entry["annotation_id"], entry["joint"], error, entry["exchanged"], entry["outlier"]]

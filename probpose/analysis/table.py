@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Cell", "Column", "Table", "number"]
+__all__ = ["Cell", "Column", "Table", "letters", "number"]
 
 import csv
 import io
@@ -10,12 +10,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import rich.table
 from jinja2 import Environment
 from rich import box
 from rich.text import Text
+
+from probpose.text import formula_free, shown
 
 Cell: TypeAlias = str | int | float | None
 
@@ -24,10 +26,6 @@ HUGE = 1e6
 
 _MARKDOWN = re.compile(r"[\\|<&*`~]|(?<!\w)_|_(?!\w)|\](?=[(\[])")
 """What Markdown would read as something else than a letter: a backslash before it makes it one."""
-
-
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-"""What a terminal would obey instead of showing it; all but the line break."""
 
 
 def number(value: float | None, decimals: int) -> str:
@@ -55,7 +53,7 @@ class Column:
 
     def text(self, cell: Cell) -> str:
         """A cell in letters."""
-        return number(cell, self.decimals) if cell is None or isinstance(cell, float) else str(cell)
+        return number(cell, self.decimals) if cell is None or isinstance(cell, float) else shown(str(cell))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +87,7 @@ class Table:
     @property
     def headings(self) -> list[str]:
         """One a column."""
-        return [column.heading for column in self.columns]
+        return [shown(column.heading) for column in self.columns]
 
     @property
     def texts(self) -> list[list[str]]:
@@ -105,19 +103,19 @@ class Table:
         """To be printed by a `rich.console.Console`."""
         table = rich.table.Table(
             box=box.SIMPLE_HEAD,
-            title=_letters(self.title, "bold") if self.title else None,
+            title=letters(self.title, "bold") if self.title else None,
             title_justify="left",
-            caption=_letters(f"{self.caption}\n", "dim") if self.caption else None,
+            caption=letters(f"{self.caption}\n", "dim") if self.caption else None,
             caption_justify="left",
             show_header=any(self.headings),
             padding=(0, 1, 0, 0),
             pad_edge=False,
         )
-        for column, words in zip(self.columns, self.is_words, strict=True):
+        for column, heading, words in zip(self.columns, self.headings, self.is_words, strict=True):
             justify: Literal["left", "right"] = "left" if words else "right"
-            table.add_column(_letters(column.heading), justify=justify, style=column.style, overflow="fold")
+            table.add_column(letters(heading), justify=justify, style=column.style, overflow="fold")
         for index, cells in enumerate(self.texts):
-            table.add_row(*map(_letters, cells), style="bold" if index in self.marked else "")
+            table.add_row(*map(letters, cells), style="bold" if index in self.marked else "")
         return table
 
     def markdown(self) -> str:
@@ -133,23 +131,30 @@ class Table:
 
     def html(self) -> str:
         """Title and caption, where there are any, and the table in a block that scrolls by itself."""
-        return _TEMPLATE.render(table=self, words=self.is_words)
+        return _TEMPLATE.render(table=self, title=shown(self.title), caption=shown(self.caption), words=self.is_words)
 
     def csv(self) -> str:
-        """Headings and values, not rounded; blank where undefined."""
+        """Headings and values, not rounded; blank where undefined; no cell is a formula."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.headings)
-        writer.writerows(self.rows)
+        for row in ([column.heading for column in self.columns], *self.rows):
+            writer.writerow([formula_free(value) if isinstance(value, str) else value for value in row])
         return buffer.getvalue()
 
 
-def _letters(text: str, style: str = "") -> Text:
-    return Text(_CONTROL.sub("�", text), style=style)
+def letters(text: str, style: str = "", **options: Any) -> Text:
+    """A line for the terminal that it shows and does not obey.
+
+    Args:
+        text: is no markup.
+        style: of all of it.
+        options: of `rich.text.Text`.
+    """
+    return Text(shown(text), style=style, **options)
 
 
 def _escaped(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.splitlines()))
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(shown(text).splitlines()))
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -158,13 +163,13 @@ def _line(cells: Sequence[str]) -> str:
 
 _TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """\
-{% if table.title %}
-<h3 id="{{ table.name }}">{{ table.title }}</h3>
+{% if title %}
+<h3 id="{{ table.name }}">{{ title }}</h3>
 {% endif %}
-{% if table.caption %}
-<p class="caption">{{ table.caption }}</p>
+{% if caption %}
+<p class="caption">{{ caption }}</p>
 {% endif %}
-<div class="scroll" role="region"{% if table.title %} aria-labelledby="{{ table.name }}"{% endif %} tabindex="0">
+<div class="scroll" role="region"{% if title %} aria-labelledby="{{ table.name }}"{% endif %} tabindex="0">
 <table>
 {% if table.headings | join %}
 <thead><tr>

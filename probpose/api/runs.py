@@ -325,7 +325,7 @@ def load(path: str | PathLike[str] | None = None, *, checkpoint: str = "best") -
         checkpoint: "best" by held-out likelihood, or "last".
 
     Raises:
-        ConfigError: the folder is not a run, or another checkpoint is named.
+        ConfigError: another checkpoint than `best` or `last` is named.
         CheckpointError: its checkpoint is missing, damaged or of another model.
     """
     one_of(checkpoint, ("best", "last"), "checkpoint")

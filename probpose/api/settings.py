@@ -10,6 +10,7 @@ __all__ = [
     "TrainConfig",
     "backbones",
     "catalogue",
+    "catalogue_tables",
     "config_fields",
     "config_from",
     "device_line",
@@ -21,8 +22,13 @@ __all__ = [
     "split_specs",
 ]
 
+from collections.abc import Mapping, Sequence
+
+from rich.console import Group
+
 from probpose.analysis.calibration.recalibration.choose import METHODS
 from probpose.analysis.evaluation.coco import OKS_NMS
+from probpose.analysis.table import Column, Table
 from probpose.inference.device import open_machine
 from probpose.inference.training.config import ConfigField, TrainConfig, config_fields, config_from
 from probpose.inference.training.specs import option_value, split_specs
@@ -47,6 +53,16 @@ def family_options() -> dict[str, str]:
     """The options of each family that has some, with their defaults."""
     texts = {name: options_text(family.options) for name, family in FAMILIES.items()}
     return {name: text for name, text in texts.items() if text}
+
+
+def catalogue_tables(found: Mapping[str, Sequence[Entry]]) -> Group:
+    """What `catalogue` found, for the terminal: a table a kind."""
+    columns = [Column("name"), Column("what", words=True), Column("parameters"), Column("GFLOPs", 2)]
+    rows = {
+        kind: [(entry.name, entry.summary, f"{entry.parameters:,}", entry.flops / 1e9) for entry in entries]
+        for kind, entries in found.items()
+    }
+    return Group(*(Table(title=kind, columns=columns, rows=rows[kind]).terminal() for kind in rows))
 
 
 def backbones() -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from probpose.api.runs import Run
 from probpose.data.datasets.arrays import ARRAYS
 from probpose.data.persons import Persons
 from probpose.errors import ConfigError
-from probpose.inference.training.config import TrainConfig, config_from, load_config
-from probpose.inference.training.runs import RunFolder, load_run, new_run_folder, newest_run
+from probpose.inference.training.config import TrainConfig, config_from
+from probpose.inference.training.runs import RunFolder, load_run, new_run_folder, newest_run, read_config
 from probpose.inference.training.specs import parse_spec
 from probpose.inference.training.train import resume_training, start_training
 
@@ -61,7 +61,7 @@ def resume(path: str | PathLike[str] | None = None, *, persons: Persons | None =
         ProbposeError: the folder is no run, its checkpoint is damaged, or the data have changed.
     """
     folder = newest_run() if path is None else RunFolder(Path(path))
-    if persons is None and load_config(folder.config).data.dataset == ARRAYS:
+    if persons is None and read_config(folder).data.dataset == ARRAYS:
         raise ConfigError(f"the run {folder.path} was trained on arrays, which it does not keep: name persons.")
     resume_training(folder, persons=persons, on_epoch=redraw_curves, quiet=quiet)
     return Run(load_run(folder.path))

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 import probpose as pp
+from probpose.cli.terminal import say
 
 
 @click.command(epilog="\b\nExample:\n  probpose data synth --out figures --images 100 --seed 1")
@@ -21,4 +22,4 @@ def synth(out: Path, images: int, seed: int) -> None:
     True positions and noise scales lie beside the annotations.
     """
     pp.synthesise(out, images, seed=seed)
-    click.echo(f"{images} images in {out}")
+    say(f"{images} images in {out}")

@@ -21,7 +21,7 @@ from probpose.cli.options import (
     run_argument,
     score_option,
 )
-from probpose.cli.terminal import judged_persons, run_of, say_device, say_recalibration
+from probpose.cli.terminal import judged_persons, note, run_of, say_device, say_recalibration
 
 EPILOG = """\b
 Example:
@@ -47,7 +47,8 @@ Example:
 def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, estimator: Any, **options: Any) -> None:
     """Evaluate a run: AP, PCK, error, nats per keypoint, coverage, sigma, r50 and r90.
 
-    RUN is the folder of a run, by default the newest one. The numbers are also written to its evaluation.json.
+    RUN is the folder of a run, by default the newest one. The numbers are also written to its evaluation.json,
+    where the folder can be written.
     """
     import json
 
@@ -62,10 +63,13 @@ def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, 
         persons, boxes=None if boxes == "gt" else boxes, recalibrate=recalibrate, estimator=estimator,
         counting=pp.bars, **{name: options[name] for name in passed},
     )  # fmt: skip
-    loaded.keep(evaluation)
-    if results is not None:
-        pp.write_results(results, evaluation.results)
     if as_json:
         click.echo(json.dumps(evaluation.to_json()))
     else:
         Console().print(pp.tables(evaluation))
+    if results is not None:
+        pp.write_results(results, evaluation.results)
+    try:
+        loaded.keep(evaluation)
+    except OSError as error:
+        note(f"warning: the numbers are not kept in the run: {error}.")

@@ -7,11 +7,13 @@ __all__ = ["LazyGroup", "ReportingGroup"]
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from io import TextIOWrapper
+from typing import Any, TextIO
 
 import click
 
 from probpose.errors import ConfigError, ProbposeError
+from probpose.text import shown
 
 
 class ReportingGroup(click.Group):
@@ -19,13 +21,17 @@ class ReportingGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        _spell_out(sys.stdout)
         try:
             return super().invoke(ctx)
         except ProbposeError as error:
             kind = click.UsageError if isinstance(error, ConfigError) else click.ClickException
-            raise kind(str(error)) from error
+            raise kind(shown(str(error))) from error
+        except BrokenPipeError:
+            raise  # click ends quietly when the reader has seen enough, such as `head`
         except OSError as error:
-            raise click.ClickException(f"{error}: check the path, its permissions and the space left.") from error
+            message = f"{error}: check the path, its permissions and the space left."
+            raise click.ClickException(shown(message)) from error
         except (MemoryError, RuntimeError) as error:
             if not _is_lack_of_memory(error):
                 raise
@@ -60,6 +66,12 @@ class LazyGroup(ReportingGroup):
         """The command that the arguments call, imported, and the arguments that are left for it."""
         name, _, rest = super().resolve_command(ctx, args)
         return name, None if name is None else self.load(name), rest
+
+
+def _spell_out(stream: TextIO) -> None:
+    """Let a stream write a letter that its encoding lacks as a code."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def _is_lack_of_memory(error: Exception) -> bool:

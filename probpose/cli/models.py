@@ -5,13 +5,11 @@ from __future__ import annotations
 __all__ = ["models"]
 
 import json
-from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from probpose.api.settings import Entry, backbones, catalogue, family_options
+from probpose.api.settings import backbones, catalogue, catalogue_tables, family_options
 from probpose.cli.options import json_option
 from probpose.cli.types import SIZE, LateChoice
 
@@ -38,17 +36,7 @@ def models(backbone: str, input_size: tuple[int, int], joints: int, as_json: boo
         click.echo(json.dumps({kind: [vars(entry) for entry in entries] for kind, entries in found.items()}, indent=1))
         return
     console = Console(width=max(100, Console().width), highlight=False)
-    for kind, entries in found.items():
-        console.print(_table(kind, entries))
+    console.print(catalogue_tables(found))
     console.print("Options of the families, with --option NAME=VALUE:")
     for name, text in family_options().items():
         console.print(f"  {name}: {text}", soft_wrap=True, markup=False)
-
-
-def _table(kind: str, entries: list[Entry]) -> Any:
-    table = Table(title=kind, title_justify="left", box=None, pad_edge=False)
-    for heading, justify in (("name", "left"), ("what", "left"), ("parameters", "right"), ("GFLOPs", "right")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for entry in entries:
-        table.add_row(entry.name, entry.summary, f"{entry.parameters:,}", f"{entry.flops / 1e9:.2f}")
-    return table

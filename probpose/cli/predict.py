@@ -19,7 +19,7 @@ from probpose.cli.options import (
     recalibration_option,
     score_option,
 )
-from probpose.cli.terminal import note, run_of, say_device, say_recalibration
+from probpose.cli.terminal import note, run_of, say, say_device, say_recalibration
 from probpose.cli.types import LateChoice
 
 EPILOG = """\b
@@ -85,7 +85,7 @@ def predict(paths: tuple[Path, ...], out: Path | None, overlays: bool | None, se
     _report(poses, file)
     if drawn:
         files = poses.save_overlays(file.with_suffix(""), least_score=options["least_score"], counting=pp.bars)
-        click.echo(f"{len(files)} overlays: {file.with_suffix('')}/")
+        say(f"{len(files)} overlays: {file.with_suffix('')}/")
 
 
 def _check(images: list[Path], of_set: bool, server: bool, options: dict[str, Any]) -> None:
@@ -125,4 +125,4 @@ def _report(poses: pp.Poses, file: Path) -> None:
     if len(poses.skipped) > 1:
         note(f"skipped {len(poses.skipped)} images in all")
     removed = f" (NMS removed {poses.suppressed} poses)" if poses.suppressed else ""
-    click.echo(f"{len(poses)} persons{removed}: {file}")
+    say(f"{len(poses)} persons{removed}: {file}")

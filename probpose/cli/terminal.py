@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["judged_persons", "note", "run_of", "say_device", "say_recalibration"]
+__all__ = ["judged_persons", "note", "run_of", "say", "say_device", "say_recalibration"]
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +11,17 @@ from typing import Any
 import click
 
 import probpose as pp
+from probpose.text import shown
 
 
 def note(message: str) -> None:
     """A line on standard error."""
-    click.echo(message, err=True)
+    click.echo(shown(message), err=True)
+
+
+def say(message: str) -> None:
+    """A line on standard output."""
+    click.echo(shown(message))
 
 
 def say_device(name: str, *, quiet: bool = False) -> None:

@@ -13,6 +13,7 @@ import click
 
 import probpose as pp
 from probpose.api.settings import families, residuals
+from probpose.cli.terminal import say
 from probpose.cli.training_options import TrainingCommand, config_of, training_options
 from probpose.errors import ConfigError
 
@@ -53,7 +54,7 @@ def train(base: Path | None, out: Path | None, resume: bool, **given: Any) -> No
         folder = pp.new_folder(config) if out is None else out
         with _interruptible(folder):
             run = pp.train(config, out=folder)
-    click.echo(f"run: {run.path}  (curves: {run.path / 'curves.png'})")
+    say(f"run: {run.path}  (curves: {run.path / 'curves.png'})")
 
 
 def _refuse_changes(given: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ __all__ = ["LISTED", "States", "calibration_tables", "diagnosis_tables", "interv
 from collections.abc import Mapping
 
 from rich.console import Group
-from rich.text import Text
 
 from probpose.analysis.calibration.diagnostics.base import DiagnosticRecord, Value
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
@@ -17,7 +16,7 @@ from probpose.analysis.calibration.diagnostics.location import AXES
 from probpose.analysis.calibration.diagnostics.proper_scores import SCORES
 from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
 from probpose.analysis.calibration.record import CalibrationRecord, RecalibrationRecord
-from probpose.analysis.table import Cell, Column, Table, number
+from probpose.analysis.table import Cell, Column, Table, letters, number
 
 States = Mapping[str, DiagnosisRecord]
 """The diagnosis "before" and, where anything was changed, "after" recalibration."""
@@ -61,9 +60,9 @@ def calibration_tables(record: CalibrationRecord) -> Group:
     off = [one for one in record.before.deviations if not one.what.startswith("coverage") or one.nominal in LEVELS]
     tables = [_deviations(off, SHOWN), _further(states_of(record))]
     return Group(
-        Text(f"{record.verdict.text}\n"),
+        letters(f"{record.verdict.text}\n"),
         _recalibrations(record.recalibrations, whole=False).terminal(),
-        Text("\n".join([*filter(None, lines), ""])),
+        letters("\n".join([*filter(None, lines), ""])),
         *(table.terminal() for table in tables if table.rows),
     )
 

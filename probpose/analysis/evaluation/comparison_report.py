@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 
 from probpose.analysis.evaluation.comparison import Comparison, Row
 from probpose.analysis.evaluation.scores import PCK_FRACTIONS
+from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.analysis.prediction.estimates import ESTIMATORS
 from probpose.analysis.table import Column, Table, number
 from probpose.files import write_atomically
@@ -230,7 +231,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
     """Four panels, one line a model: NLL difference, PCK@0.2 by point estimate, coverage, r90."""
     rows = comparison.rows
     width = _PANELS + _LETTER * max(len(row.model) for row in rows)
-    figure = Figure(figsize=(width, 1.6 + 0.38 * len(rows)), layout="constrained")
+    figure = LiteralFigure(figsize=(width, 1.6 + 0.38 * len(rows)), layout="constrained")
     axes = figure.subplots(1, 4, sharey=True)
     _likelihood(axes[0], rows, comparison.reference)
     _accuracy(axes[1], rows)

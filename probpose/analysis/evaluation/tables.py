@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from rich.console import Group
-from rich.text import Text
 
 from probpose.analysis.evaluation.coco import CocoMetrics
 from probpose.analysis.evaluation.existence import Existence
 from probpose.analysis.evaluation.outcome import Evaluation, LabelEvaluation
 from probpose.analysis.evaluation.statistics import Statistics
-from probpose.analysis.table import Cell, Column, Table, number
+from probpose.analysis.table import Cell, Column, Table, letters, number
 
 _COLUMNS = {
     "keypoints": Column("n"),
@@ -43,7 +42,7 @@ def evaluation_tables(evaluation: Evaluation) -> Group:
     tables = [_summary(evaluation)]
     if evaluation.labels is not None:
         tables.append(_joints(evaluation.labels.joints))
-    return Group(*(table.terminal() for table in tables), *(Text(note, style="dim") for note in _notes(evaluation)))
+    return Group(*(table.terminal() for table in tables), *(letters(note, style="dim") for note in _notes(evaluation)))
 
 
 def _summary(e: Evaluation) -> Table:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from probpose.analysis.figures.canvas import LiteralFigure, log_scale
 from probpose.inference.training.report import read_log
 from probpose.inference.training.runs import RunFolder
 
@@ -27,7 +27,7 @@ def draw_curves(log: Path, out: Path) -> None:
     records = read_log(log)
     if not records:
         return
-    figure = Figure(figsize=(10, 6.4), layout="constrained")
+    figure = LiteralFigure(figsize=(10, 6.4), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True)
     epochs = [record["epoch"] for record in records]
     _likelihood(axes[0, 0], epochs, records)
@@ -74,7 +74,7 @@ def _pixels(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) ->
 def _scale(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> None:
     low, high = _column(records, "scale_min"), _column(records, "scale_max")
     axis.fill_between(epochs, low, high, color=_THIRD, alpha=0.2, label="range of the scale")
-    axis.set_yscale("log")
+    log_scale(axis)
     axis.set_ylabel("crop units")
     other = axis.twinx()
     other.plot(epochs, _column(records, "ess"), color=_HELD_OUT, linewidth=1)
@@ -86,5 +86,5 @@ def _scale(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> 
 def _gradients(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> None:
     for stage in records[0]["gradient_norms"]:
         axis.plot(epochs, [record["gradient_norms"].get(stage, float("nan")) for record in records], label=stage)
-    axis.set_yscale("log")
+    log_scale(axis)
     axis.set_ylabel("mean norm of the gradient")

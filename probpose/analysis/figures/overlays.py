@@ -9,18 +9,19 @@ __all__ = ["Drawn", "draw_image", "draw_overlay", "save_figure", "save_overlays"
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Curve
 
+from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.analysis.figures.regions import Outline, regions
 from probpose.analysis.prediction.estimates import Estimator, oks_kernel, point_of
 from probpose.analysis.prediction.forward import Forward
@@ -75,8 +76,7 @@ def draw_overlay(image: Image, persons: Sequence[Drawn], skeleton: Skeleton, *, 
     side = float(np.clip(max(width, height), *_SIDE))
     zoom = side / max(width, height)
     size = (max(width * zoom, _LEAST_WIDTH), height * zoom + _STRIP)
-    figure = Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
-    FigureCanvasAgg(figure)
+    figure = LiteralFigure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
     axes = figure.add_axes((0.0, _STRIP / size[1], 1.0, 1 - _STRIP / size[1]))
     axes.imshow(_dimmed(image), interpolation="bilinear" if zoom > 1 else "antialiased")
     axes.set_xlim(left, right)
@@ -172,7 +172,7 @@ def _draw_legend(figure: Figure, size: tuple[float, float], title: str | None) -
     if title:
         room = int((size[0] - _LEGEND) / 6)
         short = title if len(title) <= room else f"…{title[1 - room :]}"
-        figure.text(8 / size[0], middle, short, color=_TEXT, fontsize=8, va="center", parse_math=False)
+        figure.text(8 / size[0], middle, short, color=_TEXT, fontsize=8, va="center")
 
 
 def save_overlays(
@@ -187,7 +187,7 @@ def save_overlays(
 
     Args:
         predictions: what to draw.
-        folder: where `NAME.png` goes, NAME the image file's stem; the image's id is added where stems repeat.
+        folder: where `NAME.png` goes, NAME the image file's stem; a number is added where it is taken.
         estimator: the point that is drawn.
         least_score: persons with a lower score are not drawn.
         progress: called after each image with the number of images done so far.
@@ -259,7 +259,18 @@ def _targets(predictions: Predictions, folder: Path) -> dict[str, Path]:
     """Overlay file by image file, for the images with predictions."""
     images = {row["file_name"]: row["image_id"] for row in predictions.rows}
     stems = [Path(name).stem for name in images]
-    return {
-        name: folder / (f"{stem}.png" if stems.count(stem) == 1 else f"{stem}_{image}.png")
-        for (name, image), stem in zip(images.items(), stems, strict=True)
-    }
+    wanted = [
+        stem if stems.count(stem) == 1 else f"{stem}_{image}"
+        for image, stem in zip(images.values(), stems, strict=True)
+    ]
+    return {name: folder / f"{free}.png" for name, free in zip(images, _unlike(wanted), strict=True)}
+
+
+def _unlike(names: Sequence[str]) -> list[str]:
+    """The names, with a number where one is taken, also where upper and lower case are one."""
+    given: dict[str, str] = {}
+    for name in names:
+        choices = chain([name], (f"{name}_{number}" for number in count(2)))
+        free = next(choice for choice in choices if choice.casefold() not in given)
+        given[free.casefold()] = free
+    return list(given.values())

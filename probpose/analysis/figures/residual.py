@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 
+from probpose.analysis.figures.canvas import LiteralFigure, log_scale
 from probpose.arrays import Array, as_array
 from probpose.models.densities import Residual
 
@@ -88,7 +88,7 @@ def draw_residual(
         raise ValueError("R is one a joint: draw them one by one.")
     grids = {name: ResidualGrid.of(density) for name, density in {"learned": learned, **others}.items()}
     columns = 2 + len(others)
-    figure = Figure(figsize=(2.6 * columns + 2.6, 2.9), layout="constrained")
+    figure = LiteralFigure(figsize=(2.6 * columns + 2.6, 2.9), layout="constrained")
     axes = figure.subplots(1, columns + 1)
     draw_met(axes[0], residuals)
     draw_contours(axes[0], grids["learned"])
@@ -157,7 +157,7 @@ def draw_marginal(
     for (name, grid), (colour, line) in zip(grids.items(), STYLES, strict=False):
         marginal = grid.marginal(column)[min(density, len(grid.log_density) - 1)]
         axes.plot(grid.side, marginal, line, color=colour, linewidth=1.1, label=name)
-    axes.set_yscale("log")
+    log_scale(axes)
     axes.set_ylim(_LEAST_DENSITY, 2)
     axes.set_xlim(-reach, reach)
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
+from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.analysis.posterior.library import az
 from probpose.arrays import Array, Index
 from probpose.errors import DataError
@@ -41,7 +42,7 @@ def draw_levels(level: Array, image: Index, files: Files = (), *, seed: int = 0)
     Raises:
         DataError: there are no labels.
     """
-    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    figure = LiteralFigure(figsize=(5, 3.6), layout="constrained")
     _ecdf(figure.subplots(), level, image, "HDR level", seed)
     return _saved(figure, files)
 
@@ -55,7 +56,7 @@ def draw_pit(pit: Array, image: Index, files: Files = (), *, seed: int = 0) -> F
         files: where to save; nowhere by default.
         seed: of the choice of labels and of the simulated band.
     """
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = LiteralFigure(figsize=(9, 3.6), layout="constrained")
     for d, axes in enumerate(figure.subplots(1, 2, sharey=True)):
         _ecdf(axes, pit[:, d], image, f"PIT along {'xy'[d]}", seed)
     return _saved(figure, files)

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.analysis.targets.statistics import JointTargets, TargetStatistics
 from probpose.analysis.targets.tables import targets_csv
 from probpose.arrays import Array
@@ -56,7 +57,7 @@ def draw_marginals(statistics: TargetStatistics, persons: Persons, files: Sequen
 
 def draw_persons(statistics: TargetStatistics, persons: Persons, files: Sequence[Path]) -> None:
     """Box sizes, labelled joints per person, visibility and the share outside the crop by joint."""
-    figure = Figure(figsize=(11, 5.6), layout="constrained")
+    figure = LiteralFigure(figsize=(11, 5.6), layout="constrained")
     axes = figure.subplots(2, 2)
     size = np.sqrt(persons.box[:, 2] * persons.box[:, 3])
     axes[0, 0].hist(size, bins=60, color=_BLUE)
@@ -82,7 +83,7 @@ def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]
     """A grid of `count` axes, each of a size in inches; the rest of the grid is blank."""
     columns = min(count, 7 if count % 7 == 0 else 6)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(width * columns, (height + 0.35) * rows), layout="constrained")
+    figure = LiteralFigure(figsize=(width * columns, (height + 0.35) * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes[count:]:
         axis.set_axis_off()

@@ -7,9 +7,8 @@ __all__ = ["LEAST_WIDTH", "targets_csv", "targets_tables"]
 from dataclasses import astuple, fields
 
 from rich.console import Group
-from rich.text import Text
 
-from probpose.analysis.table import Column, Table, number
+from probpose.analysis.table import Column, Table, letters, number
 from probpose.analysis.targets.statistics import LEVEL, JointTargets, TargetStatistics
 
 _COLUMNS = {
@@ -41,9 +40,9 @@ def targets_tables(statistics: TargetStatistics) -> Group:
         "deviations.",
         "This is how poses vary, not how annotators err: that is seen in the residuals of a trained model.",
     )
-    warnings = (Text(note, style="bold") for note in _border_note(statistics))
+    warnings = (letters(note, style="bold") for note in _border_note(statistics))
     tables = (table.terminal() for table in (_joints(statistics), _boxes(statistics)))
-    return Group(*tables, *warnings, *(Text(note, style="dim") for note in notes))
+    return Group(*tables, *warnings, *(letters(note, style="dim") for note in notes))
 
 
 def targets_csv(statistics: TargetStatistics) -> str:

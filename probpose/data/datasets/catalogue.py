@@ -13,6 +13,7 @@ __all__ = [
     "dataset_root",
     "examine_dataset",
     "examine_splits",
+    "make_figures",
     "open_dataset",
     "register_dataset",
 ]
@@ -32,7 +33,7 @@ from probpose.data.datasets.coco import examine_coco
 from probpose.data.datasets.lsp import LSP, LSPET, Leeds, examine_leeds
 from probpose.data.datasets.reading import Reading
 from probpose.data.persons import Persons
-from probpose.data.synthetic import MARKER, SyntheticSpec, read_spec, truth_file, write_synthetic
+from probpose.data.synthetic import SyntheticSpec, read_spec, truth_file, write_synthetic
 from probpose.errors import ConfigError, DataError
 
 Split = Literal["train", "val"]
@@ -40,6 +41,9 @@ _SPLITS: tuple[Split, ...] = ("train", "val")
 
 Reader = Callable[[Split, Path | None], Reading]
 """Reads a split of a dataset, given the folder that a user names, or None."""
+
+FIGURES = Path("data/synthetic")
+"""Where the synthetic figures are by default."""
 
 _COCO_HELP = """COCO is not in {root}: {missing} is missing. Download from https://cocodataset.org/#download
   "2017 Train images", "2017 Val images" and "2017 Train/Val annotations", and unpack them to
@@ -63,8 +67,8 @@ def open_dataset(
     Args:
         name: a key of `DATASETS`; not looked at when `annotations` is given.
         split: "train" or "val".
-        root: the dataset's folder; by default `$PROBPOSE_DATA` or `./data/NAME`, and `./data/synthetic`, which is made
-            when it does not exist, for the synthetic figures.
+        root: the dataset's folder; by default `$PROBPOSE_DATA` or `./data/NAME`, and `./data/synthetic` for the
+            synthetic figures.
         annotations: a COCO-format keypoint file to read in place of a named dataset.
         image_dir: where its images are; by default the folder of `annotations`.
         flip_pairs: 0-based pairs of its left and right joints; by default read off the joints' names.
@@ -149,14 +153,24 @@ def dataset_root(name: str, root: Path | None) -> Path:
 
 
 def _synthetic(split: Split, root: Path | None) -> Reading:
-    root = root or Path("data/synthetic")
-    if not (root / MARKER).exists():
-        spec = SyntheticSpec()
-        write_synthetic(root, spec.images, spec.seed)
+    root = root or FIGURES
+    if not root.exists():
+        raise DataError(f"{root} does not exist: make synthetic figures with `probpose data synth --out {root}`.")
     read_spec(root)
     reading = _read_layout("synthetic", split, root)
     truth = _truth(truth_file(root, split), reading.persons)
     return replace(reading, persons=replace(reading.persons, truth=truth))
+
+
+def make_figures() -> None:
+    """Render the synthetic figures into their default folder, unless it is there.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    if not FIGURES.exists():
+        spec = SyntheticSpec()
+        write_synthetic(FIGURES, spec.images, spec.seed)
 
 
 def _read_layout(name: str, split: Split, root: Path) -> Reading:

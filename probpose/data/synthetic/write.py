@@ -22,6 +22,7 @@ __all__ = [
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -172,7 +173,8 @@ def write_synthetic(out: Path, images: int, seed: int, *, progress: bool = True)
 
     Written: `annotations/person_keypoints_{train,val}2017.json`, `train2017/`, `val2017/` (the last fifth of the
     pictures), `annotations/truth_{train,val}2017.npz` (see `truth_file`) and `synthetic.json`. The same seed gives the
-    same files. The folder appears only when it is complete; an older synthetic data set in its place is replaced.
+    same files. The folder appears only when it is complete; an older synthetic data set in its place is replaced,
+    unless there is anything else in its folder.
 
     Args:
         out: the folder.
@@ -181,13 +183,13 @@ def write_synthetic(out: Path, images: int, seed: int, *, progress: bool = True)
         progress: show a progress bar on standard error.
 
     Raises:
-        DataError: `out` exists and is not a synthetic data set, or cannot be written, or an argument is out of range.
+        DataError: `out` holds anything else than a synthetic data set, or cannot be written, or an argument is out of
+            range.
     """
     if images < 2 or seed < 0:
         raise DataError(f"{images} images with seed {seed}: expected at least 2 images and a seed of 0 or more.")
     out = Path(out)
-    if out.exists() and not (out / MARKER).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise DataError(f"{out} exists and is not a synthetic data set: choose another folder or remove it.")
+    _check_place(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
@@ -198,6 +200,29 @@ def write_synthetic(out: Path, images: int, seed: int, *, progress: bool = True)
             folder.rename(out)
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror or error}.") from error
+
+
+_OWN = re.compile(
+    r"annotations|(annotations/)?(person_keypoints|truth)_(train|val)2017\.(json|npz)|(train|val)2017(/\d{12}\.jpg)?"
+)
+"""Paths in the folder of a synthetic data set, beside the marker."""
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a folder that holds anything else than a synthetic data set."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise DataError(f"{out} is not a folder: choose another name.")
+    paths = sorted(path.relative_to(out).as_posix() for path in out.rglob("*"))
+    if paths and MARKER not in paths:
+        raise DataError(f"{out} exists and is not a synthetic data set: choose another folder or remove it.")
+    foreign = [path for path in paths if path != MARKER and not _OWN.fullmatch(path)]
+    if foreign:
+        raise DataError(
+            f"{out} holds files that are not of a synthetic data set, such as {foreign[0]}: move them, or choose "
+            f"another folder."
+        )
 
 
 def read_spec(folder: Path) -> SyntheticSpec:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 __all__ = ["Entry", "check_reference", "entries", "entry_of_run", "is_finished", "train_entries", "train_entry"]
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from probpose.errors import ConfigError, RunInUseError, TrainingError
-from probpose.inference.training.config import TrainConfig, load_config
+from probpose.inference.training.config import TrainConfig
 from probpose.inference.training.report import read_log
-from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.runs import RunFolder, read_config
 from probpose.inference.training.specs import parse_spec
 from probpose.inference.training.train import resume_training, start_training
+from probpose.text import slug
 
 _WHERE = ("device", "workers")
 """Settings that make no other run: two processes, each with a GPU of its own, share a comparison."""
@@ -56,17 +56,17 @@ def entries(base: TrainConfig, models: Sequence[str], seeds: int, root: Path) ->
     if not chosen or len({config.label for config in chosen}) < len(chosen):
         raise ConfigError("name each model once, at least one.")
     configs = [config.changed(seed=seed) for seed in range(seeds) for config in chosen]
-    return [Entry(config, RunFolder(root / f"{_slug(config.label)}-seed{config.seed}")) for config in configs]
+    return [Entry(config, RunFolder(root / f"{slug(config.label)}-seed{config.seed}")) for config in configs]
 
 
 def entry_of_run(path: Path) -> Entry:
     """The entry of a run that is there already.
 
     Raises:
-        ConfigError: the folder is not a run.
+        CheckpointError: the folder is not a run.
     """
     folder = RunFolder(path)
-    return Entry(load_config(folder.config), folder)
+    return Entry(read_config(folder), folder)
 
 
 def check_reference(reference: str | None, chosen: Iterable[Entry]) -> None:
@@ -78,11 +78,6 @@ def check_reference(reference: str | None, chosen: Iterable[Entry]) -> None:
     labels = list(dict.fromkeys(entry.config.label for entry in chosen))
     if reference is not None and reference not in labels:
         raise ConfigError(f"the reference {reference!r} is not compared: choose one of {', '.join(labels)}.")
-
-
-def _slug(label: str) -> str:
-    """A label as the name of a folder."""
-    return re.sub(r"[^\w+=.-]+", "-", label).strip("-")
 
 
 def is_finished(entry: Entry) -> bool:
@@ -145,7 +140,7 @@ def train_entry(entry: Entry, on_epoch: Callable[[RunFolder], None] = lambda _: 
 
 
 def _check_same(entry: Entry) -> None:
-    found, wanted = load_config(entry.folder.config).flat(), entry.config.flat()
+    found, wanted = read_config(entry.folder).flat(), entry.config.flat()
     counted = [name for name in wanted if name not in _WHERE]
     different = [f"{name} {found[name]!r}, not {wanted[name]!r}" for name in counted if found[name] != wanted[name]]
     if different:

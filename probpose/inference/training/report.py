@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from probpose.errors import DataError
 from probpose.files import write_atomically
+from probpose.text import shown
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Report:
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
-        self.console.print(message, markup=False)
+        self.console.print(shown(message), markup=False)
 
     def step(self, epoch: int, step: int, record: StepRecord) -> None:
         """Move the bar."""

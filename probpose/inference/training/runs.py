@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LoadedRun", "RunFolder", "load_run", "new_run_folder", "newest_run"]
+__all__ = ["LoadedRun", "RunFolder", "load_run", "new_run_folder", "newest_run", "read_config"]
 
 import json
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from probpose.models.backbones.registry import build_backbone
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.registry import build_model, family_of
 from probpose.skeleton import Skeleton
+from probpose.text import slug
 
 RUNS = Path("runs")
 
@@ -126,7 +127,7 @@ def new_run_folder(config: TrainConfig, root: Path = RUNS) -> RunFolder:
     """A fresh folder under `root`, named by date, data set and family."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     kind = config.model.residual if config.model.family == "regression" else config.model.family
-    name = f"{stamp}-{config.data.dataset}-{kind}"
+    name = f"{stamp}-{slug(config.data.dataset)}-{slug(kind)}"
     path = root / name
     suffix = 1
     while path.exists():
@@ -139,12 +140,24 @@ def newest_run(root: Path = RUNS) -> RunFolder:
     """The run under `root` that was started last.
 
     Raises:
-        ConfigError: there is none.
+        CheckpointError: there is none.
     """
     configs = sorted(root.glob("*/config.toml"), key=lambda path: path.stat().st_mtime_ns)
     if not configs:
-        raise ConfigError(f"there is no run in {root}/: train one with `probpose train`, or name its folder.")
+        raise CheckpointError(f"there is no run in {root}/: train one with `probpose train`, or name its folder.")
     return RunFolder(configs[-1].parent)
+
+
+def read_config(folder: RunFolder) -> TrainConfig:
+    """The configuration of a run.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        return load_config(folder.config)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def read_skeleton(folder: RunFolder) -> Skeleton:
@@ -192,11 +205,10 @@ def load_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
         checkpoint: `best` or `last`.
 
     Raises:
-        ConfigError: the folder is not a run.
-        CheckpointError: its checkpoint is missing, damaged or of another model.
+        CheckpointError: the folder is not a run, or its checkpoint is missing, damaged or of another model.
     """
     folder = RunFolder(path)
-    config = load_config(folder.config)
+    config = read_config(folder)
     skeleton = read_skeleton(folder)
     model = untrained_model(config, skeleton)
     file = folder.best if checkpoint == "best" else folder.last

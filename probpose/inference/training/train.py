@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from probpose.data.datasets.catalogue import Split, open_dataset
+from probpose.data.datasets.catalogue import Split, make_figures, open_dataset
 from probpose.data.persons import Persons, target_points
 from probpose.errors import ConfigError, DataError
 from probpose.inference.device import open_device
-from probpose.inference.training.config import TrainConfig, load_config
+from probpose.inference.training.config import TrainConfig
 from probpose.inference.training.report import Report
-from probpose.inference.training.runs import RunFolder, read_skeleton, untrained_model
+from probpose.inference.training.runs import RunFolder, read_config, read_skeleton, untrained_model
 from probpose.inference.training.trainer import Trainer
 from probpose.models.backbones.weights import load_backbone_weights
 from probpose.models.heads.base import Targets
@@ -139,7 +139,7 @@ def resume_training(
     Raises:
         ProbposeError: the folder is no run, its checkpoint is damaged, or the data have changed.
     """
-    config = load_config(folder.config)
+    config = read_config(folder)
     train, selection = _training_data(config, persons)
     if train.skeleton != read_skeleton(folder):
         raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
@@ -210,7 +210,10 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _training_data(config: TrainConfig, persons: Persons | None = None) -> tuple[Persons, Persons]:
     """The persons to train on, and those that choose the checkpoint."""
-    persons = open_split(config, "train") if persons is None else persons
+    if persons is None:
+        if config.data.dataset == "synthetic" and config.data.data_root is None:
+            make_figures()
+        persons = open_split(config, "train")
     if len(persons) < LEAST_PERSONS:
         raise DataError(f"{persons.name} has {len(persons)} persons: training needs at least {LEAST_PERSONS}.")
     train, selection = persons.split_by_image(config.data.selection, config.seed)

@@ -36,6 +36,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.files import write_atomically
 
 INK, MUTED, LINE = "#1b2733", "#5b6875", "#ccd3da"
@@ -68,7 +69,6 @@ _SETTINGS = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "text.parse_math": False,
     "svg.fonttype": "path",
     "svg.hashsalt": "probpose",
 }
@@ -94,7 +94,7 @@ def style() -> AbstractContextManager[None]:
 
 def panel(height: float, width: float = WIDTH) -> Figure:
     """An empty figure of a size in inches."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return LiteralFigure(figsize=(width, height), layout="constrained")
 
 
 def short(name: str) -> str:
