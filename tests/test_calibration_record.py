@@ -14,8 +14,8 @@ from probpose.analysis.calibration.calibrate import Outcome
 from probpose.analysis.calibration.record import CalibrationRecord
 from probpose.analysis.calibration.save import load_calibration
 from probpose.analysis.calibration.tables import calibration_tables
-from probpose.analysis.json_codec import from_json, to_json
 from probpose.errors import DataError
+from probpose.json_codec import from_json, to_json
 from tests.report_outcomes import fake_outcome
 from tests.test_table import printed
 

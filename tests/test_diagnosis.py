@@ -13,7 +13,7 @@ from probpose.analysis.calibration.diagnostics.deviations import Hypothesis, dev
 from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions, diagnosis_record
 from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
 from probpose.analysis.calibration.record import verdict_text
-from probpose.analysis.json_codec import from_json, to_json
+from probpose.json_codec import from_json, to_json
 from probpose.models.densities import RLEResidual, StudentTResidual
 from tests.calibration_cases import FAKES, JOINTS, drawn_cases, fake_cases
 

@@ -18,8 +18,8 @@ from probpose.analysis.calibration.diagnostics.registry import DIAGNOSTICS, regi
 from probpose.analysis.calibration.record import CalibrationRecord
 from probpose.analysis.calibration.report.page import report_html
 from probpose.analysis.calibration.tables import calibration_tables
-from probpose.analysis.json_codec import from_json, to_json
 from probpose.errors import ConfigError, DataError
+from probpose.json_codec import from_json, to_json
 from probpose.models.scores import LabelScores
 from tests.calibration_cases import JOINTS, fake_cases
 from tests.report_outcomes import fake_outcome

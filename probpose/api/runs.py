@@ -73,6 +73,11 @@ class Run:
         return self._loaded.epoch
 
     @property
+    def verified(self) -> bool:
+        """Whether its checkpoint is what was written; False where an earlier version wrote it, without a checksum."""
+        return self._loaded.verified
+
+    @property
     def model(self) -> torch.nn.Module:
         """The network with its residual density (`probpose.models.keypoint_model`), in evaluation mode."""
         return self._loaded.model

@@ -58,6 +58,8 @@ def run_of(path: Path | None) -> pp.Run:
     run = pp.load(path)
     if path is None:
         note(f"run: {run.path}")
+    if not run.verified:
+        note(f"warning: the checkpoint of {run.path} is of an earlier version, without a checksum: it is not verified.")
     return run
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Persons", "target_points"]
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,6 +74,20 @@ class Persons:
         """A line for each reason to leave records out: the number of them, the reason and the first one."""
         first = {reason: f", the first: {place}" for reason, place in self.first_skipped.items()}
         return [f"{count} x {reason}{first.get(reason, '')}" for reason, count in self.skipped.items()]
+
+    def digest(self) -> str:
+        """SHA-256 of what a network learns from.
+
+        That is joints and mirror pairs, boxes, labels, names of the image files without folders, and the pixels of
+        images in memory; those in files are not read.
+        """
+        digest = hashlib.sha256(repr((self.skeleton.joints, self.skeleton.flip_pairs)).encode())
+        for column in (self.box, self.keypoints, self.visibility):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        digest.update("\0".join(Path(name).name for name in self.file_name).encode("utf-8", "surrogatepass"))
+        for name in sorted(set(self.file_name) & self.pictures.keys()):
+            digest.update(np.ascontiguousarray(self.pictures[name]).tobytes())
+        return digest.hexdigest()
 
     def path(self, person: int) -> Path:
         """Image file of one person."""

@@ -24,8 +24,8 @@ from typing import Any, Self
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
 from probpose.analysis.calibration.diagnostics.coverage import LEVELS
 from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
-from probpose.analysis.json_codec import from_json, to_json
 from probpose.errors import DataError
+from probpose.json_codec import from_json, to_json
 
 FORMAT = 1
 

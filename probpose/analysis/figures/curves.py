@@ -49,7 +49,7 @@ def redraw_curves(folder: RunFolder) -> None:
 
 
 def _column(records: Sequence[dict[str, Any]], name: str) -> list[float]:
-    return [float("nan") if record[name] is None else float(record[name]) for record in records]
+    return [float(record[name]) for record in records]
 
 
 def _likelihood(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> None:

@@ -1,12 +1,14 @@
 """Checkpoints: safetensors with a JSON record in the header, one file, written atomically.
 
-Reading one parses a header and copies numbers: it never executes code, whoever made the file.
+Reading one parses a header and copies numbers: it never executes code, whoever made the file. A digest of record and
+tensors stands in the header and is compared at every reading, so that bits that have changed on a disk are no weights.
 """
 
 from __future__ import annotations
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_state", "optimizer_tensors", "restore_optimizer", "save_checkpoint"]
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from probpose.errors import CheckpointError, TrainingError
-from probpose.files import write_atomically
+from probpose.files import reading, write_atomically
 
-FORMAT = 1
+FORMAT = 2
+_UNVERIFIED = 1
+"""The format of earlier versions, without a digest."""
+
+_RECORD, _DIGEST = "probpose", "sha256"
 _SHOWN = 5
 
 
@@ -32,10 +38,12 @@ class Checkpoint:
     Attributes:
         tensors: `model.*`, and in checkpoints to resume from `optimizer.*`.
         record: plain JSON: epoch, step, selection score, counts.
+        verified: whether it has a digest, which fits; False in files of earlier versions.
     """
 
     tensors: dict[str, Tensor]
     record: dict[str, Any]
+    verified: bool = True
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose name starts with `prefix.`, without it."""
@@ -55,7 +63,8 @@ def save_checkpoint(path: Path, parts: Mapping[str, Mapping[str, Tensor]], recor
         TrainingError: the disk is full or not writable; the previous checkpoint is untouched.
     """
     tensors = {f"{part}.{name}": t.detach().cpu().contiguous() for part, ts in parts.items() for name, t in ts.items()}
-    header = {"probpose": json.dumps({"format": FORMAT, **record})}
+    text = json.dumps({**record, "format": FORMAT})
+    header = {_RECORD: text, _DIGEST: _digest(text, tensors)}
     try:
         write_atomically(path, safetensors.torch.save(tensors, metadata=header))
     except OSError as error:
@@ -69,25 +78,40 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        CheckpointError: the file is missing, truncated, or was not written by this program.
+        CheckpointError: the file is missing, truncated or damaged, or was not written by this program.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist: the run has no checkpoint yet.") from error
-    except (OSError, safetensors.SafetensorError) as error:
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist: the run has no checkpoint yet.")
+    with (
+        reading(path, "a whole safetensors file", CheckpointError, "restore it or train again."),
+        safetensors.safe_open(path, framework="pt") as file,
+    ):
+        header = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if _RECORD not in header:
+        raise CheckpointError(f"{path} was not written by probpose: its header has no record.")
+    with reading(path, "a whole checkpoint", CheckpointError, "restore it or train again."):
+        record = json.loads(header[_RECORD])
+        found = record.get("format")
+    if found not in (FORMAT, _UNVERIFIED):
+        raise CheckpointError(f"{path} has format {found!r}; this version reads {FORMAT}.")
+    if _DIGEST not in header and found == _UNVERIFIED:
+        return Checkpoint(tensors, record, verified=False)
+    if header.get(_DIGEST) != _digest(header[_RECORD], tensors):
         raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}): restore it or train again."
-        ) from error
-    try:
-        record = json.loads(header["probpose"])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} was not written by probpose: its header has no record.") from error
-    if record.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {record.get('format')!r}; this version reads {FORMAT}.")
+            f"{path} is damaged: its content is not what was written (SHA-256 differs). Restore it or train again."
+        )
     return Checkpoint(tensors, record)
+
+
+def _digest(record: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the record, and of name, type, shape and bytes of each tensor."""
+    digest = hashlib.sha256(record.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
@@ -104,6 +128,11 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
         for name, value in own.items()
         if name in state and state[name].shape != value.shape
     ]
+    faults += [
+        f"{name} holds {state[name].dtype}, expected {value.dtype}"
+        for name, value in own.items()
+        if name in state and state[name].dtype != value.dtype
+    ]
     if faults:
         more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise CheckpointError(f"{path} holds another model: {'; '.join(faults[:_SHOWN])}{more}.")
@@ -119,10 +148,17 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `optimizer_tensors`."""
+    """The inverse of `optimizer_tensors`.
+
+    Raises:
+        ValueError: they are those of other parameters.
+    """
     state = optimizer.state_dict()
+    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
     entries: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
+        if value.dim() and value.shape != shapes[int(index)]:
+            raise ValueError(f"{key} has shape {tuple(value.shape)}, expected {tuple(shapes[int(index)])}")
         entries.setdefault(int(index), {})[name] = value.clone()
     optimizer.load_state_dict({"state": entries, "param_groups": state["param_groups"]})

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from probpose.errors import DataError
-from probpose.files import write_atomically
+from probpose.files import describe, read_bytes, reading, write_atomically
+from probpose.json_codec import from_json
 from probpose.text import shown
 
 
@@ -164,30 +165,37 @@ def append_log(path: Path, record: EpochRecord) -> None:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The epochs of a log, oldest first; when an epoch was done twice (after a crash) the later one counts.
 
+    A last line that is only half there, after a crash or a power cut, is left out.
+
     Raises:
-        DataError: a line other than the last is not JSON (a half-written last line is left out).
+        DataError: the log cannot be read, or a line is no record of an epoch; it is named.
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
     epochs: dict[int, dict[str, Any]] = {}
+    with reading(path, "a log"):
+        lines = read_bytes(path).splitlines()
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
-        except ValueError as error:
+            document = json.loads(line)
+        except (ValueError, RecursionError) as error:
             if number == len(lines):
                 break
-            raise DataError(f"{path}, line {number} is not JSON ({error}).") from error
-        epochs[record["epoch"]] = record
+            raise DataError(f"{path}, line {number} is not JSON ({describe(error)}).") from error
+        try:
+            record = from_json(EpochRecord, document, finite=False)
+        except DataError as error:
+            raise DataError(f"{path}, line {number} is no record of an epoch of this version: {error}") from error
+        epochs[record.epoch] = asdict(record)
     return [epochs[epoch] for epoch in sorted(epochs)]
 
 
-def restore_log(path: Path, last: dict[str, Any]) -> None:
+def restore_log(path: Path, last: EpochRecord) -> None:
     """Make `last` the last epoch of the log: what was written after it, or only half of it, is to be done again.
 
     Raises:
-        DataError: a line other than the last is not JSON.
+        DataError: a line is no record of an epoch.
         OSError: the log cannot be written.
     """
-    kept = [record for record in read_log(path) if record["epoch"] < last["epoch"]]
-    write_atomically(path, "".join(json.dumps(record) + "\n" for record in [*kept, last]).encode())
+    kept = [record for record in read_log(path) if record["epoch"] < last.epoch]
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in [*kept, asdict(last)]).encode())

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from probpose.errors import CheckpointError, ConfigError, RunInUseError
-from probpose.files import write_atomically
+from probpose.errors import CheckpointError, ConfigError, DataError, RunInUseError
+from probpose.files import read_text, reading, write_atomically
 from probpose.inference.training.checkpoint import load_checkpoint, load_state
 from probpose.inference.training.config import TrainConfig, load_config, save_config
+from probpose.inference.training.provenance import Facts, read_facts
+from probpose.json_codec import from_json
 from probpose.models.backbones.registry import build_backbone
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.registry import build_model, family_of
@@ -109,6 +111,7 @@ class LoadedRun:
         skeleton: its joints.
         model: with the chosen checkpoint, in evaluation mode, on the CPU.
         epoch: the epoch that the checkpoint was taken after, from 1.
+        verified: whether its content was compared with a digest; False for one of an earlier version.
     """
 
     folder: RunFolder
@@ -116,6 +119,7 @@ class LoadedRun:
     skeleton: Skeleton
     model: KeypointModel
     epoch: int
+    verified: bool = True
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -164,14 +168,15 @@ def read_skeleton(folder: RunFolder) -> Skeleton:
     """The skeleton of a run.
 
     Raises:
-        CheckpointError: the file is missing or damaged.
+        CheckpointError: the file is missing or damaged, or holds no skeleton.
     """
+    file = folder.skeleton
+    with reading(file, "a skeleton", CheckpointError, "restore it; is it the folder of a run?"):
+        document = json.loads(read_text(file))
     try:
-        table = json.loads(folder.skeleton.read_text(encoding="utf-8"))
-        pairs = {name: tuple((int(a), int(b)) for a, b in table[name]) for name in ("edges", "flip_pairs")}
-        return Skeleton(tuple(table["joints"]), oks_sigmas=tuple(table["oks_sigmas"]), **pairs)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder.skeleton} cannot be read ({error}): is it the folder of a run?") from error
+        return from_json(Skeleton, document)
+    except DataError as error:
+        raise CheckpointError(f"{file} holds no skeleton: {error} Restore it; is it the folder of a run?") from error
 
 
 def untrained_model(config: TrainConfig, skeleton: Skeleton) -> KeypointModel:
@@ -213,5 +218,8 @@ def load_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
     model = untrained_model(config, skeleton)
     file = folder.best if checkpoint == "best" else folder.last
     state = load_checkpoint(file)
+    facts = read_facts(Facts, state, file)
+    if facts.made_from is not None:
+        facts.made_from.check_opened(config, skeleton, file)
     load_state(model, state.part("average") or state.part("model"), file)
-    return LoadedRun(folder, config, skeleton, model.eval(), int(state.record["epoch"]))
+    return LoadedRun(folder, config, skeleton, model.eval(), facts.epoch, state.verified)

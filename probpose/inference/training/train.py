@@ -144,14 +144,12 @@ def resume_training(
     if train.skeleton != read_skeleton(folder):
         raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
     with folder.locked():
-        if folder.last.exists():
-            model = _for_training(untrained_model(config, train.skeleton), config, train)
-            trainer = Trainer(config, folder, model, train, selection)
-            trainer.resume()
-        else:
-            trainer = Trainer(config, folder, initial_model(config, train)[0], train, selection)
+        begun = folder.last.exists()
+        model = _for_training(untrained_model(config, train.skeleton), config, train) if begun else None
+        trainer = Trainer(config, folder, model or initial_model(config, train)[0], train, selection)
+        notes = trainer.resume()
         place = f"resuming {folder.path} after epoch {trainer.epoch} of {config.optimiser.epochs}"
-        _fit(trainer, [str(trainer.machine), place], on_epoch, quiet)
+        _fit(trainer, [str(trainer.machine), place, *notes], on_epoch, quiet)
 
 
 def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, list[str]]:

@@ -11,8 +11,9 @@ __all__ = ["Trainer"]
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from torch import Tensor
 from probpose.data.crops import Augmentation
 from probpose.data.loading import Batch, CropDataset, loader
 from probpose.data.persons import Persons
-from probpose.errors import TrainingError
+from probpose.errors import CheckpointError, TrainingError
+from probpose.files import reading
 from probpose.inference.device import open_machine
 from probpose.inference.fitting.svi import negative_log_likelihood
 from probpose.inference.training.checkpoint import (
+    Checkpoint,
     load_checkpoint,
     load_state,
     optimizer_tensors,
@@ -34,15 +37,20 @@ from probpose.inference.training.checkpoint import (
 from probpose.inference.training.config import TrainConfig
 from probpose.inference.training.groups import AugmentationConfig
 from probpose.inference.training.guards import NonFinite, gradient_norms
+from probpose.inference.training.provenance import Facts, Provenance, TrainingRecord, read_facts
 from probpose.inference.training.report import EpochRecord, Report, StepRecord, append_log, restore_log
 from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.schedule import learning_rate, moving_average, relative_rates
 from probpose.inference.training.selection import SelectionScore, SelectionScorer, in_image
+from probpose.json_codec import to_json
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.registry import parameter_groups
 
 MEASURE_EVERY = 10
 """Steps between two measurements of the training batch."""
+
+_REFUSED_BY_DISTRIBUTIONS = ("to satisfy the constraint", "to be within the support")
+"""What torch says of parameters or labels that are not finite, as those of weights that have become so."""
 
 NAMED = 5
 """Images that cannot be read and are named, an epoch; the others are counted."""
@@ -97,6 +105,7 @@ class Trainer:
         self.drop_last = len(train) >= self.recipe.batch_size
         self.steps_per_epoch = math.ceil(len(self._batches(0)) / self.recipe.accumulate)
         self.score = SelectionScorer(selection, self._selection_batches(selection), self.device)
+        self.made_from = Provenance.of(config, train, selection)
         self.epoch = 0
         self.step = 0
         self.seconds = 0.0
@@ -104,22 +113,63 @@ class Trainer:
         self.non_finite = NonFinite()
         self.warned: set[str] = set()
 
-    def resume(self) -> None:
+    def resume(self) -> list[str]:
         """Go back to the end of the last finished epoch, in the log too.
 
+        Returns:
+            What there is to say of the checkpoint.
+
         Raises:
-            CheckpointError: the checkpoint is missing, damaged or of another model.
+            CheckpointError: a checkpoint is missing, damaged or of another model.
+            ConfigError: the settings have changed.
+            DataError: the persons have changed, or the log is damaged.
         """
-        state = load_checkpoint(self.folder.last)
-        load_state(self.model, state.part("model"), self.folder.last)
-        restore_optimizer(self.optimizer, state.part("optimizer"))
-        self.epoch, self.step = int(state.record["epoch"]), int(state.record["step"])
-        self.best, self.seconds = float(state.record["best_nll_nats"]), float(state.record["seconds"])
-        self.non_finite = NonFinite(int(state.record["skipped_steps"]))
+        file = self.folder.last
+        if not file.exists():
+            return self._start_again()
+        state = load_checkpoint(file)
+        record = read_facts(TrainingRecord, state, file)
+        if record.made_from is not None:
+            record.made_from.check_resumed(self.config, self.data.persons, self.score.persons, file)
+        load_state(self.model, state.part("model"), file)
+        with reading(file, "a checkpoint to resume from", CheckpointError, "restore it or train again."):
+            restore_optimizer(self.optimizer, state.part("optimizer"))
         if self.average is not None:
-            load_state(self.average.module, state.part("average"), self.folder.last)
-            self.average.n_averaged.fill_(int(state.record["averaged"]))
-        restore_log(self.folder.log, state.record["log"])
+            load_state(self.average.module, state.part("average"), file)
+            self.average.n_averaged.fill_(record.averaged)
+        self.epoch, self.step = record.epoch, record.step
+        self.best, self.seconds = record.best_nll_nats, record.seconds
+        self.non_finite = NonFinite(record.skipped_steps)
+        self._restore_best(record, state)
+        restore_log(self.folder.log, record.log)
+        return [] if state.verified else [f"{file} is of an earlier version: neither it nor the data can be verified"]
+
+    def _start_again(self) -> list[str]:
+        """Nothing, where no epoch was finished: a run that has lost its checkpoint does not start over."""
+        kept = [file for file in (self.folder.best, self.folder.log) if file.exists() and file.stat().st_size]
+        if kept:
+            raise CheckpointError(
+                f"{self.folder.last} is missing, and {kept[0]} is there: without it the run cannot go on. Restore it, "
+                "or start over with another --out."
+            )
+        return []
+
+    def _restore_best(self, last: TrainingRecord, state: Checkpoint) -> None:
+        """The best checkpoint is there and whole; where the last one is the best it is written from it again.
+
+        `last` is written first, so that a process may have died in between.
+        """
+        file = self.folder.best
+        if last.log.best:
+            if not (file.exists() and _holds(file, last.epoch)):
+                part = "model" if self.average is None else "average"
+                save_checkpoint(file, {"model": state.part(part)}, state.record)
+        elif math.isfinite(self.best):
+            if not file.exists():
+                raise CheckpointError(
+                    f"{file} is missing, and no later epoch was better: restore it, or start over with another --out."
+                )
+            load_checkpoint(file)
 
     def fit(self, report: Report, on_epoch: Callable[[], None] = lambda: None) -> None:
         """Train the epochs that are left.
@@ -142,6 +192,11 @@ class Trainer:
             report.epoch(record, self.seconds / self.epoch * (self.recipe.epochs - self.epoch))
             self._warn(report, sums, score)
             on_epoch()
+        if not math.isfinite(self.best):
+            raise TrainingError(
+                f"the score on the selection split was not finite after any of {self.epoch} epochs, so that there is no "
+                "checkpoint. Lower --lr, set --clip-norm, or raise the warm-up."
+            )
 
     def _train_epoch(self, report: Report) -> _Epoch:
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.epoch, 1]).generate_state(1)[0]))
@@ -155,7 +210,7 @@ class Trainer:
             if self.step % MEASURE_EVERY == 1:
                 report.step(self.epoch + 1, self.step, self._measure(last, sums))
         if sums.steps == 0:
-            raise TrainingError(_nothing_trained(self.data.persons, sums))
+            raise TrainingError(_nothing_trained(self.data.persons, sums, self.non_finite.total))
         if not sums.measured:
             self._measure(last, sums)
         return sums
@@ -195,8 +250,13 @@ class Trainer:
                 torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
 
     def _backward(self, batch: Batch, share: int) -> float:
-        """Add the gradient of 1 / `share` of the batch's loss, and return it."""
-        loss: Tensor = self.loss(batch.image, batch.flipped, batch.keypoints, batch.labelled, batch.visible) / share
+        """Add the gradient of 1 / `share` of the batch's loss, and return it; NaN where no density has its parameters."""
+        try:
+            loss: Tensor = self.loss(batch.image, batch.flipped, batch.keypoints, batch.labelled, batch.visible) / share
+        except ValueError as error:
+            if not any(words in str(error) for words in _REFUSED_BY_DISTRIBUTIONS):
+                raise
+            return float("nan")
         loss.backward()
         return float(loss.detach())
 
@@ -253,24 +313,27 @@ class Trainer:
         return record
 
     def _save(self, record: EpochRecord, best: bool) -> None:
-        facts = {
-            "epoch": self.epoch,
-            "step": self.step,
-            "seconds": self.seconds,
-            "selection_nll_nats": record.selection_nll_nats,
-            "best_nll_nats": self.best,
-            "skipped_steps": self.non_finite.total,
-            "device": str(self.device),
-            "precision": self.machine.precision,
-            "log": asdict(record),
-        }
-        if best:
-            save_checkpoint(self.folder.best, {"model": self._kept().state_dict()}, facts)
+        facts = to_json(
+            TrainingRecord(
+                epoch=self.epoch,
+                step=self.step,
+                seconds=self.seconds,
+                selection_nll_nats=record.selection_nll_nats,
+                best_nll_nats=self.best,
+                skipped_steps=self.non_finite.total,
+                device=str(self.device),
+                precision=self.machine.precision,
+                log=record,
+                averaged=0 if self.average is None else int(self.average.n_averaged),
+                made_from=self.made_from,
+            )
+        )
         parts = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
         if self.average is not None:
             parts["average"] = self.average.module.state_dict()
-            facts["averaged"] = int(self.average.n_averaged)
-        save_checkpoint(self.folder.last, parts, facts)
+        save_checkpoint(self.folder.last, parts, facts)  # first: `best` can be made from it
+        if best:
+            save_checkpoint(self.folder.best, {"model": self._kept().state_dict()}, facts)
 
     def _warn(self, report: Report, sums: _Epoch, score: SelectionScore) -> None:
         """Say once what is wrong with the normaliser, and which images cannot be read: the first, and how many more."""
@@ -315,9 +378,18 @@ def augmentation(config: AugmentationConfig) -> Augmentation:
     )
 
 
-def _nothing_trained(persons: Persons, sums: _Epoch) -> str:
+def _holds(best: Path, epoch: int) -> bool:
+    """Whether the best checkpoint is whole and of this epoch."""
+    try:
+        return read_facts(Facts, load_checkpoint(best), best).epoch == epoch
+    except CheckpointError:
+        return False
+
+
+def _nothing_trained(persons: Persons, sums: _Epoch, skipped: int) -> str:
     faults = f"; the first: {sums.unreadable[0]}" if sums.unreadable else ""
+    steps = f"{skipped} steps were skipped because their loss was not finite (lower --lr); " if skipped else ""
     return (
-        f"no step of the epoch could be trained: {persons.name} has {len(persons)} persons, "
+        f"no step of the epoch could be trained: {steps}{persons.name} has {len(persons)} persons, "
         f"{len(sums.unreadable)} samples could not be read{faults}."
     )
