@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from probpose.errors import ConfigError
 from probpose.inference.training.config import TrainConfig, config_fields, default_config, load_config, save_config
@@ -56,6 +57,51 @@ def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
         load_config(file)
+
+
+def absurd(kind: Any) -> list[float]:
+    """Numbers of a type that no setting can have."""
+    text = str(kind)
+    floats = [float("nan"), float("inf"), -float("inf"), -1.0] if "float" in text else []
+    return floats + ([-1, 10**23, -(10**23)] if "int" in text else [])
+
+
+ABSURD = [(name, value) for name, place in config_fields().items() for value in absurd(place.kind)]
+
+
+@pytest.mark.parametrize(("name", "value"), ABSURD)
+def test_no_setting_takes_an_absurd_number(tmp_path: Path, name: str, value: float) -> None:
+    """By name, from a file, and in the group itself."""
+    place, file = config_fields()[name], tmp_path / "config.toml"
+    given: Any = {"lr_steps": (value,), "flip_pairs": ((0, value),)}.get(name, value)
+    with pytest.raises(ConfigError, match=name):
+        TrainConfig().changed(**{name: given})
+    file.write_text(tomli_w.dumps({name: given}))
+    with pytest.raises(ConfigError, match=rf"config.toml: .*{name}"):
+        load_config(file)
+    if place.group is not None and abs(value) != 10**23:
+        group = getattr(TrainConfig(), place.group)
+        with pytest.raises(ConfigError, match=name):
+            replace(group, **{name: given})
+
+
+def test_there_are_numbers_among_the_settings() -> None:
+    assert len({name for name, _ in ABSURD}) >= 24
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "message"),
+    [
+        ("multibin", {"bins": 10**12}, "bins is 1000000000000: it must be at most 65536"),
+        ("multibin", {"overlap": float("inf")}, "overlap is inf: expected a finite number"),
+        ("heatmap", {"sigma": float("nan")}, "sigma is nan"),
+        ("simcc", {"split": 1e9}, "split is 1000000000.0"),
+        ("mixture", {"components": -(10**30)}, "components is"),
+    ],
+)
+def test_no_option_of_a_family_takes_an_absurd_number(family: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig().changed(family=family, options=options)
 
 
 def test_missing_file(tmp_path: Path) -> None:

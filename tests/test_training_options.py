@@ -107,7 +107,7 @@ def test_options_change_a_file(tmp_path: Path) -> None:
         ("batch_size", click.IntRange, (2, None, False, False)),
         ("warmup", click.IntRange, (0, None, False, False)),
         ("accumulate", click.IntRange, (1, None, False, False)),
-        ("workers", click.IntRange, (0, None, False, False)),
+        ("workers", click.IntRange, (0, 1024, False, False)),
         ("seed", click.IntRange, (0, None, False, False)),
         ("lr", click.FloatRange, (0, None, True, False)),
         ("residual_lr", click.FloatRange, (0, None, True, False)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["checked", "options_from", "options_text"]
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -12,6 +13,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from probpose.errors import ConfigError
 
 Options = TypeVar("Options")
+
+LARGEST = 2**16
+"""Of the whole numbers in options, which count bins, layers, channels and components."""
 
 
 def options_from(cls: type[Options], values: Mapping[str, Any], where: str) -> Options:
@@ -23,14 +27,18 @@ def options_from(cls: type[Options], values: Mapping[str, Any], where: str) -> O
         where: what the options belong to, such as "family heatmap", for messages.
 
     Raises:
-        ConfigError: an unknown name, or a value of the wrong type.
+        ConfigError: an unknown name, or a value of the wrong type or too large.
     """
     hints = get_type_hints(cls)
     known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
     for name in values:
         if name not in known:
             raise ConfigError(f"{where} has no option {name!r}: it has {', '.join(known) or 'none'}.")
-    return cls(**{name: checked(value, hints[name], f"{where}: {name}") for name, value in values.items()})
+    given = {name: checked(value, hints[name], f"{where}: {name}") for name, value in values.items()}
+    for name, value in given.items():
+        if type(value) is int and abs(value) > LARGEST:
+            raise ConfigError(f"{where}: {name} is {value}: it must be at most {LARGEST}.")
+    return cls(**given)
 
 
 def options_text(cls: type[Any]) -> str:
@@ -48,7 +56,7 @@ def checked(value: Any, hint: Any, where: str) -> Any:
         where: the option's name, for messages.
 
     Raises:
-        ConfigError: it is of another type.
+        ConfigError: it is of another type, or a number that is not finite.
     """
     origin, choices = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
@@ -70,4 +78,6 @@ def checked(value: Any, hint: Any, where: str) -> Any:
     number = hint is float and isinstance(value, int) and not isinstance(value, bool)
     if type(value) is not hint and not number:
         raise ConfigError(f"{where} is {value!r}: expected {hint.__name__}.")
+    if hint in (int, float) and not (math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63):
+        raise ConfigError(f"{where} is {value}: expected a finite number{' of 64 bits' * (type(value) is int)}.")
     return float(value) if number else value

@@ -16,6 +16,8 @@ from probpose.models.residual_families import RESIDUALS
 
 POSITIVE = Range(0, min_open=True)
 SHARE = Range(0, 1)
+LARGEST_CROP = 2**13
+MOST_WORKERS = 1024
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class DataConfig:
     val_annotations: str | None = setting(None, "One to judge on.", path=True)
     image_dir: str | None = setting(None, "Folder of their images.", unset="that of the file", path=True)
     flip_pairs: tuple[tuple[int, int], ...] | None = setting(
-        None, "Left/right joints, 0-based: 1-2,3-4.", unset="from their names"
+        None, "Left/right joints, 0-based: 1-2,3-4.", unset="from their names", range=Range(0)
     )
     selection: float = setting(
         0.1,
@@ -76,8 +78,8 @@ class ModelConfig:
     oks_weight: float = setting(0.0, "Lambda of likelihood + lambda E[oks], nats.", range=Range(0))
     prior: Literal["gaussian", "laplace"] | None = setting(None, "Of the network's weights, for maximum a posteriori.")
     prior_scale: float = setting(1.0, "Its standard deviation (gaussian) or scale (laplace).", range=POSITIVE)
-    input_height: int = setting(64, "Rows of the crop, pixels.", photos=256, range=Range(1))
-    input_width: int = setting(64, "Columns of the crop, pixels.", photos=192, range=Range(1))
+    input_height: int = setting(64, "Rows of the crop, pixels.", photos=256, range=Range(1, LARGEST_CROP))
+    input_width: int = setting(64, "Columns of the crop, pixels.", photos=192, range=Range(1, LARGEST_CROP))
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -97,7 +99,7 @@ class OptimiserConfig:
     schedule: Literal["step", "cosine"] = setting(
         "cosine", "Fall of the rate: to a tenth at each of --lr-steps, or to zero.", photos="step"
     )
-    lr_steps: tuple[int, ...] = setting((), "Epochs at which `step` divides by 10.", photos=(170, 200))
+    lr_steps: tuple[int, ...] = setting((), "Epochs at which `step` divides by 10.", photos=(170, 200), range=Range(1))
     warmup: int = setting(50, "Iterations over which the rate rises from 0.", photos=500, range=Range(0))
     clip_norm: float = setting(5.0, "Largest norm of the gradient; 0: any.", photos=0.0, range=Range(0))
     accumulate: int = setting(1, "Batches whose mean gradient makes one step.", range=Range(1))
@@ -140,7 +142,7 @@ class MachineConfig:
         "auto", "Of the backbone; the density is always fp32. auto: bf16 on a GPU that has it."
     )
     device: str = setting("auto", "Torch device, such as cpu or cuda:1. auto: a GPU that works, otherwise the CPU.")
-    workers: int = setting(0, "Processes that cut crops.", photos=4, range=Range(0))
+    workers: int = setting(0, "Processes that cut crops.", photos=4, range=Range(0, MOST_WORKERS))
 
     def __post_init__(self) -> None:
         check_ranges(self)

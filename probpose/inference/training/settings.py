@@ -7,7 +7,8 @@ from __future__ import annotations
 
 __all__ = ["Range", "Setting", "check_ranges", "described", "setting", "setting_of"]
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
@@ -26,11 +27,14 @@ class Range:
     max_open: bool = False
 
     def __contains__(self, value: float) -> bool:
+        if not math.isfinite(value):
+            return False
         above = value > self.min if self.min_open else value >= self.min
         return above and (self.max is None or (value < self.max if self.max_open else value <= self.max))
 
     def __str__(self) -> str:
         low = f"{'more than' if self.min_open else 'at least'} {self.min}"
+        low += "" if self.max is not None else " and finite"
         return low if self.max is None else f"{low} and {'less than' if self.max_open else 'at most'} {self.max}"
 
 
@@ -42,7 +46,7 @@ class Setting:
         help: what it is, in a line or two.
         photos: its default on photographs, where that is another one.
         unset: what None stands for.
-        range: of a number.
+        range: of a number, or of each number in a list.
         choices: the values, asked for when they are needed: names may be registered until then.
         metavar: placeholder of the value on a command line.
         path: it is a file or a folder.
@@ -79,7 +83,7 @@ def setting_of(entry: Field[Any]) -> Setting | None:
 
 
 def check_ranges(group: Any) -> None:
-    """Refuse numbers outside their ranges.
+    """Refuse numbers outside their ranges, and such that are not finite.
 
     Args:
         group: a dataclass with settings.
@@ -89,5 +93,17 @@ def check_ranges(group: Any) -> None:
     """
     for entry in fields(group):
         found, value = setting_of(entry), getattr(group, entry.name)
-        if found and found.range and value is not None and value not in found.range:
-            raise ConfigError(f"{entry.name} is {value}: it must be {found.range}.")
+        if found is None or found.range is None:
+            continue
+        for number in _numbers(value):
+            if number not in found.range:
+                raise ConfigError(f"{entry.name} is {number}: it must be {found.range}.")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """The numbers of a setting: none, one, or those of a list."""
+    if isinstance(value, tuple):
+        for inner in value:
+            yield from _numbers(inner)
+    elif value is not None:
+        yield value

@@ -194,8 +194,8 @@ class Trainer:
             on_epoch()
         if not math.isfinite(self.best):
             raise TrainingError(
-                f"the score on the selection split was not finite after any of {self.epoch} epochs, so that there is no "
-                "checkpoint. Lower --lr, set --clip-norm, or raise the warm-up."
+                f"the score on the selection split was not finite after any of {self.epoch} epochs, so that there is "
+                "no checkpoint. Lower --lr, set --clip-norm, or raise the warm-up."
             )
 
     def _train_epoch(self, report: Report) -> _Epoch:
@@ -250,7 +250,7 @@ class Trainer:
                 torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
 
     def _backward(self, batch: Batch, share: int) -> float:
-        """Add the gradient of 1 / `share` of the batch's loss, and return it; NaN where no density has its parameters."""
+        """Add the gradient of 1 / `share` of the batch's loss, and return it; NaN where its densities are none."""
         try:
             loss: Tensor = self.loss(batch.image, batch.flipped, batch.keypoints, batch.labelled, batch.visible) / share
         except ValueError as error:

@@ -40,8 +40,8 @@ class SimCCOptions:
     label_density: str = ""
 
     def __post_init__(self) -> None:
-        if not self.split > 0:
-            raise ConfigError(f"split is {self.split}: it must be positive, such as 2.")
+        if not 0 < self.split <= 64:
+            raise ConfigError(f"split is {self.split}: it must be positive and at most 64, such as 2.")
         check_labels(self.labels, self.smoothing, self.sigma, self.label_density)
 
 
