@@ -17,7 +17,7 @@ import torch
 
 import probpose as pp
 from probpose.data.persons import Persons
-from probpose.errors import CheckpointError, ConfigError, DataError, ProbposeError, TrainingError
+from probpose.errors import CheckpointError, DataError, ProbposeError, TrainingError
 from probpose.inference.training.checkpoint import load_checkpoint
 from probpose.inference.training.config import load_config, save_config
 from probpose.inference.training.runs import RunFolder, load_run
@@ -73,7 +73,7 @@ def refused(run: RunFolder, error: type[ProbposeError], message: str, found: Per
 )
 def test_other_settings_are_refused_and_named(run: RunFolder, settings: dict[str, object], message: str) -> None:
     change(run, **settings)
-    refused(run, ConfigError, f"last.safetensors was trained with other settings.*{message}")
+    refused(run, CheckpointError, f"last.safetensors was trained with other settings.*{message}")
 
 
 def test_more_epochs_and_other_places_go_on(run: RunFolder) -> None:

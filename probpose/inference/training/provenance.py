@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from probpose.data.persons import Persons
-from probpose.errors import CheckpointError, ConfigError, DataError
+from probpose.errors import CheckpointError, DataError
 from probpose.inference.training.checkpoint import Checkpoint
 from probpose.inference.training.config import TrainConfig, config_fields
 from probpose.inference.training.report import EpochRecord
@@ -57,14 +57,14 @@ class Provenance:
             file: the checkpoint.
 
         Raises:
-            ConfigError: other settings; they are named.
+            CheckpointError: other settings; they are named.
             DataError: other persons.
         """
         differences = self._differences(config, config_fields().keys() - _PLACES - {"epochs"})
         before, now = self.config.get("epochs", 0), config.optimiser.epochs
         differences += [f"epochs is {now}, and was {before}"] * (now < before)
         if differences:
-            raise ConfigError(
+            raise CheckpointError(
                 f"{file} was trained with other settings than those in config.toml: {'; '.join(differences)}. A "
                 "resumed run keeps its settings, except for more epochs: set them back, or start a new run."
             )

@@ -120,8 +120,7 @@ class Trainer:
             What there is to say of the checkpoint.
 
         Raises:
-            CheckpointError: a checkpoint is missing, damaged or of another model.
-            ConfigError: the settings have changed.
+            CheckpointError: a checkpoint is missing, damaged or of another model, or the settings have changed.
             DataError: the persons have changed, or the log is damaged.
         """
         file = self.folder.last
