@@ -10,7 +10,14 @@ from scipy import stats
 
 import probpose as pp
 from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap
-from probpose.analysis.calibration.diagnostics.coverage import CURVE, LEVELS, Coverage, coverage_columns, coverage_names
+from probpose.analysis.calibration.diagnostics.coverage import (
+    CURVE,
+    LEAST_IMAGES,
+    LEVELS,
+    Coverage,
+    coverage_columns,
+    coverage_names,
+)
 from probpose.errors import DataError
 
 
@@ -97,3 +104,35 @@ def test_curve_is_the_distribution_function_of_the_levels() -> None:
     expected = stats.chi2(2).cdf(stats.chi2(2).ppf(CURVE) / 1.44)
     covered = [found.at(content).value for content in CURVE]
     np.testing.assert_allclose(covered, expected, atol=1.63 / np.sqrt(len(level)))  # Kolmogorov, 1%
+
+
+def correlated_levels(images: int, each: int, correlation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Levels of an exact prediction, uniform, whose normal scores are correlated within an image."""
+    rng = np.random.default_rng(seed)
+    common, own = rng.normal(size=(images, 1)), rng.normal(size=(images, each))
+    scores = np.sqrt(correlation) * common + np.sqrt(1 - correlation) * own
+    return np.repeat(np.arange(images), each), stats.norm.cdf(scores).ravel()
+
+
+@pytest.mark.parametrize(("images", "each"), [(1, 1), (1, 500), (2, 100), (4, 17), (12, 500), (LEAST_IMAGES - 1, 17)])
+def test_there_is_no_verdict_on_few_images_and_intervals_say_so(images: int, each: int) -> None:
+    held = []
+    for seed in range(60):
+        found = judged(*correlated_levels(images, each, 0.3, seed)).verdict()
+        assert not found.refuted
+        assert not found.calibrated
+        held += [interval.low <= content <= interval.high for content, interval in found.coverage.items()]
+    assert np.mean(held) > 0.95 - 3.5 * np.sqrt(0.95 * 0.05 / len(held))
+
+
+@pytest.mark.parametrize(("images", "each", "correlation"), [(20, 17, 0.3), (40, 5, 0.0), (80, 1, 0.0), (200, 17, 0.3)])
+def test_an_exact_prediction_is_seldom_refuted(images: int, each: int, correlation: float) -> None:
+    refuted = [judged(*correlated_levels(images, each, correlation, seed)).verdict().refuted for seed in range(100)]
+    assert sum(refuted) <= stats.binom.ppf(0.999, 100, 0.05)
+
+
+def test_a_share_of_one_is_not_certain() -> None:
+    image = np.repeat(np.arange(30), 4)
+    found = judged(image, np.zeros(len(image))).at(0.9)
+    assert found.value == found.high == 1
+    assert 0.8 < found.low < 0.95  # rule of three of 30 images: 0.9

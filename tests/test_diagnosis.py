@@ -70,9 +70,9 @@ def test_the_error_of_a_share_is_that_under_the_nominal_one() -> None:
     binomial = float(np.sqrt(0.9 * 0.1 / 400))
     for alike in (1, 4):
         replicates = rng.binomial(400 // alike, 0.98, 20_000) / (400 // alike)
-        found = error_of_share(0.9, np.array([0.98, *replicates]), 400)
+        found = error_of_share(0.9, np.array([0.98, *replicates]), 400, 400)
         assert found == pytest.approx(np.sqrt(alike) * binomial, rel=0.03)
-    assert error_of_share(0.9, np.ones(10), 400) == pytest.approx(binomial)
+    assert error_of_share(0.9, np.ones(10), 400, 400) == pytest.approx(binomial)
 
 
 def test_few_images_make_it_harder_to_name_anything() -> None:

@@ -67,7 +67,7 @@ class Covered(Diagnostic):
         self.sums.add(scores.image, {"labels": np.ones(len(scores)), "inside": scores.level <= 0.9})
 
     def result(self) -> Result:
-        return self.sums.interval(self.sums.ratio("inside", "labels"))
+        return self.sums.share(self.sums.ratio("inside", "labels"), int(self.sums.sum("labels")))
 
 
 class LargestError(Diagnostic):

@@ -207,10 +207,10 @@ def test_elpd_differences_are_the_paired_differences() -> None:
     table = elpd_table(models)
     assert list(table.index) == ["best", "middle", "worst"]
     for name in ("middle", "worst"):
-        exact = paired_difference([models[name][0]], [models["best"][0]], image)
+        exact = paired_difference([models["best"][0]], [models[name][0]], image)
         row = table.loc[name]
         assert exact.se_images is not None
-        assert -row["elpd_diff"] / image.size == pytest.approx(exact.mean, rel=1e-9)
+        assert row["elpd_diff"] / image.size == pytest.approx(exact.mean, rel=1e-9)
         assert row["dse"] / image.size * math.sqrt(50 / 49) == pytest.approx(exact.se_images, rel=1e-9)
         assert (row["difference"], row["difference_se"]) == (exact.mean, exact.se_images)
         assert row["elpd_loo"] == pytest.approx(models[name][0].sum())
@@ -222,7 +222,7 @@ def test_elpd_of_images_with_different_numbers_of_keypoints() -> None:
     image = np.repeat(np.arange(40), np.random.default_rng(1).integers(1, 60, 40))
     models = scores(np.random.default_rng(2), image)
     row = elpd_table(models).loc["worst"]
-    exact = paired_difference([models["worst"][0]], [models["best"][0]], image)
+    exact = paired_difference([models["best"][0]], [models["worst"][0]], image)
     assert (row["difference"], row["difference_se"]) == (exact.mean, exact.se_images)
     per_image = np.bincount(image, models["best"][0] - models["worst"][0])
     assert row["elpd_diff"] == pytest.approx(per_image.sum())

@@ -57,7 +57,7 @@ class Calibration:
         self._source, self._outcome, self._seed = source, outcome, seed
         self.image_names: dict[int, Hashable] = {}
         self.record: CalibrationRecord = outcome.record
-        self.left_out = tuple(source.left_out)
+        self.left_out = outcome.record.left_out
 
     def __repr__(self) -> str:
         return f"Calibration({self.verdict})"
@@ -208,7 +208,7 @@ def calibrate(
         ConfigError: an unknown method or residual density, or a method that the predictions do not allow.
     """
     cases = cases_of_arrays(predictions, labels, images, visibility, confidence, boxes, oks_sigmas, name)
-    source = MemorySource(cases, gauge=predictions.gauge)
+    source = MemorySource(cases)
     found = calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
     found.image_names = numbered(images, len(predictions))[1]
     return found

@@ -200,9 +200,9 @@ def coverage(
     Args:
         scores: from `score`; or levels (M,), with `images`.
         content: of the regions, in (0, 1).
-        by: one interval for all, or one a joint, visibility or image; of a single image it is the share itself.
+        by: one interval for all, or one a joint, visibility or image; of a single image it is from 0 to 1.
         images: (M,) of the labels where `scores` are levels.
-        level: of the interval, a bootstrap over images.
+        level: of the interval, over images.
         seed: of the bootstrap.
 
     Raises:
@@ -230,7 +230,8 @@ def verdict(scores: Scores | npt.ArrayLike | Tensor, *, images: Images | None = 
         seed: of the bootstrap over images.
 
     Returns:
-        `calibrated`, `refuted` (neither: there are too few images to tell), and `coverage` by content.
+        `calibrated`, `refuted` (neither: there are too few images to tell, as with fewer than 20), and `coverage` by
+        content.
 
     Raises:
         DataError: there is no label, or levels are not numbers in [0, 1], each with its image.
@@ -264,7 +265,7 @@ def _levels(scores: Scores | npt.ArrayLike | Tensor, images: Images | None) -> t
 def _interval(levels: Array, image: Index, content: float, level: float, seed: int) -> Interval:
     sums = ImageBootstrap(["held", "labels"], replicates=REPLICATES, seed=seed)
     sums.add(image, {"held": levels <= content, "labels": np.ones(len(levels))})
-    return sums.interval(sums.ratio("held", "labels"), level)
+    return sums.share(sums.ratio("held", "labels"), len(levels), level)
 
 
 def _groups(scores: Scores, by: By | None) -> dict[Hashable, Index]:

@@ -1,14 +1,15 @@
 """A generative model of the errors that predictions make, given what they claim: location y, scale L and confidence c.
 
-    log s_nk = a_k + b log(r_nk / r) - h(c_nk),    r_nk = |det L_nk|^(1/2),  h monotone increasing
+    log s_nk = a_k + b log(r_nk / r) - h(c_nk),    r_nk = |det L_nk|^(1/2)
     e_nk ~ R                                  residual density, with an outlier component
     x_nk = y_nk + L_nk diag(s_nk) (d_k + e_nk)
 
 with a scale a_k and a shift d_k per joint and axis, and r the median of r_nk (`log_size`: far from it, a_k and b could
 hardly be told apart while they are learned). A model that claims no scale gets an L in proportion to the square root of
-its box's area, and L s is then a smooth monotone function of joint, size and confidence; where L is a predicted sigma,
-s corrects it. h is a sum of I-splines with positive weights (Ramsay, "Monotone Regression Splines in Action",
-Statistical Science 1988) between quantiles of the confidence and flat beyond them; confidences need not lie in [0, 1].
+its box's area, and L s is then a smooth function of joint, size and confidence; where L is a predicted sigma, s
+corrects it. h is a sum of I-splines (Ramsay, "Monotone Regression Splines in Action", Statistical Science 1988) between
+quantiles of the confidence and flat beyond them. Its weights have no sign: a confidence may also be a distance, or say
+most in its middle. Confidences need not lie in [0, 1].
 Maximum likelihood is SVI with an empty guide (`probpose.inference.fitting.noise`).
 """
 
@@ -26,7 +27,6 @@ from pyro import poutine
 from pyro.nn import PyroModule
 from scipy.interpolate import BSpline
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from probpose.models.densities import Residual, ResidualDensity
 from probpose.models.densities.contaminated import ContaminatedResidual
@@ -53,7 +53,7 @@ class NoiseModel(PyroModule):
         self.power = nn.Parameter(torch.tensor(0.0))
         self.log_size: Tensor
         self.register_buffer("log_size", torch.tensor(0.0))
-        self.raw_slopes = nn.Parameter(torch.full((self._splines,), -2.0)) if self._splines else None
+        self.slopes = nn.Parameter(torch.zeros(self._splines)) if self._splines else None
 
     @property
     def _splines(self) -> int:
@@ -77,8 +77,8 @@ class NoiseModel(PyroModule):
         """
         log_size = claimed.log_abs_det.unsqueeze(-1).to(self.power) / 2 - self.log_size
         log_scale = self.log_scale + self.power * log_size
-        if self.raw_slopes is not None and basis is not None:
-            log_scale = log_scale - (basis @ F.softplus(self.raw_slopes)).unsqueeze(-1)
+        if self.slopes is not None and basis is not None:
+            log_scale = log_scale - (basis @ self.slopes).unsqueeze(-1)
         scale = claimed.scale * log_scale.exp().to(claimed.scale).unsqueeze(-2)
         loc = claimed.loc + (scale @ self.shift.to(claimed.scale).unsqueeze(-1)).squeeze(-1)
         return claimed.replace(loc=loc, scale=scale, residual=residual)

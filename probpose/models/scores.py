@@ -30,7 +30,7 @@ Group = Literal["level", "axes", "radii", "energy"]
 
 _GROUPS: dict[Group, tuple[str, ...]] = {
     "level": ("level",),
-    "axes": ("pit", "crps_px", "interval_px", "half_width_px"),
+    "axes": ("pit", "crps_px", "interval_px", "half_width_px", "axis_correlation"),
     "radii": ("r50_px", "r90_px"),
     "energy": ("energy_px",),
 }
@@ -218,6 +218,11 @@ class LabelScores:
         return self._asked_for("half_width_px")
 
     @property
+    def axis_correlation(self) -> Array:
+        """(M,), of the PIT along x and y beyond what the density expects; 0 on average when calibrated."""
+        return self._asked_for("axis_correlation")
+
+    @property
     def r50_px(self) -> Array:
         """(M,), radius about the mean that holds 50%."""
         return self._asked_for("r50_px")
@@ -251,7 +256,7 @@ def _columns(predictive: Predictive, value: Tensor, labels: Labels, group: Group
         found = [as_array(predictive.drawn_level(value, uniform))]
     elif group == "axes":
         axes = axis_scores(predictive, value)
-        found = [axes.pit, axes.crps_px, axes.interval_px, as_array(predictive.half_width)]
+        found = [axes.pit, axes.crps_px, axes.interval_px, as_array(predictive.half_width), axes.correlation]
     elif group == "radii":
         found = [as_array(radius) for radius in predictive.radius([0.5, 0.9])]
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Outcome", "Settings", "calibrate", "compare_recalibrations"]
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,7 +30,8 @@ from probpose.analysis.calibration.record import (
 )
 from probpose.analysis.calibration.sources.base import Source, gather
 from probpose.analysis.posterior import elpd_table
-from probpose.arrays import Array, Index
+from probpose.arrays import Array, Index, as_array
+from probpose.errors import DataError
 from probpose.models.scores import LabelScores
 
 MANY = 500_000
@@ -95,16 +96,17 @@ def calibrate(source: Source, settings: Settings, progress: Callable[[int], None
     density = settings.density
     if density is not None and source.labels > MANY:
         density = partial(_for_many, density)
+    exact = _exact_joints(parts["fit"])
     choice = choose(
-        parts["fit"], parts["calibrate"], settings.method, density=density, per_joint=settings.per_joint, seed=seed
-    )
-    questions = Questions.of(parts["fit"], settings.radius_px)
-    diagnosed = _diagnose(source, split, choice, questions, settings, progress)
+        parts["fit"].without(exact), parts["calibrate"].without(exact), settings.method, density=density,
+        per_joint=settings.per_joint, seed=seed,
+    )  # fmt: skip
+    diagnosed = _diagnose(source, split, choice, _questions(choice, parts["fit"], settings), settings, progress)
     compared = compare_recalibrations(choice, parts["test"], replicates=settings.replicates, seed=seed)
     recalibrated = parts["test"].under(choice.chosen.recalibration.apply(parts["test"]))
     has_density = choice.chosen.log_prob is not None
     return Outcome(
-        record=_record(source, split, choice, *diagnosed, *compared),
+        record=_record(source, split, choice, *diagnosed, *compared, [source.joints[k] for k in exact]),
         recalibration=choice.chosen.recalibration,
         before=residuals_of(parts["test"]),
         after=residuals_of(recalibrated) if choice.is_change and has_density else None,
@@ -112,15 +114,38 @@ def calibrate(source: Source, settings: Settings, progress: Callable[[int], None
     )
 
 
+def _exact_joints(cases: Cases) -> Index:
+    """Joints most of whose labels equal the prediction, of which no density would be dense enough.
+
+    Raises:
+        DataError: all are.
+    """
+    exact = (cases.keypoints == as_array(cases.predictive.mean)).all(axis=-1) & cases.labelled
+    mostly = 2 * exact.sum(axis=0) > cases.labelled.sum(axis=0)
+    if not (cases.labelled & ~mostly).any():
+        raise DataError(f"{cases.name}: {_EXACT}: are these the labels? There is no error to describe.")
+    return np.flatnonzero(mostly)
+
+
+_EXACT = "most predictions equal their labels to the last digit"
+
+
 def _for_many(density: Callable[[Cases], Recalibration], cases: Cases) -> Recalibration:
     return density(cases).for_many()
+
+
+def _questions(choice: Choice, fit: Cases, settings: Settings) -> tuple[Questions, Questions]:
+    """Before and after: each has the bins of its own scales, about the same radius."""
+    before = Questions.of(fit, settings.radius_px)
+    after = fit.under(choice.chosen.recalibration.apply(fit))
+    return before, Questions.of(after, before.radius_px) if choice.is_change else before
 
 
 def _diagnose(
     source: Source,
     split: Split,
     choice: Choice,
-    questions: Questions,
+    questions: tuple[Questions, Questions],
     settings: Settings,
     progress: Callable[[int], None] | None,
 ) -> tuple[DiagnosisRecord, DiagnosisRecord | None, Outliers]:
@@ -128,7 +153,7 @@ def _diagnose(
     density = next((one.recalibration for one in choice.candidates if one.name == "density"), None)
     outliers = Outliers(density, split)
     known = {"replicates": settings.replicates, "seed": settings.seed}
-    before, after = (Diagnosis(questions, source.labels * 2 // 5, **known) for _ in range(2))
+    before, after = (Diagnosis(asked, source.labels * 2 // 5, **known) for asked in questions)
     done = 0
     for cases in source.chunks():
         outlier = outliers.add(cases)
@@ -153,11 +178,13 @@ def _record(
     outliers: Outliers,
     recalibrations: tuple[RecalibrationRecord, ...],
     elpd: tuple[ElpdRecord, ...],
+    exact: Sequence[str],
 ) -> CalibrationRecord:
+    unfitted = f"{_EXACT}, so that nothing is fitted to them; they are judged like all others"
     return CalibrationRecord(
         source=source.record,
-        gauge=source.gauge,
-        left_out=source.left_out,
+        gauge=before.gauge,
+        left_out=(*source.left_out, *(f"joint {name}: {unfitted}" for name in exact)),
         format=FORMAT,
         name=source.name,
         joints=source.joints,
@@ -188,6 +215,7 @@ def _recalibrated(choice: Choice, found: DiagnosisRecord) -> RecalibratedRecord:
         nll_nats=None if choice.chosen.log_prob is None else found.nll_nats,
         hdr_coverage=found.coverage,
         reason=choice.reason,
+        gauge=found.gauge,
     )
 
 

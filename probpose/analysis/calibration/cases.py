@@ -107,6 +107,12 @@ class Cases:
         chosen = {name: column[rows] for name, column in columns.items() if column is not None}
         return replace(self, predictive=self.predictive.rows(torch.from_numpy(rows)), **chosen)
 
+    def without(self, joints: Index) -> Cases:
+        """The same persons without the labels of some joints."""
+        visibility = self.visibility.copy()
+        visibility[:, joints] = 0
+        return replace(self, visibility=visibility)
+
     def under(self, predictive: Predictive) -> Cases:
         """The same persons under another predictive distribution."""
         return replace(self, predictive=predictive)
@@ -203,7 +209,8 @@ def _borders(count: int, shares: tuple[float, ...]) -> Index:
     """Where to cut `count` images, so that no part is empty."""
     cuts = np.round(count * np.cumsum(shares[:-1])).astype(np.int64)
     first = np.arange(len(cuts)) + 1
-    return np.asarray(np.clip(cuts, first, first + count - len(shares)), dtype=np.int64)
+    apart = np.maximum.accumulate(cuts - first) + first
+    return np.asarray(np.clip(apart, first, first + count - len(shares)), dtype=np.int64)
 
 
 @dataclass(frozen=True)

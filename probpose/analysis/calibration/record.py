@@ -18,16 +18,24 @@ __all__ = [
     "verdict_text",
 ]
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
-from probpose.analysis.calibration.diagnostics.coverage import LEVELS
+from probpose.analysis.calibration.diagnostics.coverage import LEAST_IMAGES, LEVELS
+from probpose.analysis.calibration.diagnostics.location import CORRELATED
 from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
 from probpose.errors import DataError
 from probpose.json_codec import from_json, to_json
 
 FORMAT = 1
+
+_ALIKE = 1.1
+"""Standard deviation and half width that differ by a smaller factor are of one shape, the predicted one."""
+
+_NAMED = 3
+"""Groups that the verdict names at most."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,8 @@ class RecalibratedRecord:
         nll_nats: mean over the test labels; None without a density.
         hdr_coverage: by content of the region.
         reason: why it was chosen, in a sentence.
+        gauge: what sigma is after it, in what is handed back too: "moment" for a standard deviation, "quantile" for
+            half the 16-84% width.
     """
 
     method: str
@@ -98,6 +108,7 @@ class RecalibratedRecord:
     nll_nats: float | None
     hdr_coverage: dict[float, float]
     reason: str = ""
+    gauge: str = "moment"
 
 
 @dataclass(frozen=True)
@@ -156,9 +167,9 @@ class ElpdRecord:
     Attributes:
         name: of the recalibration.
         elpd: sum over the test images, nats.
-        elpd_difference: behind the best.
+        elpd_difference: by how much it is behind the best.
         elpd_difference_se: its standard error.
-        difference_nats: from the best, per label.
+        difference_nats: by how much it is behind the best, per label.
         difference_se_nats: its standard error.
     """
 
@@ -176,7 +187,7 @@ class CalibrationRecord:
 
     Attributes:
         source: what was calibrated.
-        gauge: of the predicted residual density.
+        gauge: of the prediction as it was.
         left_out: one line for each thing, or kind of things, that was not used.
         format: of the file.
         name: of the data.
@@ -239,17 +250,18 @@ class CalibrationRecord:
 
 
 def verdict_text(before: DiagnosisRecord, after: DiagnosisRecord | None, name: str) -> str:
-    """Two to four sentences.
+    """A few sentences.
 
     Args:
         before: of the prediction as it was.
         after: of the recalibrated prediction; None where nothing was changed.
         name: of the recalibration.
     """
-    sentences = [_state(before)]
-    if before.refuted:
-        sentences.append(_cause(before))
-    sentences.append(_unchanged(before) if after is None else f"After recalibration ({name}) {_held(after)}.")
+    sentences = [_state(before), *([_cause(before), _correlated(before)] if before.refuted else [_uneven(before)])]
+    if after is None:
+        sentences.append(_unchanged(before))
+    else:
+        sentences += [f"After recalibration ({name}) {_held(after)}.", _uneven(after)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -258,6 +270,9 @@ def _state(record: DiagnosisRecord) -> str:
         return f"Calibrated: {_held(record)}."
     if record.refuted:
         return f"Not calibrated: {_held(record)}."
+    if record.images < LEAST_IMAGES:
+        few = f"{record.images}; there is no verdict on fewer than {LEAST_IMAGES}"
+        return f"Too few images to tell ({few}): {_held(record)}."
     return f"Too few images to tell ({record.images}), or off by too little: {_held(record)}."
 
 
@@ -275,15 +290,51 @@ def _held(record: DiagnosisRecord) -> str:
     return f"{' and '.join(parts)} of the labels"
 
 
+def _uneven(record: DiagnosisRecord) -> str:
+    """The groups whose coverage surely deviates, the surest first, where that of all labels does not say so."""
+    off = [one for one in record.deviations if one.group is not None and one.what.startswith("coverage")]
+    groups = list(dict.fromkeys(one.group for one in off if one.group is not None))
+    if not groups:
+        return ""
+    ranges = {row.group: row.range for row in record.groups}
+    named = [f"{group} ({ranges[group]})" if ranges.get(group) else group for group in groups[:_NAMED]]
+    more = f" and {len(groups) - _NAMED} more" if len(groups) > _NAMED else ""
+    return f"Coverage is not right in every group: {', '.join(named)}{more}."
+
+
+def _correlated(record: DiagnosisRecord) -> str:
+    named = any(one.what == CORRELATED and one.group is None for one in record.deviations)
+    return "Errors along x and y are correlated otherwise than predicted." if named else ""
+
+
 def _cause(record: DiagnosisRecord) -> str:
-    """By how much sigma is off, overall and on the joint where it is worst of those that surely deviate."""
-    factors = {row.joint: (row.scale_too_small_by, row.keypoints) for row in record.joints if row.scale_too_small_by}
-    labels = sum(count for _, count in factors.values())
+    """By how much sigma is off, overall and on the joint where it is worst of those that surely deviate.
+
+    Sigma is judged as what its gauge says: as a standard deviation, or as half the 16-84% width. Where both differ, the
+    errors have another shape than predicted.
+    """
+    rows = [row for row in record.joints if row.scale_too_small_by and row.rms_too_small_by]
+    labels = sum(row.keypoints for row in rows)
     if not labels:
         return ""
-    overall = sum(factor * count for factor, count in factors.values()) / labels
+    widths = {row.joint: row.scale_too_small_by or 1.0 for row in rows}
+    squares = sum((row.rms_too_small_by or 1.0) ** 2 * row.keypoints for row in rows)
+    width, rms = sum(widths[row.joint] * row.keypoints for row in rows) / labels, (squares / labels) ** 0.5
+    if record.gauge != "moment":
+        return f"{_off(record, width, widths)} That is half the 16-84% width."
+    if max(rms / width, width / rms) < _ALIKE:
+        return _off(record, rms, {row.joint: row.rms_too_small_by or 1.0 for row in rows})
+    tails = "heavier" if rms > width else "lighter"
+    return (
+        f"Sigma is {_times(rms)} as a standard deviation. The errors have another shape than predicted: half their "
+        f"16-84% width is {_number(width)} times the predicted one, so that the tails are {tails}, and no factor "
+        "mends that."
+    )
+
+
+def _off(record: DiagnosisRecord, overall: float, by_joint: Mapping[str, float]) -> str:
     sure = {group.group for group in record.groups if group.deviates}
-    off = {joint: factor for joint, (factor, _) in factors.items() if f"joint: {joint}" in sure}
+    off = {joint: factor for joint, factor in by_joint.items() if f"joint: {joint}" in sure}
     if not off:
         return f"Sigma is {_times(overall)}."
     worst = max(off, key=lambda joint: max(off[joint], 1 / off[joint]))
@@ -293,4 +344,9 @@ def _cause(record: DiagnosisRecord) -> str:
 def _times(factor: float) -> str:
     if 0.95 < factor < 1.05:
         return "right to 5%"
-    return f"{factor:.2f} times too small" if factor > 1 else f"{1 / factor:.2f} times too large"
+    return f"{_number(factor)} times too small" if factor > 1 else f"{_number(1 / factor)} times too large"
+
+
+def _number(factor: float) -> str:
+    """A factor with two decimals, or without from 100 on."""
+    return f"{factor:,.0f}" if factor >= 100 else f"{factor:.2f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["LISTED", "States", "calibration_tables", "diagnosis_tables", "interval", "percent", "states_of"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group
 
@@ -189,13 +189,13 @@ def _deviations(found: list[Deviation] | tuple[Deviation, ...], most: int | None
 
 
 def _groups(states: States) -> Table:
-    first = [row for row in states["before"].groups if row.keypoints]
-    coverage = [{row.group: row.hdr_coverage for row in one.groups} for one in states.values()]
+    found = {state: {row.group: row for row in one.groups if row.keypoints} for state, one in states.items()}
+    names = list(dict.fromkeys(group for rows in found.values() for group in rows))
     return Table(
         name="groups",
         title="Coverage by group",
         caption="Percent of the labels inside the 50% and 90% regions, with 95% intervals over images; groups in bold "
-        "deviate before recalibration.",
+        "deviate before recalibration. Bins of scale and of confidence are fifths, of the scales of each state.",
         columns=[
             Column("group"),
             Column("labels"),
@@ -203,14 +203,26 @@ def _groups(states: States) -> Table:
         ],
         rows=[
             [
-                row.group,
-                row.keypoints,
-                *(percent(of[row.group][content]) if row.group in of else "" for content in LEVELS for of in coverage),
+                f"{group}{_range([rows[group].range for rows in found.values() if group in rows])}",
+                next(rows[group].keypoints for rows in found.values() if group in rows),
+                *(
+                    percent(rows[group].hdr_coverage[content]) if group in rows else ""
+                    for content in LEVELS
+                    for rows in found.values()
+                ),
             ]
-            for row in first
+            for group in names
         ],
-        marked=frozenset(i for i, row in enumerate(first) if row.deviates),
+        marked=frozenset(
+            i for i, group in enumerate(names) if group in found["before"] and found["before"][group].deviates
+        ),
     )
+
+
+def _range(found: Sequence[str]) -> str:
+    """The ranges of a bin before and after, in brackets."""
+    ranges = list(dict.fromkeys(filter(None, found)))
+    return f" ({', then '.join(ranges)})" if ranges else ""
 
 
 def _joints(states: States) -> Table:

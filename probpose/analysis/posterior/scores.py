@@ -23,6 +23,7 @@ def elpd_table(scores: Mapping[str, tuple[Array, Index]]) -> Any:
     held-out images (nothing is left out, the data are held out already, so `p_loo` is NaN), `elpd_diff` and `dse` the
     difference from the best model and its standard error, `weight` that of stacking. The last three columns are per
     keypoint: `nats_per_keypoint`, and `difference` and `difference_se` of `probpose.analysis.evaluation.statistics`.
+    Both differences are by how much a model is *behind* the best: less log density is a positive difference.
     Those standard errors are dse / keypoints, times sqrt(n / (n - 1)) of n images, when each image has equally many
     keypoints; otherwise `dse` also holds the chance of an image with many keypoints, which a mean per keypoint does not
     have.
@@ -45,7 +46,7 @@ def elpd_table(scores: Mapping[str, tuple[Array, Index]]) -> Any:
         warnings.filterwarnings("ignore", "The inplace keyword", DeprecationWarning)  # pandas' to ArviZ
         table = az.compare({name: _elpd(own, own - highest, images) for name, own in sums.items()})
     best = scores[table.index[0]][0]
-    differences = [paired_difference([scores[name][0]], [best], image) for name in table.index]
+    differences = [paired_difference([best], [scores[name][0]], image) for name in table.index]
     table["nats_per_keypoint"] = [float(scores[name][0].mean()) for name in table.index]
     table["difference"] = [found.mean for found in differences]
     table["difference_se"] = [found.se_images for found in differences]

@@ -1,7 +1,8 @@
 """Fitting a noise model: maximum likelihood by stochastic variational inference with an empty guide.
 
-A density in closed form is fitted to all labels by L-BFGS until it stands still. One that only its own draws can
-standardise starts where a Laplace density ended, as in the training of `rle`, and ends by Adam in batches of persons.
+A density of few parameters is fitted to all labels by L-BFGS until no gradient exceeds `TOLERANCE`; one that its own
+draws standardise takes the same nodes throughout, which it is too stiff to move its mass between. A flow starts where a
+Laplace density ended, as in the training of `rle`, and ends by Adam on new nodes, in batches of labels.
 """
 
 from __future__ import annotations
@@ -26,12 +27,21 @@ from probpose.models.predictive.location_scale import LocationScale
 MOST_LABELS = 50_000
 """Labels, drawn at random person by person, from which scales are learned at first."""
 
-ITERATIONS = 150
-"""Of L-BFGS."""
+ITERATIONS = 400
+"""Of L-BFGS at most."""
+
+TOLERANCE = 1e-6
+"""Largest gradient of the mean log density of a label, in nats, at which L-BFGS is done."""
+
+QUADRATURE = 2**12
+"""Nodes that standardise a density during L-BFGS."""
+
+FEW = 64
+"""Parameters at most, of each of the densities, for L-BFGS."""
 
 STEPS = 250
-BATCH = 64
-"""Persons of one step."""
+BATCH = 1024
+"""Labels of one step, about: whole persons."""
 
 LR = 0.01
 FLOW_LR = 6e-3
@@ -73,7 +83,7 @@ def fit_noise(data: NoiseData, core: ResidualDensity, *, steps: int = STEPS, see
     Args:
         data: at least `LEAST_LABELS` labels.
         core: family of the residual density, untrained.
-        steps: of Adam, whose learning rate falls to zero along a cosine.
+        steps: of Adam, for a flow, whose learning rate falls to zero along a cosine.
         seed: of the nodes and batches.
 
     Raises:
@@ -89,8 +99,12 @@ def fit_noise(data: NoiseData, core: ResidualDensity, *, steps: int = STEPS, see
     _start(model, data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        _structure(model, data, basis)
-        if not core.standardised:
+        if sum(p.numel() for p in core.parameters()) <= FEW * core.batch:
+            _converge(model, data, basis)
+        else:
+            model.residual.core = LaplaceResidual(core.batch, full=core.full)
+            _converge(model, data, basis)
+            model.residual.core = core
             _maximise(model, data, basis, steps)
     return model.requires_grad_(False).eval()
 
@@ -110,15 +124,20 @@ def _start(model: NoiseModel, data: NoiseData) -> None:
         model.shift[joint] = middle / width
 
 
-def _structure(model: NoiseModel, data: NoiseData, basis: Tensor | None) -> None:
-    """The likelihood's maximum by L-BFGS, with a Laplace density in place of one that only draws can standardise."""
-    core = model.residual.core
-    if not core.standardised:
-        model.residual.core = LaplaceResidual(core.batch, full=core.full)
+def _converge(model: NoiseModel, data: NoiseData, basis: Tensor | None) -> None:
+    """The likelihood's maximum by L-BFGS, on the same nodes throughout."""
+    nodes, residual = model.residual.training_nodes, model.residual
+    residual.fresh, residual.training_nodes = False, QUADRATURE
     rows = torch.randperm(len(data.labelled))[: max(1, MOST_LABELS // model.joints)]
     arguments = [None if value is None else value[rows] for value in _arguments(data, basis, torch.float64)]
     loss_of = Trace_ELBO()(model.double(), EmptyGuide())  # type: ignore[no-untyped-call]
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        model.parameters(),
+        max_iter=ITERATIONS,
+        tolerance_grad=TOLERANCE,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -129,7 +148,7 @@ def _structure(model: NoiseModel, data: NoiseData, basis: Tensor | None) -> None
 
     optimizer.step(closure)
     model.float()
-    model.residual.core = core
+    residual.fresh, residual.training_nodes = True, nodes
 
 
 def _arguments(data: NoiseData, basis: Tensor | None, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
@@ -148,8 +167,10 @@ def _maximise(model: NoiseModel, data: NoiseData, basis: Tensor | None, steps: i
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     loss_of = Trace_ELBO()(model, EmptyGuide())  # type: ignore[no-untyped-call]
     arguments = _arguments(data, basis, torch.float32)
+    persons = len(data.labelled)
+    batch = min(persons, -(-BATCH * persons // int(data.labelled.sum())))
     for _ in range(steps):
-        rows = torch.randint(len(data.labelled), (min(BATCH, len(data.labelled)),))
+        rows = torch.randint(persons, (batch,))
         optimizer.zero_grad()
         loss = loss_of(*(None if value is None else value[rows] for value in arguments))
         _check_finite(loss)

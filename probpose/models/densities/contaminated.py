@@ -30,6 +30,9 @@ SHARES = (1e-4, 0.25)
 """Least and largest share: no data are free of gross errors, also where there was none to learn from, and they are the
 exception."""
 
+BLOCK = 8
+"""Of so many nodes, one after the other, two are T's."""
+
 _FURTHEST = 1e3
 """Beyond this R is not evaluated: there T alone explains a label."""
 
@@ -64,11 +67,12 @@ class ContaminatedResidual(ResidualDensity):
         return LEAST_SCALE + self.raw_scale.exp()
 
     def native(self, uniform: Tensor, replicates: int) -> Native:
-        half = uniform[: len(uniform) // 2]
         core = self.core._in_gauge(self.core.native(uniform, replicates))
-        nodes = torch.cat([core.nodes, _broad_nodes(half, self.scale).expand(self.batch, -1, -1)], dim=-2)
-        broad = nodes.new_full((self.batch, 2 * len(half)), 1 / (2 * len(half)))
-        weights = torch.cat([(1 - self.share) * core.native.weights, self.share * broad], dim=-1)
+        blocks = len(uniform) // BLOCK
+        nodes, weights = core.points(blocks * (BLOCK - 2))
+        broad, broad_weights = _broad_nodes(uniform[:blocks], self.scale)
+        nodes = _in_turns(nodes, broad.expand(self.batch, -1, -1), blocks)
+        weights = _in_turns((1 - self.share) * weights, self.share * broad_weights.expand(self.batch, -1), blocks)
         density = partial(_log_mixture, core, self.share, self.scale)
 
         def sample(count: int) -> Tensor:
@@ -113,7 +117,19 @@ def _broad(uniform: Tensor, scale: Tensor) -> Tensor:
     return scale * radius.unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], -1)
 
 
-def _broad_nodes(uniform: Tensor, scale: Tensor) -> Tensor:
-    """Nodes (2 n, 2) of T in opposite pairs, so that they do not move the mean."""
-    draws = _broad(uniform, scale)
-    return torch.cat([draws, -draws])
+def _broad_nodes(uniform: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes (2 n, 2) of T and their weights (2 n,): opposite pairs, so that they do not move the mean.
+
+    With u = 1 - (1 - v)^2 in place of v they reach further out and weigh less there, in proportion to 1 - v: as many
+    draws of T would hardly know its mean distance.
+    """
+    rest = 1 - uniform[:, 0]
+    draws = _broad(torch.stack([1 - rest.square(), uniform[:, 1]], -1), scale)
+    weights = (rest / (2 * rest.sum())).repeat_interleave(2)
+    return torch.stack([draws, -draws], 1).flatten(0, 1), weights
+
+
+def _in_turns(core: Tensor, broad: Tensor, blocks: int) -> Tensor:
+    """Rows of the core (B, n, ...) and of T (B, m, ...), so many of each in every block of them."""
+    parts = [part.unflatten(1, (blocks, -1)) for part in (core, broad)]
+    return torch.cat(parts, 2).flatten(1, 2)

@@ -28,7 +28,8 @@ class Native:
 
     Attributes:
         log_prob: (B, n, 2) -> (B, n), in nats.
-        nodes: (B, n, 2), draws that represent the density when weighted.
+        nodes: (B, n, 2), draws that represent the density when weighted, and so do the first few of them: what is made
+            of several parts takes its nodes from them in turns.
         weights: (B, n), summing to 1 over n.
         sample: n -> (B, n, 2), exact independent draws, without gradient.
         log_z: (B,), the log normaliser that `log_prob` already contains; 0 for densities in closed form.
@@ -92,6 +93,11 @@ class Residual:
     def nodes(self) -> Tensor:
         """(B, n, 2), the weighted draws in the gauge; their weights are `native.weights`."""
         return self._to_gauge(self.native.nodes)
+
+    def points(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first `count` nodes in the gauge, (B, S, 2), and their weights (B, S), which sum to 1."""
+        weights = self.native.weights[:, :count]
+        return self.nodes[:, :count], weights / weights.sum(-1, keepdim=True)
 
     @cached_property
     def mean(self) -> Tensor:

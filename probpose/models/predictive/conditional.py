@@ -69,7 +69,7 @@ class ConditionalLocationScale(Predictive):
         cls, loc: Tensor, scale: Tensor, context: Tensor, flow: ConditionalFlow, base: Residual, nodes: int = NODES
     ) -> ConditionalLocationScale:
         """From location, scale and context, the gauge established by `nodes` draws of `base`; see the class."""
-        noise, weights = base.nodes[:, :nodes].to(loc), _weights(base, nodes).to(loc)
+        noise, weights = (part.to(loc) for part in base.points(nodes))
         draws = flow.forward(noise.expand(*context.shape[:2], *noise.shape[1:]), context.unsqueeze(-2))
         origin, factor = _standardisation(draws, weights, base)
         centred = draws - origin.unsqueeze(-2)
@@ -92,8 +92,8 @@ class ConditionalLocationScale(Predictive):
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
         """The first `count` of the nodes that were kept, of which there are `NODES` where no gradient is needed."""
         nodes = self.nodes[..., :count, :]
-        weights = _weights(self.base, nodes.shape[-2]).to(self.loc)
-        return self.loc.unsqueeze(-2) + nodes @ self.scale.mT, weights
+        _, weights = self.base.points(nodes.shape[-2])
+        return self.loc.unsqueeze(-2) + nodes @ self.scale.mT, weights.to(self.loc)
 
     def affine(self, matrix: Tensor, offset: Tensor) -> ConditionalLocationScale:
         loc, scale = moved(self.loc, self.scale, matrix, offset)
@@ -108,12 +108,6 @@ class ConditionalLocationScale(Predictive):
     def _times(matrix: Tensor, vector: Tensor) -> Tensor:
         product: Tensor = (matrix @ vector.unsqueeze(-1)).squeeze(-1)
         return product
-
-
-def _weights(base: Residual, count: int) -> Tensor:
-    """(B, count), of the first nodes, summing to 1."""
-    weights = base.native.weights[:, :count]
-    return weights / weights.sum(-1, keepdim=True)
 
 
 def _standardisation(draws: Tensor, weights: Tensor, base: Residual) -> tuple[Tensor, Tensor]:

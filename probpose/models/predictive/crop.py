@@ -97,11 +97,10 @@ class CropDensity(Predictive):
         persons, joints = self.batch_shape
         uniform = uniform_nodes(count, generator=torch.Generator().manual_seed(0)).to(self.inside.device)
         crop = self.drawn(uniform[:, None, None].expand(count, persons, joints, 2)).movedim(0, -2)
-        some = count // _TAIL_SHARE
-        nodes, weights = self.residual.nodes[:, :some].to(crop), self.residual.native.weights[:, :some].to(crop)
+        nodes, weights = (part.to(crop) for part in self.residual.points(count // _TAIL_SHARE))
         tail = (TAIL_SCALE * nodes).expand(persons, joints, -1, 2)
         pi = self.inside.sigmoid().unsqueeze(-1)
-        shares = [(pi / count).expand(persons, joints, count), (1 - pi) * weights / weights.sum(-1, keepdim=True)]
+        shares = [(pi / count).expand(persons, joints, count), (1 - pi) * weights]
         return torch.cat([crop, tail], -2), torch.cat(shares, -1)
 
     @property

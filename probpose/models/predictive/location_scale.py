@@ -10,7 +10,6 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from probpose.models.densities.gauge import QUANTILE_LEVELS
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive, each_joint
 from probpose.models.predictive.folding import drawn, fold, log_density, unfold
@@ -50,9 +49,8 @@ class LocationScale(Predictive):
             return self._at(drawn(self.residual, (*sample_shape, *self.batch_shape)))
 
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
-        nodes, weights = self.residual.nodes[:, :count], self.residual.native.weights[:, :count]
-        positions = self.loc.unsqueeze(-2) + nodes.to(self.scale) @ self.scale.mT
-        return positions, (weights / weights.sum(-1, keepdim=True)).to(self.scale)
+        nodes, weights = self.residual.points(count)
+        return self.loc.unsqueeze(-2) + nodes.to(self.scale) @ self.scale.mT, weights.to(self.scale)
 
     @property
     def mean(self) -> Tensor:
@@ -72,13 +70,13 @@ class LocationScale(Predictive):
     def covariance(self) -> Tensor:
         return self.scale @ self.residual.covariance.to(self.scale) @ self.scale.mT
 
-    @cached_property
-    def half_width(self) -> Tensor:
+    def quantiles(self, levels: Sequence[float]) -> Tensor:
+        """From all nodes of R where its axes are those of x."""
         if not self.is_aligned:
-            return super().half_width
-        low, _, high = self.residual.quantiles(QUANTILE_LEVELS).to(self.scale)
-        half_width: Tensor = self.scale.diagonal(dim1=-2, dim2=-1) * (high - low) / 2
-        return half_width
+            return super().quantiles(levels)
+        quantiles = self.residual.quantiles(levels).to(self.scale)
+        moved: Tensor = self.loc + self.scale.diagonal(dim1=-2, dim2=-1) * quantiles.unsqueeze(1)
+        return moved
 
     @property
     def is_aligned(self) -> bool:

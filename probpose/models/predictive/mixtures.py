@@ -137,12 +137,12 @@ class LocationScaleMixture(Predictive):
 
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
         """Nodes of R, each moved by one component; components take their turns in proportion to their weights."""
-        nodes, weights = self.residual.nodes[:, :count].to(self.loc), self.residual.native.weights[:, :count]
+        nodes, weights = (part.to(self.loc) for part in self.residual.points(count))
         turns = (torch.arange(nodes.shape[1], device=nodes.device) + 0.5) / nodes.shape[1]
         which, _ = pick(self.log_weights.exp(), turns[:, None, None].expand(-1, *self.batch_shape))
         loc, scale = self._chosen(which)
         moved = loc + (scale @ nodes.movedim(1, 0).unsqueeze(1).unsqueeze(-1)).squeeze(-1)
-        return moved.movedim(0, -2), (weights / weights.sum(-1, keepdim=True)).to(self.loc)
+        return moved.movedim(0, -2), weights
 
     @property
     def mean(self) -> Tensor:

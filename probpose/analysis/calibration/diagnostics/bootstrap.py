@@ -4,11 +4,15 @@ Each image gets a Poisson(1) weight in each replicate, drawn once and used for a
 form of the bootstrap needs one pass over the data, and memory does not grow with them (Chamandy, Muralidharan, Najmi
 and Naidu, "Estimating Uncertainty for Massive Data Streams", 2012; Oza and Russell, "Online Bagging and Boosting",
 AISTATS 2001).
+
+Of few images the bootstrap's own spread is uncertain, and all replicates of a share of 0 or 1 are equal. Intervals are
+therefore as much wider as Student's t with one degree of freedom less than images is than the normal distribution, and
+those of shares are Wilson's (JASA 1927), for the number of labels that would tell as much if they were independent.
 """
 
 from __future__ import annotations
 
-__all__ = ["ImageBootstrap", "Interval", "known"]
+__all__ = ["ImageBootstrap", "Interval", "design_effect", "known"]
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from probpose.arrays import Array
 
@@ -25,7 +30,7 @@ _IMAGES_AT_ONCE = 2**12
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with a percentile interval of the bootstrap; the bounds equal the estimate for a single image."""
+    """An estimate with an interval over images; of a single image the bounds equal the estimate, or are 0 and 1."""
 
     value: float
     low: float
@@ -90,15 +95,57 @@ class ImageBootstrap:
             return np.asarray(self.sums(above) / self.sums(below))
 
     def interval(self, estimates: Array, level: float = 0.95) -> Interval:
-        """The estimate with its percentile interval of content `level`; replicates that are not finite are left out.
+        """The estimate with its percentile interval of content `level`, widened as Student's t is.
 
         Args:
-            estimates: (1 + B,), the estimate and its replicates.
+            estimates: (1 + B,), the estimate and its replicates; those that are not finite are left out.
             level: content of the interval.
         """
-        value, replicates = float(estimates[0]), estimates[1:]
-        known = replicates[np.isfinite(replicates)]
+        value, known = float(estimates[0]), _finite(estimates[1:])
         if self.images < 2 or not len(known):
             return Interval(value, value, value)
-        low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-        return Interval(value, float(low), float(high))
+        tails = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+        widening = self._critical(level) / float(stats.norm.isf((1 - level) / 2))
+        low, high = (float(value + widening * (tail - value)) for tail in tails)
+        return Interval(value, min(low, value), max(high, value))
+
+    def share(self, estimates: Array, labels: int, level: float = 0.95) -> Interval:
+        """A share of labels with Wilson's interval of content `level`; from 0 to 1 for a single image.
+
+        Args:
+            estimates: (1 + B,), the share and its replicates.
+            labels: their number.
+            level: content of the interval.
+        """
+        value = float(estimates[0])
+        if self.images < 2 or not math.isfinite(value):
+            return Interval(value, 0.0, 1.0) if math.isfinite(value) else Interval(value, value, value)
+        excess = self._critical(level) ** 2 * design_effect(estimates, labels, self.images) / max(1, labels)
+        centre, shrink = value + excess / 2, 1 + excess
+        half = math.sqrt(excess * value * (1 - value) + excess**2 / 4)
+        return Interval(value, max(0.0, (centre - half) / shrink), min(1.0, (centre + half) / shrink))
+
+    def _critical(self, level: float) -> float:
+        return float(stats.t.isf((1 - level) / 2, self.images - 1))
+
+
+def design_effect(estimates: Array, labels: int, images: int) -> float:
+    """By how much dependence of the labels of an image inflates the variance of a share, at least 1.
+
+    Where the share is 0 or 1 nothing is known of it, and the labels of an image count as one.
+
+    Args:
+        estimates: (1 + B,), the share and its replicates in the bootstrap.
+        labels: number of labels.
+        images: number of images.
+    """
+    share, replicates = float(estimates[0]), _finite(estimates[1:])
+    independent = share * (1 - share) / max(1, labels)
+    if not independent > 0 or not len(replicates):
+        return max(1.0, labels / max(1, images))
+    # the bootstrap resamples the deviations from the mean of the images, which leave out one of them
+    return max(1.0, float(replicates.var()) / independent * images / max(1, images - 1))
+
+
+def _finite(values: Array) -> Array:
+    return values[np.isfinite(values)]

@@ -3,15 +3,16 @@
 The level of a label is the content of the smallest highest-density region that holds it; levels are uniform on (0, 1)
 when the density is calibrated (Hyndman, The American Statistician 1996). Coverage at p is the share of levels up to p.
 
-Coverage is reported by joint, visibility, size of the box and predicted scale.
+Coverage is reported by joint, visibility, size of the box, predicted scale and the model's own confidence.
 """
 
 from __future__ import annotations
 
-__all__ = ["CURVE", "LEVELS", "Coverage", "Groups", "Verdict", "coverage_columns", "coverage_names"]
+__all__ = ["CURVE", "LEAST_IMAGES", "LEVELS", "Coverage", "Groups", "Verdict", "coverage_columns", "coverage_names"]
 
+import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,12 @@ LEVELS = (0.5, 0.9)
 
 CURVE = (*np.linspace(0.05, 0.95, 19).round(2).tolist(), 0.99)
 """Nominal contents of the regions whose coverage is reported overall."""
+
+LEAST_IMAGES = 20
+"""Images below which there is no verdict: what the labels of an image have in common cannot be told from fewer."""
+
+CONFIDENCE = 0.975
+"""Of the interval of each of both contents, so that both hold at 95%."""
 
 ACCEPTED = 0.02
 """Coverage errors below this count as calibrated."""
@@ -63,10 +70,10 @@ class Verdict:
     """Whether the prediction is calibrated: coverage errors with intervals, not a p-value.
 
     Attributes:
-        calibrated: the coverage errors are under `ACCEPTED`, and their 95% intervals exclude `EXCLUDED`.
+        calibrated: the coverage errors are under `ACCEPTED`, and their intervals at `CONFIDENCE` exclude `EXCLUDED`.
         refuted: an error is at least `ACCEPTED` and its interval excludes 0. Where neither holds, there are too few
-            images to decide.
-        coverage: by content of the region, one of `LEVELS`.
+            images to decide; of fewer than `LEAST_IMAGES` neither ever holds.
+        coverage: by content of the region, one of `LEVELS`, with 95% intervals.
     """
 
     calibrated: bool
@@ -86,7 +93,7 @@ class Coverage:
 
     def at(self, content: float, group: str | None = None, confidence: float = 0.95) -> Interval:
         """Coverage of the regions that should hold `content`: one of `CURVE`, of `LEVELS` for a group."""
-        return self.sums.interval(self.ratio(content, group), confidence)
+        return self.sums.share(self.ratio(content, group), self.keypoints(group), confidence)
 
     def ratio(self, content: float, group: str | None = None) -> Array:
         """Coverage of the data and of the bootstrap replicates, (1 + B,)."""
@@ -98,12 +105,15 @@ class Coverage:
 
     def verdict(self) -> Verdict:
         """The verdict from all labels so far."""
-        found = {content: self.at(content) for content in LEVELS}
+        coverage = {content: self.at(content) for content in LEVELS}
+        if self.sums.images < LEAST_IMAGES:
+            return Verdict(False, False, coverage)
+        found = {content: self.at(content, confidence=CONFIDENCE) for content in LEVELS}
         errors = {content: abs(interval.value - content) for content, interval in found.items()}
         small = all(error < ACCEPTED for error in errors.values())
         sure = all(content - EXCLUDED < i.low and i.high < content + EXCLUDED for content, i in found.items())
         off = [not i.low <= content <= i.high and errors[content] >= ACCEPTED for content, i in found.items()]
-        return Verdict(small and sure, any(off), found)
+        return Verdict(small and sure, any(off), coverage)
 
 
 SIZES = {"small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, np.inf)}
@@ -111,51 +121,88 @@ SIZES = {"small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, np.inf)}
 
 VISIBILITY = {"occluded": 1, "visible": 2}
 
-SCALE_BINS = 5
+BINS = 5
+"""Of the predicted scale, and of the model's own confidence."""
 
 
 @dataclass(frozen=True)
 class Groups:
     """The groups, chosen on other labels than those that they divide.
 
+    Bins of the predicted scale and of the confidence are called by their place, so that those before and after a
+    recalibration, each of equal counts of its own scales, have the same names.
+
     Attributes:
         joints: names.
         scale_edges: predicted scales in pixels that divide the bins, increasing.
         present: names of the groups that had labels, and not all of them, where the groups were chosen.
+        confidence_edges: confidences that divide the bins, increasing; empty where there are none.
     """
 
     joints: tuple[str, ...]
     scale_edges: Array
     present: tuple[str, ...]
+    confidence_edges: Array = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
-    def of(cls, scores: LabelScores, size_px: Array, joints: tuple[str, ...]) -> Groups:
-        """Groups whose bins of predicted scale hold equal counts of these labels; see `masks`."""
-        inner = np.linspace(0, 1, SCALE_BINS + 1)[1:-1]
-        edges = np.unique(np.quantile(scores.scale_px, inner)) if len(scores) else np.zeros(0)
-        candidates = cls(joints, edges, ())
-        present = [name for name, mask in candidates.masks(scores, size_px).items() if mask.any() and not mask.all()]
-        return cls(joints, edges, tuple(present))
+    def of(
+        cls, scores: LabelScores, size_px: Array, joints: tuple[str, ...], confidence: Array | None = None
+    ) -> Groups:
+        """Groups whose bins of predicted scale and of confidence hold equal counts of these labels; see `masks`."""
+        known = np.zeros(0) if confidence is None else confidence[np.isfinite(confidence)]
+        edges, confidence_edges = _edges(scores.scale_px), _edges(known)
+        candidates = cls(joints, edges, (), confidence_edges)
+        masks = candidates.masks(scores, size_px, confidence)
+        present = [name for name, mask in masks.items() if mask.any() and not mask.all()]
+        return cls(joints, edges, tuple(present), confidence_edges)
 
-    def masks(self, scores: LabelScores, size_px: Array) -> dict[str, Mask]:
+    def masks(self, scores: LabelScores, size_px: Array, confidence: Array | None = None) -> dict[str, Mask]:
         """Membership (M,) by name of group, such as "joint: nose"; all possible groups where `present` is empty.
 
         Args:
             scores: of M labels.
             size_px: (M,), square root of the area of each one's box; NaN where unknown.
+            confidence: (M,), the model's own, NaN where unknown; None where there is none.
         """
         found = {f"joint: {name}": scores.joint == k for k, name in enumerate(self.joints)}
         found |= {f"visibility: {name}": scores.visibility == flag for name, flag in VISIBILITY.items()}
         found |= {f"size: {name}": (size_px >= low) & (size_px < high) for name, (low, high) in SIZES.items()}
-        bin_of = np.searchsorted(self.scale_edges, scores.scale_px)
-        found |= {f"scale: {self._range(i)}": bin_of == i for i in range(len(self.scale_edges) + 1)}
+        found |= _bins("scale", self.scale_edges, scores.scale_px)
+        found |= _bins(
+            "confidence", self.confidence_edges, np.full(len(scores), np.nan) if confidence is None else confidence
+        )
         return {name: found[name] for name in self.present} if self.present else found
 
-    def _range(self, index: int) -> str:
-        """The range of predicted scales of a bin, as text."""
-        edges = [f"{edge:.3g}" for edge in self.scale_edges]
-        if not edges:
-            return "any"
-        if index == 0:
-            return f"up to {edges[0]} px"
-        return f"over {edges[-1]} px" if index == len(edges) else f"{edges[index - 1]} to {edges[index]} px"
+    @property
+    def ranges(self) -> dict[str, str]:
+        """What the bins reach from and to, by name of group, as text."""
+        return _ranges("scale", self.scale_edges, " px") | _ranges("confidence", self.confidence_edges)
+
+
+_SAME = 1e-6
+
+
+def _edges(values: Array) -> Array:
+    """Numbers that divide values (M,) into `BINS` equal counts; fewer where many values are equal, none without any."""
+    if not len(values):
+        return np.zeros(0)
+    edges = np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1])
+    # scales that are the same but for rounding are not told apart
+    return np.asarray(edges[np.append(np.diff(edges) > _SAME * np.abs(edges[1:]), True)])
+
+
+def _bin_names(kind: str, edges: Array) -> list[str]:
+    return [f"{kind}: {i} of {len(edges) + 1}" for i in range(1, len(edges) + 2)]
+
+
+def _bins(kind: str, edges: Array, values: Array) -> dict[str, Mask]:
+    """Membership (M,) of values, by name of the bin; those that are NaN are in none."""
+    bin_of = np.where(np.isfinite(values), np.searchsorted(edges, values), -1)
+    return {name: bin_of == i for i, name in enumerate(_bin_names(kind, edges))}
+
+
+def _ranges(kind: str, edges: Array, unit: str = "") -> dict[str, str]:
+    shown = [f"{edge:.4g}{unit}" for edge in edges]
+    between = [f"{low} to {high}" for low, high in itertools.pairwise(shown)]
+    texts = [f"up to {shown[0]}", *between, f"over {shown[-1]}"] if shown else ["any"]
+    return dict(zip(_bin_names(kind, edges), texts, strict=True))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from probpose.analysis.calibration.diagnostics.bootstrap import Interval
+from probpose.analysis.calibration.diagnostics.bootstrap import Interval, design_effect
 from probpose.arrays import Array
 
 
@@ -73,22 +73,20 @@ class Deviation:
     keypoints: int
 
 
-def error_of_share(nominal: float, estimates: Array, labels: int) -> float:
+def error_of_share(nominal: float, estimates: Array, labels: int, images: int) -> float:
     """Standard error of a share of labels under the nominal share: the binomial's, inflated for dependence.
 
     The bootstrap's standard error at the observed share is too small where that share is by chance far from 1/2 (as in
-    Wald's interval of a proportion). The inflation of the variance by dependence of labels within an image (design
-    effect) is the ratio of the bootstrap's variance to the binomial's at the observed share, at least 1.
+    Wald's interval of a proportion). The inflation of the variance is the `design_effect`.
 
     Args:
         nominal: share, in (0, 1).
         estimates: (1 + B,), the observed share and its replicates.
         labels: number of labels.
+        images: number of images.
     """
-    found, count = float(estimates[0]), max(1, labels)
-    binomial = found * (1 - found) / count
-    common = max(1.0, float(np.var(estimates[1:])) / binomial) if binomial > 0 else 1.0
-    return float(np.sqrt(common * nominal * (1 - nominal) / count))
+    common = design_effect(estimates, labels, images)
+    return float(np.sqrt(common * nominal * (1 - nominal) / max(1, labels)))
 
 
 def deviations(tests: Sequence[Hypothesis], images: int, family_level: float = 0.05) -> list[Deviation]:

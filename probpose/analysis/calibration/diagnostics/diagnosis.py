@@ -31,7 +31,14 @@ from probpose.analysis.calibration.diagnostics.dependence import (
     overdispersion,
 )
 from probpose.analysis.calibration.diagnostics.deviations import Deviation, Hypothesis, deviations, error_of_share
-from probpose.analysis.calibration.diagnostics.location import AXES, location, location_columns, location_names
+from probpose.analysis.calibration.diagnostics.location import (
+    AXES,
+    CORRELATED,
+    CORRELATION,
+    location,
+    location_columns,
+    location_names,
+)
 from probpose.analysis.calibration.diagnostics.proper_scores import SCORES, mean_score, score_columns, score_names
 from probpose.analysis.calibration.diagnostics.record import (
     AxisRecord,
@@ -95,7 +102,7 @@ class Questions:
         inner = np.linspace(0, 1, _BINS + 1)[1:-1]
         return cls(
             joints=cases.joints,
-            groups=Groups.of(scores, cases.size_px[scores.person], cases.joints),
+            groups=Groups.of(scores, cases.size_px[scores.person], cases.joints, confidence),
             scale_edges=np.unique(np.quantile(scores.scale_px, inner)),
             confidence_edges=np.unique(np.quantile(known, inner)) if len(known) else None,
             radius_px=float(np.median(scores.error_px)) if radius_px is None else radius_px,
@@ -115,6 +122,7 @@ class Diagnosis:
     Attributes:
         coverage, axes, ranks, reliability, by_joint, correlations, radii, within, oks: the parts.
         further: registered diagnostics by name.
+        gauge: what sigma is under the predictive distribution that is diagnosed; empty before labels are added.
     """
 
     def __init__(
@@ -141,6 +149,7 @@ class Diagnosis:
         self.oks = OksByScore()
         self.further = make_diagnostics(Setting(questions.joints, replicates, seed))
         self.persons = 0
+        self.gauge = ""
         self._seed = seed
         self._share = min(1.0, energy_labels / max(1, labels))
         self._rng = np.random.default_rng(seed)
@@ -157,8 +166,10 @@ class Diagnosis:
         """
         scores, labelled = cases.scores("level", "axes", seed=self._seed), cases.labelled
         doubted = np.zeros(len(scores), dtype=bool) if suspect is None else suspect[labelled]
-        columns = coverage_columns(scores.level, self.questions.groups.masks(scores, cases.size_px[scores.person]))
-        columns |= location_columns(scores.pit, scores.joint, self.questions.joints)
+        self.gauge = cases.predictive.gauge
+        masks = self.questions.groups.masks(scores, cases.size_px[scores.person], cases.label_confidence)
+        columns = coverage_columns(scores.level, masks)
+        columns |= location_columns(scores, self.questions.joints)
         columns |= dependence_columns(scores) | score_columns(scores, self._costly(cases, scores.person), doubted)
         self.sums.add(scores.image, columns)
         self.axes.add(scores.pit)
@@ -177,21 +188,28 @@ class Diagnosis:
         """Significant deviations, overall and by group, at a family-wise error rate (see `deviations`)."""
         overall = [self._coverage_test(content, None) for content in CURVE]
         groups = [self._coverage_test(c, group) for group in self.questions.groups.present for c in LEVELS]
-        sides = [self._side_test(axis, joint) for joint in (None, *self.questions.joints) for axis in AXES]
-        tests = [*overall, *groups, *sides, self._dependence_test()]
+        joints = (None, *self.questions.joints)
+        sides = [self._side_test(axis, joint) for joint in joints for axis in AXES]
+        tests = [*overall, *groups, *sides, *map(self._correlation_test, joints), self._dependence_test()]
         return deviations(tests, self.sums.images, family_level)
 
     def _coverage_test(self, content: float, group: str | None) -> Hypothesis:
         labels = self.coverage.keypoints(group)
         ratio, what = self.coverage.ratio(content, group), f"coverage of {100 * content:.0f}% regions"
-        least = error_of_share(content, ratio, labels)
-        return Hypothesis(what, group, content, ratio, self.sums.interval(ratio), least, labels)
+        least = error_of_share(content, ratio, labels, self.sums.images)
+        return Hypothesis(what, group, content, ratio, self.coverage.at(content, group), least, labels)
 
     def _side_test(self, axis: str, joint: str | None) -> Hypothesis:
         ratio, labels = location(self.sums, axis, joint)
         group = None if joint is None else f"joint: {joint}"
         least = float(1 / np.sqrt(12 * max(1, labels)))
         return Hypothesis(f"mean PIT along {axis}", group, 0.5, ratio, self.sums.interval(ratio), least, labels)
+
+    def _correlation_test(self, joint: str | None) -> Hypothesis:
+        ratio, labels = location(self.sums, CORRELATION, joint)
+        group = None if joint is None else f"joint: {joint}"
+        least = float(1 / np.sqrt(max(1, labels)))  # of a product of independent uniform numbers, times 12
+        return Hypothesis(CORRELATED, group, 0.0, ratio, self.sums.interval(ratio), least, labels)
 
     def _dependence_test(self) -> Hypothesis:
         ratio, labels = dependence(self.sums), int(self.sums.sum("scores"))
@@ -236,6 +254,7 @@ def diagnosis_record(diagnosis: Diagnosis) -> DiagnosisRecord:
         keypoints=diagnosis.coverage.keypoints(),
         persons=diagnosis.persons,
         images=diagnosis.sums.images,
+        gauge=diagnosis.gauge,
         calibrated=verdict.calibrated,
         refuted=verdict.refuted,
         hdr_coverage={content: diagnosis.coverage.at(content) for content in CURVE},
@@ -253,10 +272,16 @@ def diagnosis_record(diagnosis: Diagnosis) -> DiagnosisRecord:
 
 def _groups(diagnosis: Diagnosis, deviations: tuple[Deviation, ...]) -> tuple[GroupRecord, ...]:
     named = {deviation.group for deviation in deviations if deviation.what.startswith("coverage")}
-    coverage = diagnosis.coverage
+    coverage, groups = diagnosis.coverage, diagnosis.questions.groups
     return tuple(
-        GroupRecord(group, coverage.keypoints(group), {c: known(coverage.at(c, group)) for c in LEVELS}, group in named)
-        for group in diagnosis.questions.groups.present
+        GroupRecord(
+            group=group,
+            keypoints=coverage.keypoints(group),
+            hdr_coverage={content: known(coverage.at(content, group)) for content in LEVELS},
+            deviates=group in named,
+            range=groups.ranges.get(group, ""),
+        )
+        for group in groups.present
     )
 
 
@@ -304,7 +329,7 @@ def _within(diagnosis: Diagnosis) -> WithinRecord | None:
 def _joints(diagnosis: Diagnosis) -> tuple[JointRecord, ...]:
     radii = [_finite(diagnosis.radii.radius(share)) for share in (0.5, 0.9)]
     bins = diagnosis.by_joint.bins()
-    scales = [(None, None) if one is None else (one.predicted_px, one.factor) for one in bins]
+    scales = [(None,) * 3 if one is None else (one.predicted_px, one.factor, one.rms_factor) for one in bins]
     columns = zip(diagnosis.questions.joints, diagnosis.radii.labels(), *radii, scales, strict=True)
     return tuple(JointRecord(name, int(labels), r50, r90, *scale) for name, labels, r50, r90, scale in columns)
 

@@ -34,12 +34,14 @@ class GroupRecord:
         keypoints: labels in it.
         hdr_coverage: by content of the region, one of `LEVELS`.
         deviates: whether its coverage is among the significant deviations.
+        range: of the predicted scales or confidences of a bin, as text.
     """
 
     group: str
     keypoints: int
     hdr_coverage: dict[float, Interval | None]
     deviates: bool
+    range: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class JointRecord:
         error_r90_px: radius that holds 90%.
         scale_px: half the predicted 16-84% width, the mean over labels and axes.
         scale_too_small_by: half the 16-84% width of the errors in units of the predicted one; 1 when calibrated.
+        rms_too_small_by: root mean square of the errors in units of sigma; 1 when calibrated, in the moment gauge.
     """
 
     joint: str
@@ -159,6 +162,7 @@ class JointRecord:
     error_r90_px: float | None
     scale_px: float | None
     scale_too_small_by: float | None
+    rms_too_small_by: float | None = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ class DiagnosisRecord:
         calibrated: see `Verdict`.
         refuted: see `Verdict`.
         hdr_coverage: by content of the region, one of `CURVE`.
-        groups: by joint, visibility, size of the box and predicted scale.
+        groups: by joint, visibility, size of the box, predicted scale and confidence.
         deviations: significant ones, the largest |z| first.
         scores: means of the proper scores, by name in `SCORES`.
         axes: by name of the axis.
@@ -181,6 +185,7 @@ class DiagnosisRecord:
         usefulness: of the uncertainty.
         joints: errors and scale of each.
         further: registered diagnostics by name.
+        gauge: what sigma is: "moment" for a standard deviation, "quantile" for half the 16-84% width.
     """
 
     keypoints: int
@@ -198,6 +203,7 @@ class DiagnosisRecord:
     usefulness: UsefulnessRecord
     joints: tuple[JointRecord, ...]
     further: dict[str, DiagnosticRecord] = field(default_factory=dict)
+    gauge: str = "moment"
 
     @property
     def nll_nats(self) -> float | None:

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from probpose.arrays import Array
 from probpose.models.scores import LabelScores
 
-_EDGES = np.sinh(np.linspace(-8, 8, 801))
-"""Edges of the cells of the errors in units of the predicted half width: 2% wide in the tails, up to 1490."""
+_FINEST, _FURTHEST = 1e-9, 1e9
+_EDGES = _FINEST * np.sinh(np.arcsinh(_FURTHEST / _FINEST) * np.linspace(-1, 1, 4001))
+"""Edges of the cells of the errors in units of the predicted half width: 2% wide, whatever unit sigma is in."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ReliabilityBin:
         predicted_rms_px: root mean square of sigma over labels and axes.
         empirical_rms_px: root mean square of the errors over labels and axes.
         keypoints: number of labels.
+        rms_factor: root mean square of the errors in units of sigma; 1 when calibrated.
     """
 
     predicted_px: float
@@ -38,6 +40,7 @@ class ReliabilityBin:
     predicted_rms_px: float
     empirical_rms_px: float
     keypoints: int
+    rms_factor: float = 1.0
 
     @property
     def factor(self) -> float:
@@ -54,12 +57,12 @@ class Reliability:
 
     def __init__(self, bins: int) -> None:
         self._z = np.zeros((bins, 2, len(_EDGES) - 1))
-        self._sums = np.zeros((bins, 4))
+        self._sums = np.zeros((bins, 5))
 
     def add(self, scores: LabelScores, bin_of: npt.NDArray[np.int64]) -> None:
         """Add labels, scored with their `axes`, and the bin (M,) of each."""
         bins, cells = len(self._sums), self._z.shape[-1]
-        pairs = (scores.half_width_px, scores.sigma_px**2, scores.error**2)
+        pairs = (scores.half_width_px, scores.sigma_px**2, scores.error**2, (scores.error / scores.sigma_px) ** 2)
         columns = [np.ones(len(scores)), *(pair.mean(axis=-1) for pair in pairs)]
         self._sums += np.stack([np.bincount(bin_of, column, minlength=bins) for column in columns], axis=-1)
         z = scores.error / scores.half_width_px
@@ -74,10 +77,10 @@ class Reliability:
 
 
 def _bin(sums: Array, cells: Array) -> ReliabilityBin:
-    """A bin from sums of 1, width, squared sigma and squared error, and counts (2, cells) of z."""
-    width, variance, square = (sums[1:] / sums[0]).tolist()
+    """A bin from sums of 1, width, squared sigma, squared error and their quotient, and counts (2, cells) of z."""
+    width, variance, square, quotient = (sums[1:] / sums[0]).tolist()
     empirical = width * float(np.mean([_half_width(row) for row in cells]))
-    return ReliabilityBin(width, empirical, variance**0.5, square**0.5, int(sums[0]))
+    return ReliabilityBin(width, empirical, variance**0.5, square**0.5, int(sums[0]), quotient**0.5)
 
 
 def _half_width(counts: Array) -> float:

@@ -18,11 +18,12 @@ from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.arrays import Array, as_array
 from probpose.models.densities import Residual
 from probpose.models.densities.derived import tilted
+from probpose.models.densities.gauge import weighted_quantile
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.folding import log_density
 
 REACH = 4.0
-"""Largest |log factor| of a scale."""
+"""Largest |log factor| of a scale, from that which the median of the residuals suggests."""
 
 
 class Recalibration(ABC):
@@ -130,17 +131,22 @@ def fit_scale(cases: Cases, *, per_joint: bool) -> ScaleRecalibration:
     """
     predictive = cases.predictive.as_location_scale()
     z, labelled = predictive.standardised(cases.filled), torch.from_numpy(cases.labelled)
+    nodes, weights = predictive.residual.nodes.norm(dim=-1), predictive.residual.native.weights
+    expected = weighted_quantile(nodes, weights, [0.5])[0].mean()
 
     def best(joints: Tensor) -> float:
         counted = labelled & joints
         if not counted.any():
             return 1.0
 
+        distance = z.norm(dim=-1)[counted]
+        start = float((distance[distance > 0].median() / expected).log()) if bool((distance > 0).any()) else 0.0
+
         def loss(log_factor: float) -> float:
             log_prob = log_density(predictive.residual, z * np.exp(-log_factor))
             return float(2 * log_factor - log_prob[counted].mean())
 
-        return float(np.exp(minimize_scalar(loss, bounds=(-REACH, REACH), method="bounded").x))
+        return float(np.exp(minimize_scalar(loss, bounds=(start - REACH, start + REACH), method="bounded").x))
 
     eye = torch.eye(len(cases.joints), dtype=torch.bool)
     return ScaleRecalibration(np.array([best(row) for row in (eye if per_joint else eye.any(0, keepdim=True))]))

@@ -130,7 +130,6 @@ def reliability_picture(states: States) -> Picture | None:
 
 def _scales(record: DiagnosisRecord) -> Array:
     """Predicted and empirical scale (B, 2) of the bins that hold enough labels, where both are positive."""
-    # bins are those of the prediction as it was: after a strong recalibration some of them are nearly empty
     enough = LEAST_SHARE * max((bin_.keypoints for bin_ in record.reliability), default=0)
     rows = [(bin_.predicted_px, bin_.empirical_px) for bin_ in record.reliability if bin_.keypoints >= enough]
     points = np.array(rows, dtype=np.float64).reshape(-1, 2)

@@ -80,16 +80,21 @@ def _headline(record: CalibrationRecord) -> list[tuple[str, str, str | None]]:
     return [*rows, ("NLL, nats per keypoint", number(record.nll_nats, 3), nll)]
 
 
+_MEANINGS = {"moment": "a standard deviation", "quantile": "half the 16-84% width", "native": "in no unit"}
+
+
 def _facts(record: CalibrationRecord) -> list[str]:
     """Where the numbers come from, in a few words each."""
     split = record.split
     parts = f"{split.fit} to fit, {split.calibrate} to calibrate, {split.test} to test"
-    meanings = {"moment": "sigma is a standard deviation", "quantile": "sigma is half the 16-84% width"}
+    after = (
+        "" if record.recalibrated.gauge == record.gauge else f", recalibrated {_MEANINGS[record.recalibrated.gauge]}"
+    )
     return [
         f"{record.source.kind} {record.source.file}",
         f"judged on {record.keypoints} labels of {record.persons} persons in {record.images} images",
         f"images split with seed {split.seed}: {parts}",
-        meanings.get(record.gauge, f"gauge {record.gauge}"),
+        f"sigma is {_MEANINGS[record.gauge]}{after}",
         "nothing changed" if record.after is None else f"recalibrated by {record.recalibrated.name}",
     ]
 

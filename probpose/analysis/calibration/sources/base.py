@@ -29,17 +29,13 @@ class Source(ABC):
         name: of the data.
         joints: names.
         record: what it is.
-        gauge: of the predicted residual density.
         left_out: one line for each thing, or kind of things, that is not used.
     """
 
-    def __init__(
-        self, name: str, joints: Sequence[str], record: SourceRecord, *, gauge: str, left_out: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, name: str, joints: Sequence[str], record: SourceRecord, *, left_out: Sequence[str] = ()) -> None:
         self.name = name
         self.joints = tuple(joints)
         self.record = record
-        self.gauge = gauge
         self.left_out = tuple(left_out)
 
     @property
@@ -86,15 +82,12 @@ class MemorySource(Source):
     Args:
         cases: all of them.
         record: what they are.
-        gauge: of the predicted residual density.
         left_out: one line for each thing, or kind of things, that is not among them.
     """
 
-    def __init__(
-        self, cases: Cases, record: SourceRecord | None = None, *, gauge: str = "moment", left_out: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, cases: Cases, record: SourceRecord | None = None, *, left_out: Sequence[str] = ()) -> None:
         record = record or SourceRecord("cases", cases.name)
-        super().__init__(cases.name, cases.joints, record, gauge=gauge, left_out=left_out)
+        super().__init__(cases.name, cases.joints, record, left_out=left_out)
         self.cases = cases
 
     @property

@@ -34,7 +34,7 @@ class RunSource(MemorySource):
 
     def __init__(self, run: LoadedRun, cases: Cases, unreadable: list[str]) -> None:
         record = SourceRecord("run", str(run.folder.path), epoch=run.epoch, residual=run.config.model.residual)
-        super().__init__(cases, record, gauge=run.model.residual.gauge, left_out=unreadable)
+        super().__init__(cases, record, left_out=unreadable)
         self.run = run
 
     @classmethod
