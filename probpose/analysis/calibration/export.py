@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["MOST_ROWS", "recalibrated_rows", "recalibrated_table"]
+__all__ = ["MOST_ROWS", "Columns", "recalibrated_columns", "recalibrated_rows"]
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.recalibration.base import Recalibration
-from probpose.analysis.calibration.sources.base import Source
 from probpose.analysis.prediction.results import ResultRow
-from probpose.arrays import Array, as_array
+from probpose.arrays import Array, Index, as_array
 from probpose.models.predictive.contract import Predictive
 
 MOST_ROWS = 1_000_000
-"""Keypoints at most for which a table is handed back."""
+"""Rows at most of a table that is handed back."""
+
+Columns = dict[str, npt.NDArray[Any]]
+"""(M,) by name."""
 
 
 def recalibrated_rows(cases: Cases, recalibration: Recalibration, categories: Sequence[int]) -> list[ResultRow]:
     """Rows of a COCO results file, one a person: the mean as point, the model's own confidence and score.
 
-    Beyond COCO's format `sigma_px` [sx, sy, ...], and the radii about the mean that hold 50% and 90%, `r50_px` and
-    `r90_px` [r, ...].
+    Beyond COCO's format `sigma_px` [sx, sy, ...] with its `gauge` ("moment": a standard deviation, "quantile": half the
+    16-84% width), and the radii about the mean that hold 50% and 90%, `r50_px` and `r90_px` [r, ...].
 
     Args:
         cases: as predicted.
@@ -46,27 +49,27 @@ def recalibrated_rows(cases: Cases, recalibration: Recalibration, categories: Se
         "r90_px": radii[1].round(3),
     }
     lists = [column.tolist() for column in columns.values()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+    return [dict(zip(columns, row, strict=True)) | {"gauge": predictive.gauge} for row in zip(*lists, strict=True)]
 
 
-def recalibrated_table(source: Source, recalibration: Recalibration) -> dict[str, np.ndarray[Any, Any]]:
-    """Columns of all keypoints: image, instance, joint, x, y, sigma_x, sigma_y, r50, r90."""
-    parts = [_columns(cases, recalibration) for cases in source.chunks()]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def recalibrated_columns(cases: Cases, recalibration: Recalibration, person: Index, joint: Index) -> Columns:
+    """Columns of M keypoints: x, y, sigma_x, sigma_y, gauge (what sigma is), r50, r90.
 
-
-def _columns(cases: Cases, recalibration: Recalibration) -> dict[str, np.ndarray[Any, Any]]:
-    point, sigma, radii = _described(recalibration.apply(cases))
-    row, joint = np.nonzero(np.ones(cases.labelled.shape, dtype=bool))
-    at = (row, joint)
+    Args:
+        cases: as predicted.
+        recalibration: chosen.
+        person: (M,), of each.
+        joint: (M,), of each.
+    """
+    predictive = recalibration.apply(cases)
+    point, sigma, radii = _described(predictive)
+    at = (person, joint)
     return {
-        "image": cases.image[row],
-        "instance": cases.instance[row],
-        "joint": np.array(cases.joints)[joint],
         "x": point[at][:, 0],
         "y": point[at][:, 1],
         "sigma_x": sigma[at][:, 0],
         "sigma_y": sigma[at][:, 1],
+        "gauge": np.full(len(person), predictive.gauge),
         "r50": radii[0][at],
         "r90": radii[1][at],
     }

@@ -28,6 +28,8 @@ class People:
         sigma: (N, K, 2); 1 where the table has none.
         confidence: (N, K), NaN where unknown; None where the table has none.
         size: (N,), square root of the area, NaN where unknown.
+        row_person: (M,), the person of each row of the table.
+        row_joint: (M,), its joint.
     """
 
     image: Index
@@ -38,6 +40,8 @@ class People:
     sigma: Array
     confidence: Array | None
     size: Array
+    row_person: Index
+    row_joint: Index
 
 
 def people_of(points: Points, joints: Sequence[str], file: Path) -> People:
@@ -72,6 +76,8 @@ def people_of(points: Points, joints: Sequence[str], file: Path) -> People:
         sigma=spread(np.ones_like(points.prediction) if points.scale is None else points.scale, 1.0),
         confidence=None if points.confidence is None else spread(points.confidence, np.nan),
         size=np.full(len(first), np.nan) if points.area is None else np.sqrt(points.area[first]),
+        row_person=person,
+        row_joint=joint,
     )
 
 

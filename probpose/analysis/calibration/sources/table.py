@@ -4,23 +4,25 @@ from __future__ import annotations
 
 __all__ = ["TableSource"]
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from probpose.analysis.calibration.cases import Cases, Split
-from probpose.analysis.calibration.export import MOST_ROWS, recalibrated_table
+from probpose.analysis.calibration.export import MOST_ROWS, Columns, recalibrated_columns
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.analysis.calibration.record import SourceRecord
 from probpose.analysis.calibration.sources.base import CHUNK, Source
 from probpose.analysis.calibration.sources.baseline import gaussian, one_scale, spread, squares
 from probpose.arrays import Array, Index
 from probpose.data.predictions.people import People, people_of
-from probpose.data.predictions.tables import PointsTable
+from probpose.data.predictions.tables import PointsTable, blocks
 from probpose.files import write_atomically
 from probpose.models.densities import GaussianResidual
+
+_NAMES = ("image", "instance", "joint")
 
 
 class TableSource(Source):
@@ -31,7 +33,7 @@ class TableSource(Source):
     row are unlabelled. `instance` is that of the file, otherwise the person's first row in it, from 0. The width and
     height of a box are the square root of `area`, its place is unknown. The predictive distribution is Gaussian.
 
-    It is handed back as recalibrated.npz, unless it is very large.
+    It is handed back as recalibrated.npz, unless it is very large: its rows in their order, named as they were.
 
     Args:
         table: checked.
@@ -66,23 +68,25 @@ class TableSource(Source):
         return self._labels
 
     def chunks(self) -> Iterator[Cases]:
-        for part in self._people():
-            sigma = part.sigma
-            if self._scale is not None:
-                sigma = spread(self._scale, self._used_size(part), part.point.shape)
-            yield Cases(
-                name=self.name,
-                joints=self.joints,
-                oks_sigmas=None,
-                image=part.image,
-                instance=part.instance,
-                keypoints=part.label,
-                visibility=part.visibility,
-                area=part.size**2,
-                box=np.stack([*np.full((2, len(part.size)), np.nan), part.size, part.size], axis=-1),
-                predictive=gaussian(part.point, sigma, self._residual),
-                confidence=part.confidence,
-            )
+        return map(self._cases, self._people())
+
+    def _cases(self, part: People) -> Cases:
+        sigma = part.sigma
+        if self._scale is not None:
+            sigma = spread(self._scale, self._used_size(part), part.point.shape)
+        return Cases(
+            name=self.name,
+            joints=self.joints,
+            oks_sigmas=None,
+            image=part.image,
+            instance=part.instance,
+            keypoints=part.label,
+            visibility=part.visibility,
+            area=part.size**2,
+            box=np.stack([*np.full((2, len(part.size)), np.nan), part.size, part.size], axis=-1),
+            predictive=gaussian(part.point, sigma, self._residual),
+            confidence=part.confidence,
+        )
 
     def _fitted(self, split: Split) -> float:
         total, count = 0.0, 0
@@ -102,9 +106,24 @@ class TableSource(Source):
 
     def hand_back(self, recalibration: Recalibration, folder: Path) -> list[Path]:
         saved = super().hand_back(recalibration, folder)
-        if self.labels > MOST_ROWS:
+        if self._table.rows > MOST_ROWS:
             return saved
+        parts = [
+            recalibrated_columns(self._cases(part), recalibration, part.row_person, part.row_joint)
+            for part in self._people()
+        ]
         buffer = BytesIO()
-        np.savez(buffer, allow_pickle=False, **recalibrated_table(self, recalibration))
+        np.savez(buffer, allow_pickle=False, **self._names(), **_joined(parts))
         write_atomically(folder / "recalibrated.npz", buffer.getvalue())
         return [folder / "recalibrated.npz", *saved]
+
+    def _names(self) -> Columns:
+        """What tells the rows of the file apart, as it has it."""
+        columns = {name: self._table.columns[name] for name in _NAMES if name in self._table.columns}
+        whole = {name: np.concatenate(list(blocks(column, CHUNK))) for name, column in columns.items()}
+        # numbers of a .csv are read as floats
+        return {name: values.astype(np.int64) if values.dtype.kind == "f" else values for name, values in whole.items()}
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
