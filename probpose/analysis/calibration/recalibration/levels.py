@@ -27,8 +27,8 @@ from probpose.errors import DataError
 FURTHEST = 10.0
 """Largest t: levels from 2^16 nodes are not resolved beyond 1 - exp(-10)."""
 
-LEAST = 50
-"""Labels that a map needs."""
+LEAST = 300
+"""Labels that a map needs: fifty for each of its slopes."""
 
 _QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
 
