@@ -135,6 +135,24 @@ def test_lack_of_memory_says_what_to_do(error: Exception, monkeypatch: pytest.Mo
     assert "out of memory (no room): lower --batch-size" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("DataLoader worker (pid 7) is killed by signal: Killed.", "a process that reads images has died"),
+        ("DataLoader worker (pid(s) 7) exited unexpectedly", "use fewer --workers; a training goes on with --resume"),
+        ("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory", "out of memory"),
+        ("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes.", "goes on with --resume"),
+    ],
+)
+def test_what_torch_says_of_the_machine_is_one_sentence(
+    text: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("probpose.cli.evaluate"), "run_of", raising(RuntimeError(text + "\nmore")))
+    result = run(["evaluate"])
+    assert (result.exit_code, "more" in result.stderr) == (1, False)
+    assert message in result.stderr
+
+
 def test_other_errors_keep_their_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("probpose.cli.evaluate"), "run_of", raising(RuntimeError("a fault of ours")))
     with pytest.raises(RuntimeError, match="a fault of ours"):

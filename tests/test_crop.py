@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -95,3 +97,22 @@ def test_outside_is_black() -> None:
     crop = crop_from_box(np.array([[0.0, 0.0, 40.0, 40.0]]), (32, 32), padding=8.0)
     inside = cut(image, crop.to_image[0], (32, 32)) > 100
     assert inside.any(-1).sum() == 16
+
+
+@pytest.mark.parametrize("side", [1e4, 1e6, 1e9, 1e18, 1e30])
+@pytest.mark.parametrize("centre", [0.0, 1e5, 1e30])
+def test_memory_is_of_the_order_of_the_image(side: float, centre: float) -> None:
+    """Without a limit, 10^18 pixels of black would be asked for."""
+    image = np.full((300, 200, 3), 200, dtype=np.uint8)
+    crop = Crop(np.full((1, 2), centre), np.full((1, 2), side), np.full(1, 30.0))
+    tracemalloc.start()
+    cut(image, crop.to_image[0], (32, 32))
+    assert tracemalloc.get_traced_memory()[1] < 40 * image.nbytes
+    tracemalloc.stop()
+
+
+def test_crops_of_very_long_images() -> None:
+    image = np.zeros((60, 40000, 3), dtype=np.uint8)
+    image[30, 39000] = 255
+    crop = crop_from_box(np.array([[38992.5, 22.5, 16.0, 16.0]]), (32, 32), padding=1.0)
+    assert np.argwhere(cut(image, crop.to_image[0], (32, 32))[..., 0] > 100).min(0).tolist() == [15, 15]

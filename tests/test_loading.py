@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,3 +191,56 @@ def test_real_coco_sample_loads(shared_data: Path) -> None:
         assert batch.unreadable == []
         total += len(batch)
     assert total == 217
+
+
+def test_an_image_of_several_persons_is_decoded_once_and_let_go(
+    one_blob: Persons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most one image is in memory at a time, and each is decoded once a batch."""
+    for i in range(3):
+        save_image(one_blob.image_dir / f"{i}.png", blob((100, 120), PLACE, 3.0))
+    names = tuple(f"{i % 3}.png" for i in range(len(one_blob)))
+    persons = replace(one_blob, file_name=names, image_id=np.arange(len(names)) % 3)
+    alive: list[weakref.ref[object]] = []
+    sound = Persons.picture
+
+    def picture(table: Persons, name: str) -> object:
+        assert not any(one() is not None for one in alive)
+        image = sound(table, name)
+        alive.append(weakref.ref(image))
+        return image
+
+    expected = CropDataset(persons, (32, 32))[range(8)]
+    monkeypatch.setattr(Persons, "picture", picture)
+    found = CropDataset(persons, (32, 32), cache=False)[range(8)]
+    assert len(alive) == 3
+    assert same(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("box", "fault"),
+    [
+        ([200.0, 10, 20, 20], r"does not meet the image"),
+        ([-50.0, 10, 50, 20], r"does not meet the image"),
+        ([10.0, 1e30, 20, 20], r"does not meet the image"),
+        ([0.0, 0, 3e4, 3e4], "more than 100 images wide"),
+        ([-1e18, -1e18, 2e18, 2e18], "more than 100 images wide"),
+    ],
+)
+def test_a_box_that_its_image_cannot_have_is_named_and_left_out(
+    one_blob: Persons, box: list[float], fault: str
+) -> None:
+    boxes = one_blob.box.copy()
+    boxes[3] = box
+    batch = CropDataset(replace(one_blob, box=boxes), (32, 32))[range(8)]
+    assert batch.person.tolist() == [0, 1, 2, 4, 5, 6, 7]
+    (line,) = batch.unreadable
+    assert line.startswith(f"{one_blob.path(3)}: box [")
+    assert "in 120 x 100 pixels" in line
+    assert fault in line
+
+
+def test_boxes_larger_than_the_image_are_cut(one_blob: Persons) -> None:
+    batch = CropDataset(replace(one_blob, box=one_blob.box * 0 + [-900, -900, 2000, 2000]), (32, 32))[[0]]
+    assert batch.unreadable == []
+    assert batch.image.any()

@@ -33,11 +33,9 @@ class ReportingGroup(click.Group):
             message = f"{error}: check the path, its permissions and the space left."
             raise click.ClickException(shown(message)) from error
         except (MemoryError, RuntimeError) as error:
-            if not _is_lack_of_memory(error):
+            if (fault := _fault_of_the_machine(error)) is None:
                 raise
-            raise click.ClickException(
-                f"out of memory ({error}): lower --batch-size or --input-size, or use --precision bf16."
-            ) from error
+            raise click.ClickException(fault) from error
 
 
 class LazyGroup(ReportingGroup):
@@ -74,7 +72,26 @@ def _spell_out(stream: TextIO) -> None:
         stream.reconfigure(errors="backslashreplace")
 
 
-def _is_lack_of_memory(error: Exception) -> bool:
-    """Whether main memory is used up, or a device's, whose error exists only where torch is in use."""
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "bad allocation", "bad_alloc")
+"""What torch says where the machine's own memory is used up, for which it has no error of its own."""
+
+
+def _fault_of_the_machine(error: Exception) -> str | None:
+    """What to say where memory is used up, or a worker of torch's loader is killed; None for any other error.
+
+    Torch raises the latter wherever the program happens to be.
+    """
     torch = sys.modules.get("torch")
-    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+    said = (str(error).splitlines() or [""])[0].strip()
+    if "DataLoader worker" in str(error) and not isinstance(error, MemoryError):
+        return (
+            f"a process that reads images has died, probably for lack of memory ({said}): use fewer --workers; a "
+            "training goes on with --resume."
+        )
+    lack = isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+    if not lack and not any(words in str(error) for words in _NO_MEMORY):
+        return None
+    return (
+        f"out of memory ({said}): lower --batch-size or --input-size, or use --precision bf16; a training goes on with "
+        "--resume."
+    )

@@ -106,25 +106,50 @@ def cut(image: npt.NDArray[np.uint8], to_image: Array, input_size: tuple[int, in
         input_size: height and width of the result.
     """
     height, width = input_size
+    black = np.zeros((height, width, 3), dtype=np.uint8)
+    if not np.isfinite(to_image).all():
+        return black
     matrix = pixels_to_image(to_image[None], input_size)[0]
-    block = round(float(np.hypot(matrix[0, 0], matrix[1, 0])))
-    if block > 1:
-        image, origin = _shrink(image, to_image, block)
+    block = min(round(float(np.hypot(matrix[0, 0], matrix[1, 0]))), max(image.shape[:2]))
+    if block > 1 or max(image.shape[:2]) > _LARGEST_SIDE:
+        found = _shrink(image, to_image, max(1, block))
+        if found is None:
+            return black
+        image, origin = found
+        block = max(1, block)
         matrix = matrix / block
         matrix[:, 2] -= (origin + (block - 1) / 2) / block
     crop = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     return np.asarray(crop, dtype=np.uint8)
 
 
-def _shrink(image: npt.NDArray[np.uint8], to_image: Array, block: int) -> tuple[npt.NDArray[np.uint8], Array]:
-    """The crop's surroundings with `block` x `block` pixels averaged into one, and their first pixel (x, y)."""
+_LARGEST_SIDE = 2**15 - 1
+"""Pixels of a side that OpenCV can cut from."""
+_ROOM = 8
+"""Times the image's area that a crop's surroundings may take."""
+
+
+def _shrink(image: npt.NDArray[np.uint8], to_image: Array, block: int) -> tuple[npt.NDArray[np.uint8], Array] | None:
+    """The crop's surroundings with `block` x `block` pixels averaged into one, and their first pixel (x, y).
+
+    Where the crop is much larger than the image, blocks outside it are left out, for they are black; None where all of
+    them are. So memory is of the order of the image, whatever the crop is.
+    """
     reach = np.abs(to_image[:, :2]).sum(1) / 2 + block
-    low = np.floor(to_image[:, 2] - reach).astype(int)
-    cells = np.ceil(2 * reach / block).astype(int) + 1
+    low = np.floor(to_image[:, 2] - reach)
+    cells = np.ceil(2 * reach / block) + 1
+    extent = np.array(image.shape[1::-1])
+    if np.prod(cells * block) > _ROOM * np.prod(extent):
+        before = np.clip(np.floor(-low / block), 0, cells)
+        after = np.clip(np.ceil((extent - low) / block), before, cells)
+        low, cells = low + before * block, after - before
+    if not cells.all():
+        return None
+    low, cells = low.astype(int), cells.astype(int)
     high = low + cells * block
     region = np.zeros((high[1] - low[1], high[0] - low[0], 3), dtype=np.uint8)
     first = np.maximum(low, 0)
-    last = np.clip(high, first, np.maximum(image.shape[1::-1], first))
+    last = np.clip(high, first, np.maximum(extent, first))
     (x0, y0), (x1, y1) = first - low, last - low
     region[y0:y1, x0:x1] = image[first[1] : last[1], first[0] : last[0]]
     shrunk = cv2.resize(region, (int(cells[0]), int(cells[1])), interpolation=cv2.INTER_AREA)

@@ -1,31 +1,78 @@
-"""Image files decoded to RGB arrays, with the reason when one cannot be."""
+"""Image files decoded to RGB arrays, with the reason when one cannot be.
+
+`probpose.data` sets OpenCV's limit on pixels, which it compares with an image's header before it decodes.
+"""
 
 from __future__ import annotations
 
 __all__ = ["Image", "read_image"]
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from probpose.data import PIXELS
+from probpose.files import describe, read_bytes
+
 Image = npt.NDArray[np.uint8]
-_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+_AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION
 
 
-def read_image(path: Path) -> Image | str:
-    """The image (h, w, 3) in RGB, its pixels as stored (EXIF orientation ignored, as COCO's labels do), or the fault.
+def read_image(path: Path, *, upright: bool = False) -> Image | str:
+    """The image (h, w, 3) in RGB, or the fault; whatever a decoder raises is one.
 
-    A JPEG without its end marker is a fault: decoders fill the missing part with grey.
+    A JPEG without its end marker is a fault: decoders fill the missing part with grey. More than 8 bits are scaled to 8
+    by the bits that the image uses: by 16 where its largest value is 4095.
+
+    Args:
+        path: a regular file.
+        upright: turned as its EXIF orientation says; otherwise its pixels are as stored, as COCO's labels are made.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         return error.strerror or "cannot be read"
-    if data.startswith(b"\xff\xd8") and b"\xff\xd9" not in data[len(data) // 2 :]:
+    except ValueError:  # letters that no file name has
+        return "not the name of a file"
+    if data.startswith(b"\xff\xd8") and not _ends(data):
         return "truncated JPEG"
-    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), _FLAGS) if data else None
-    if image is None:
-        return "not an image that can be decoded"
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    try:
+        image = _decode(data, _FLAGS | (0 if upright else _AS_STORED))
+    except MemoryError:
+        return "larger than the memory that is left"
+    except Exception as error:
+        if "CV_IO_MAX_IMAGE" in str(error):
+            limit = os.environ.get(PIXELS, "2^30")
+            return f"an image of more than {limit} pixels, or a damaged one: {PIXELS} raises the limit"
+        return f"not an image that can be decoded ({describe(error)})"
+    return "not an image that can be decoded" if image is None else image
+
+
+def _ends(jpeg: bytes) -> bool:
+    """Whether a JPEG has its end marker, after its last scan or in its second half: bytes may follow."""
+    end = jpeg.rfind(b"\xff\xd9")
+    return end >= len(jpeg) // 2 or end > jpeg.rfind(b"\xff\xda")
+
+
+def _decode(data: bytes, flags: int) -> Image | None:
+    found = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
+    if found is None or found.ndim != 3:
+        return None
+    return np.asarray(cv2.cvtColor(_eight_bits(np.asarray(found)), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _eight_bits(image: npt.NDArray[np.generic]) -> Image:
+    """Values of any type as 0 to 255, black staying black."""
+    if image.dtype == np.uint8:
+        return image.astype(np.uint8, copy=False)
+    if image.dtype.kind in "iu":
+        most = max(0, int(image.max()))
+        top = float(2 ** max(8, most.bit_length()) - 1)
+    else:
+        image = np.nan_to_num(image.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        top = max(1.0, float(image.max()))
+    return cv2.convertScaleAbs(np.maximum(image.astype(np.float32), 0), alpha=255 / top).astype(np.uint8, copy=False)

@@ -36,6 +36,8 @@ from probpose.data.persons import Persons
 
 _CACHE_BYTES = 10**9
 _NO_CHANGE = (1.0, 1.0, 1.0)
+_WIDEST = 100
+"""Images that a box may be as wide, or high, as: in a wider one there is nothing to be seen."""
 
 
 @dataclass
@@ -130,27 +132,44 @@ class CropDataset(Dataset[Batch]):
                 self._image(name)
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
-        found = {row: self._image(self.persons.file_name[row]) for row in rows}
-        images = {row: image for row, image in found.items() if not isinstance(image, str)}
-        unreadable = [f"{self.persons.path(row)}: {found[row]}" for row in rows if row not in images]
-        kept = [row for row in rows if row in images]
-        jitters = [self.augmentation.draw(np.random.default_rng([self.seed, self.epoch, row])) for row in kept]
-        to_image = self._frames(kept, jitters)
-        table = self.persons.select(kept)
+        jitters = [self.augmentation.draw(np.random.default_rng([self.seed, self.epoch, row])) for row in rows]
+        frames = self._frames(rows, jitters)
+        crops, faults = self._crops(rows, frames, jitters)
+        kept = [place for place in range(len(rows)) if place not in faults]
+        to_image = frames[kept]
+        table = self.persons.select([rows[place] for place in kept])
         points = apply_affine(invert_affine(to_image), table.keypoints)
-        crops = np.empty((len(kept), *self.input_size, 3), dtype=np.uint8)
-        for i, (row, jitter) in enumerate(zip(kept, jitters, strict=True)):
-            crops[i] = _pixels(images[row], to_image[i], self.input_size, jitter)
         return Batch(
-            image=torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous(),
+            image=torch.from_numpy(crops[kept]).permute(0, 3, 1, 2).contiguous(),
             keypoints=torch.from_numpy(np.where(table.labelled[..., None], points, 0.0).astype(np.float32)),
             labelled=torch.from_numpy(table.labelled),
             visibility=torch.from_numpy(table.visibility),
-            flipped=torch.tensor([jitter.flipped for jitter in jitters], dtype=torch.bool),
+            flipped=torch.tensor([jitters[place].flipped for place in kept], dtype=torch.bool),
             to_image=torch.from_numpy(to_image),
-            person=torch.tensor(kept, dtype=torch.int64),
-            unreadable=unreadable,
+            person=torch.tensor([rows[place] for place in kept], dtype=torch.int64),
+            unreadable=[f"{self.persons.path(rows[place])}: {faults[place]}" for place in sorted(faults)],
         )
+
+    def _crops(self, rows: Sequence[int], frames: Array, jitters: list[Jitter]) -> tuple[Image, dict[int, str]]:
+        """The pixels (N, H, W, 3) of a batch, and the fault of each sample that has none, by its place.
+
+        An image is decoded once for all its persons, and let go before the next one is.
+        """
+        crops: Image = np.empty((len(rows), *self.input_size, 3), dtype=np.uint8)
+        faults: dict[int, str] = {}
+        places: dict[str, list[int]] = {}
+        for place, row in enumerate(rows):
+            places.setdefault(self.persons.file_name[row], []).append(place)
+        for name, persons in places.items():
+            image = self._image(name)
+            for place in persons:
+                fault = image if isinstance(image, str) else _beside(self.persons.box[rows[place]], image)
+                if isinstance(image, str) or fault is not None:
+                    faults[place] = str(fault)
+                else:
+                    crops[place] = _pixels(image, frames[place], self.input_size, jitters[place])
+            del image
+        return crops, faults
 
     def _image(self, name: str) -> Image | str:
         if self._cache is None:
@@ -159,9 +178,9 @@ class CropDataset(Dataset[Batch]):
             self._cache[name] = self.persons.picture(name)
         return self._cache[name]
 
-    def _frames(self, rows: list[int], jitters: list[Jitter]) -> Array:
+    def _frames(self, rows: Sequence[int], jitters: list[Jitter]) -> Array:
         """(N, 2, 3) maps from u to image pixels."""
-        box = self.persons.box[rows].reshape(-1, 4)
+        box = self.persons.box[list(rows)].reshape(-1, 4)
         for i, (row, jitter) in enumerate(zip(rows, jitters, strict=True)):
             if jitter.half is not None and self._lower is not None:
                 half = self._lower if jitter.half == "lower" else ~self._lower
@@ -224,9 +243,24 @@ def _start_worker(_: int) -> None:
 def _fits(persons: Persons) -> bool:
     """Whether the decoded images are expected to fit in the cache, judged by a few of them."""
     names = sorted(set(persons.file_name))
-    images = [persons.picture(name) for name in names[:: max(1, len(names) // 8)]]
-    sizes = [image.nbytes for image in images if not isinstance(image, str)]
+    sizes: list[int] = []
+    for name in names[:: max(1, len(names) // 8)]:  # one at a time
+        image = persons.picture(name)
+        sizes += [] if isinstance(image, str) else [image.nbytes]
+        del image
+        if sum(sizes) >= _CACHE_BYTES:
+            return False
     return bool(sizes) and float(np.mean(sizes)) * len(names) < _CACHE_BYTES
+
+
+def _beside(box: Array, image: Image) -> str | None:
+    """What is wrong with a box that its image cannot have; None where it can."""
+    height, width = image.shape[:2]
+    x, y, w, h = box.tolist()
+    size = f"box {[round(number, 1) for number in box.tolist()]} in {width} x {height} pixels"
+    if not (x < width and y < height and x + w > 0 and y + h > 0):
+        return f"{size} does not meet the image"
+    return f"{size} is more than {_WIDEST} images wide" if max(w / width, h / height) > _WIDEST else None
 
 
 def _pixels(image: Image, to_image: Array, input_size: tuple[int, int], jitter: Jitter) -> Image:
