@@ -25,6 +25,8 @@ from probpose.models.predictive.folding import log_density
 REACH = 4.0
 """Largest |log factor| of a scale, from that which the median of the residuals suggests."""
 
+_STEP = 0.05
+
 
 class Recalibration(ABC):
     """A recalibration. To add one, give `apply` and `record`, and name it in `store`, beside this module."""
@@ -120,7 +122,10 @@ class LevelRecalibration(Recalibration):
 
 
 def fit_scale(cases: Cases, *, per_joint: bool) -> ScaleRecalibration:
-    """The factors on sigma of greatest likelihood.
+    """The factors on sigma of greatest likelihood, drawn towards 1 by as much as few labels leave them uncertain.
+
+    With log factor f and standard error e, from the curvature of the likelihood, f (1 - e^2 / f^2) where that is
+    positive, and otherwise 0 (James and Stein, 1961): what chance alone may have made is no change.
 
     Args:
         cases: of the location-scale family.
@@ -146,7 +151,10 @@ def fit_scale(cases: Cases, *, per_joint: bool) -> ScaleRecalibration:
             log_prob = log_density(predictive.residual, z * np.exp(-log_factor))
             return float(2 * log_factor - log_prob[counted].mean())
 
-        return float(np.exp(minimize_scalar(loss, bounds=(start - REACH, start + REACH), method="bounded").x))
+        found = float(minimize_scalar(loss, bounds=(start - REACH, start + REACH), method="bounded").x)
+        curvature = (loss(found + _STEP) - 2 * loss(found) + loss(found - _STEP)) / _STEP**2
+        variance = 1 / max(len(distance) * curvature, 1e-12)
+        return float(np.exp(found * max(0.0, 1 - variance / max(found**2, 1e-300))))
 
     eye = torch.eye(len(cases.joints), dtype=torch.bool)
     return ScaleRecalibration(np.array([best(row) for row in (eye if per_joint else eye.any(0, keepdim=True))]))
