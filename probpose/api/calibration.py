@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_source", "calibrate_table", "cases_of_arrays"]
 
 from collections.abc import Hashable
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -170,6 +171,7 @@ def calibrate(
     labels: npt.ArrayLike | Tensor,
     *,
     images: Images | None = None,
+    units: Images | None = None,
     visibility: npt.ArrayLike | Tensor | None = None,
     confidence: npt.ArrayLike | Tensor | None = None,
     boxes: npt.ArrayLike | Tensor | None = None,
@@ -190,6 +192,8 @@ def calibrate(
         predictions: of N rows with K joints.
         labels: (N, K, 2) pixels, NaN where unlabelled; from images that the model was not trained on.
         images: N ids or names: rows of one image are not independent; each row is an image by default.
+        units: N ids or names of what is independent, such as subjects or videos, where images are not: data are split
+            and intervals made by them.
         visibility: (N, K): 0 unlabelled, 1 occluded, 2 visible.
         confidence: (N, K), the model's own, of any meaning.
         boxes: (N, 4) x, y, width, height that the predictions were made from.
@@ -208,7 +212,8 @@ def calibrate(
         ConfigError: an unknown method or residual density, or a method that the predictions do not allow.
     """
     cases = cases_of_arrays(predictions, labels, images, visibility, confidence, boxes, oks_sigmas, name)
-    source = MemorySource(cases)
+    unit = None if units is None else numbered(units, len(predictions), "unit")[0]
+    source = MemorySource(replace(cases, unit=unit))
     found = calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
     found.image_names = numbered(images, len(predictions))[1]
     return found

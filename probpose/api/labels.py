@@ -77,28 +77,29 @@ def check_distribution(predictions: object) -> None:
         )
 
 
-def numbered(images: Images | None, rows: int) -> tuple[Index, dict[int, Hashable]]:
+def numbered(images: Images | None, rows: int, kind: str = "image") -> tuple[Index, dict[int, Hashable]]:
     """The number (N,) of each row's image, and the names by number; whole numbers stay themselves.
 
     Args:
         images: N ids or names; each row is an image of its own by default.
         rows: N.
+        kind: what they are, "image" or "unit", for messages.
 
     Raises:
         DataError: another number of them, or one that is missing or cannot be a name.
     """
     if images is None:
         return np.arange(rows, dtype=np.int64), {i: i for i in range(rows)}
-    found = image_names(images)
+    found = image_names(images, kind)
     if len(found) != rows:
-        raise DataError(f"there are {rows} rows and {len(found)} images: give the image of each row.")
+        raise DataError(f"there are {rows} rows and {len(found)} {kind}s: give the {kind} of each row.")
     names = list(dict.fromkeys(found))
     whole = all(isinstance(name, int) and abs(name) < 2**63 for name in names)
     number: dict[Any, int] = {name: int(name) if whole else i for i, name in enumerate(names)}  # type: ignore[call-overload]
     return np.array([number[name] for name in found], dtype=np.int64), {i: name for name, i in number.items()}
 
 
-def image_names(images: Images) -> list[Hashable]:
+def image_names(images: Images, kind: str = "image") -> list[Hashable]:
     """Ids or names as plain Python values.
 
     Raises:
@@ -108,7 +109,7 @@ def image_names(images: Images) -> list[Hashable]:
     found = [one.item() if hasattr(one, "item") else one for one in column]
     for row, name in enumerate(found):
         if name is None or name != name:
-            raise DataError(f"the image of row {row} is {name}: give each row the id or the name of its image.")
+            raise DataError(f"the {kind} of row {row} is {name}: give each row the id or the name of its {kind}.")
         if not isinstance(name, Hashable):
-            raise DataError(f"the image of row {row} is a {type(name).__name__}: give (N,) ids or names.")
+            raise DataError(f"the {kind} of row {row} is a {type(name).__name__}: give (N,) ids or names.")
     return found

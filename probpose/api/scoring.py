@@ -40,10 +40,18 @@ class Scores:
         table: the same as computed (`probpose.models.scores.LabelScores`), with images as numbers.
         joints: K names.
         image_names: of the images, by number.
+        unit: (M,), number of what is independent: the image, unless `score` was given units.
     """
 
-    def __init__(self, table: LabelScores, joints: Sequence[str], image_names: Mapping[int, Hashable]) -> None:
+    def __init__(
+        self,
+        table: LabelScores,
+        joints: Sequence[str],
+        image_names: Mapping[int, Hashable],
+        unit: Index | None = None,
+    ) -> None:
         self.table, self.joints, self.image_names = table, tuple(joints), dict(image_names)
+        self.unit = table.image if unit is None else unit
 
     def __len__(self) -> int:
         return len(self.table)
@@ -143,7 +151,7 @@ class Scores:
 
     def select(self, chosen: Mask | Index) -> Scores:
         """The rows that a mask (M,) or indices pick."""
-        return Scores(self.table.select(chosen), self.joints, self.image_names)
+        return Scores(self.table.select(chosen), self.joints, self.image_names, self.unit[chosen])
 
 
 def score(
@@ -151,6 +159,7 @@ def score(
     labels: npt.ArrayLike | Tensor,
     *,
     images: Images | None = None,
+    units: Images | None = None,
     visibility: npt.ArrayLike | Tensor | None = None,
     seed: int = 0,
 ) -> Scores:
@@ -160,6 +169,8 @@ def score(
         predictions: of N rows with K joints, such as `Gaussian`, or what a run predicts.
         labels: (N, K, 2) pixels, NaN where unlabelled.
         images: N ids or names: rows of one image are not independent; each row is an image by default.
+        units: N ids or names of what is independent, such as subjects or videos, where images are not: intervals of
+            `coverage` and the `verdict` go by them.
         visibility: (N, K): 0 unlabelled, 1 occluded, 2 visible, or a mask; by default 2 where there is a number.
         seed: of levels on plateaus of a density, which are drawn.
 
@@ -169,7 +180,9 @@ def score(
     found = labels_of(predictions, labels, visibility, images)
     starts = range(0, max(1, len(predictions)), _ROWS)
     parts = [_part(predictions, found, slice(start, start + _ROWS), seed) for start in starts]
-    return Scores(LabelScores.join(parts), predictions.joints, found.names)
+    table = LabelScores.join(parts)
+    unit = None if units is None else numbered(units, len(predictions), "unit")[0][table.person]
+    return Scores(table, predictions.joints, found.names, unit)
 
 
 def _part(predictions: Distribution, found: Labelled, rows: slice, seed: int) -> LabelScores:
@@ -247,7 +260,7 @@ def _levels(scores: Scores | npt.ArrayLike | Tensor, images: Images | None) -> t
     if isinstance(scores, Scores):
         if images is not None:
             raise DataError("the table of `score` knows its images: leave images out.")
-        levels, image = scores.level, scores.table.image
+        levels, image = scores.level, scores.unit
     else:
         if images is None:
             raise DataError("levels alone need their images: give images, or the table of `score`.")

@@ -91,7 +91,7 @@ def calibrate(source: Source, settings: Settings, progress: Callable[[int], None
         ConfigError: a method that the predictions do not allow.
     """
     seed = settings.seed
-    split = Split.of(source.images, seed=seed, name=source.name)
+    split = Split.of(source.units, seed=seed, name=source.name)
     parts = {part: gather(source, split, part, seed=seed) for part in PARTS}
     density = settings.density
     if density is not None and source.labels > MANY:
@@ -157,7 +157,7 @@ def _diagnose(
     done = 0
     for cases in source.chunks():
         outlier = outliers.add(cases)
-        rows = split.rows(cases.image, "test")
+        rows = split.rows(cases.units, "test")
         test, outlier = cases.select(rows), None if outlier is None else outlier[rows]
         if test.labelled.any():
             before.add(test, outlier)
@@ -234,19 +234,21 @@ def compare_recalibrations(
         one.name: test.under(one.recalibration.apply(test)).scores("level", seed=seed) for one in choice.candidates
     }
     rows = tuple(
-        _row(one, choice, scores[one.name], ImageBootstrap(_COLUMNS, replicates=replicates, seed=seed))
+        _row(one, choice, scores[one.name], test.units, ImageBootstrap(_COLUMNS, replicates=replicates, seed=seed))
         for one in choice.candidates
     )
     dense = {one.name: scores[one.name] for one in choice.candidates if one.log_prob is not None}
-    return rows, _elpd({name: (found.log_prob, found.image) for name, found in dense.items()})
+    return rows, _elpd({name: (found.log_prob, test.units[found.person]) for name, found in dense.items()})
 
 
 _COLUMNS = [*coverage_names(()), "nll", "labels"]
 
 
-def _row(candidate: Candidate, choice: Choice, scores: LabelScores, sums: ImageBootstrap) -> RecalibrationRecord:
+def _row(
+    candidate: Candidate, choice: Choice, scores: LabelScores, units: Index, sums: ImageBootstrap
+) -> RecalibrationRecord:
     nll = {"nll": -scores.log_prob, "labels": np.ones(len(scores))}
-    sums.add(scores.image, coverage_columns(scores.level, {}) | nll)
+    sums.add(units[scores.person], coverage_columns(scores.level, {}) | nll)
     interval = None if candidate.log_prob is None else known(sums.interval(sums.ratio("nll", "labels")))
     gain, coverage = choice.gains.get(candidate.name), Coverage(sums)
     return RecalibrationRecord(

@@ -19,7 +19,7 @@ from probpose.models.densities import Residual
 from probpose.models.predictive.contract import Predictive
 from probpose.models.scores import Group, Labels, LabelScores
 
-_ROWS = ("image", "instance", "keypoints", "visibility", "area", "box", "confidence", "score", "presence")
+_ROWS = ("image", "instance", "keypoints", "visibility", "area", "box", "confidence", "score", "presence", "unit")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Cases:
         confidence: (N, K), the model's own, or None.
         score: (N,), the model's own for the person, or None.
         presence: (N, K), probability that an annotator labels the joint, or None.
+        unit: (N,) id of what is independent, such as a subject or a video; None where that is the image.
     """
 
     name: str
@@ -55,9 +56,15 @@ class Cases:
     confidence: Array | None = None
     score: Array | None = None
     presence: Array | None = None
+    unit: Index | None = None
 
     def __len__(self) -> int:
         return len(self.image)
+
+    @property
+    def units(self) -> Index:
+        """(N,), what is independent: the unit, or the image where there is none."""
+        return self.image if self.unit is None else self.unit
 
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
@@ -202,7 +209,7 @@ class Split:
 
     def select(self, cases: Cases, part: str) -> Cases:
         """The cases of a part."""
-        return cases.select(self.rows(cases.image, part))
+        return cases.select(self.rows(cases.units, part))
 
 
 def _borders(count: int, shares: tuple[float, ...]) -> Index:

@@ -63,7 +63,7 @@ class Outliers:
 def _records(cases: Cases, outlier: Mask, probability: Array, split: Split) -> list[OutlierRecord]:
     rows, joints = np.nonzero(outlier)
     error = np.linalg.norm(cases.keypoints[rows, joints] - as_array(cases.predictive.mean)[rows, joints], axis=-1)
-    parts = split.part[np.searchsorted(split.images, cases.image[rows])]
+    parts = split.part[np.searchsorted(split.images, cases.units[rows])]
     return [
         OutlierRecord(
             image=int(cases.image[n]),

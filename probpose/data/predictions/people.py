@@ -28,6 +28,7 @@ class People:
         sigma: (N, K, 2); 1 where the table has none.
         confidence: (N, K), NaN where unknown; None where the table has none.
         size: (N,), square root of the area, NaN where unknown.
+        unit: (N,), what is independent; None where the table has none: then it is the image.
         row_person: (M,), the person of each row of the table.
         row_joint: (M,), its joint.
     """
@@ -40,6 +41,7 @@ class People:
     sigma: Array
     confidence: Array | None
     size: Array
+    unit: Index | None
     row_person: Index
     row_joint: Index
 
@@ -76,6 +78,7 @@ def people_of(points: Points, joints: Sequence[str], file: Path) -> People:
         sigma=spread(np.ones_like(points.prediction) if points.scale is None else points.scale, 1.0),
         confidence=None if points.confidence is None else spread(points.confidence, np.nan),
         size=np.full(len(first), np.nan) if points.area is None else np.sqrt(points.area[first]),
+        unit=None if points.unit is None else points.unit[first],
         row_person=person,
         row_joint=joint,
     )

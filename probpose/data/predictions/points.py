@@ -18,7 +18,7 @@ from probpose.errors import DataError
 Values = npt.NDArray[Any]
 
 _PAIRS = {"prediction": ("x", "y"), "label": ("label_x", "label_y"), "scale": ("sigma_x", "sigma_y")}
-_SINGLE = ("sigma", "image", "instance", "joint", "confidence", "visibility", "area")
+_SINGLE = ("sigma", "image", "instance", "joint", "confidence", "visibility", "area", "unit")
 COLUMNS = frozenset((*_PAIRS, *(half for pair in _PAIRS.values() for half in pair), *_SINGLE))
 """Names of the columns that are read."""
 
@@ -38,6 +38,8 @@ class Points:
         joint: (M,), names; None where the file has none.
         confidence: (M,), the model's own, NaN where unknown; None where the file has none.
         area: (M,), of the box that the prediction was made from, NaN where unknown; None where the file has none.
+        unit: (M,), int64 ids or names of what is independent, such as a subject or a video; None where the file has
+            none: then it is the image.
     """
 
     row: Index
@@ -50,9 +52,15 @@ class Points:
     joint: Values | None
     confidence: Array | None
     area: Array | None
+    unit: Values | None = None
 
     def __len__(self) -> int:
         return len(self.row)
+
+    @property
+    def independent(self) -> Values:
+        """(M,), the unit, or the image where the file has none."""
+        return self.image if self.unit is None else self.unit
 
     def part(self, rows: slice) -> Points:
         """The rows of a slice."""
@@ -130,6 +138,7 @@ def points_of(raw: Mapping[str, Values], first: int, file: Path) -> Points:
         joint=None if "joint" not in raw else checks.names("joint").astype(str),
         confidence=confidence,
         area=area,
+        unit=None if "unit" not in raw else checks.names("unit"),
     )
 
 

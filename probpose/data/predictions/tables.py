@@ -230,18 +230,28 @@ class PointsTable:
         return bool({"scale", "sigma", "sigma_x"} & self.columns.keys())
 
     def chunks(self, rows: int = BLOCK) -> Iterator[Points]:
-        """All points in the order of the file, whole images, about `rows` at a time; images as int64.
+        """All points in the order of the file, whole images and units, about `rows` at a time; both as int64.
 
-        An image that is named by text is numbered by its place among the images, from 0.
+        One that is named by text is numbered by its place among them, from 0.
         """
-        seen = 0
-        for points in _whole_images(_read(self.file, self.columns, rows), self.rows):
-            if points.image.dtype.kind == "i":
-                yield points
-                continue
-            number = np.cumsum(_starts(points.image)) - 1 + seen
-            seen = int(number[-1]) + 1
-            yield replace(points, image=number)
+        image, unit = _Numbers(), _Numbers()
+        for points in _whole_units(_read(self.file, self.columns, rows), self.rows):
+            units = None if points.unit is None else unit.of(points.unit)
+            yield replace(points, image=image.of(points.image), unit=units)
+
+
+class _Numbers:
+    """Numbers adjacent names by their place, over chunks that do not cut what has one name; numbers stay themselves."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def of(self, names: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        if names.dtype.kind == "i":
+            return names
+        number = np.cumsum(_starts(names)) - 1 + self._seen
+        self._seen = int(number[-1]) + 1
+        return np.asarray(number, dtype=np.int64)
 
 
 def open_points(file: Path) -> PointsTable:
@@ -250,8 +260,10 @@ def open_points(file: Path) -> PointsTable:
     Columns: `x`, `y` prediction; `label_x`, `label_y`, blank (NaN) where unlabelled; optional `sigma_x`, `sigma_y` or
     one `sigma` for both axes (standard deviation); `image` (number or name), by which data are split; `instance`, the
     number of the person or object; `joint` (name); `confidence`; `visibility` (0 unlabelled, 1 occluded, 2 visible);
-    `area` of the box that the prediction was made from. An .npz may instead hold `prediction` (M, 2), `label` (M, 2)
-    and `scale` (M,) or (M, 2). The rows of an image are adjacent. Other columns are not read.
+    `area` of the box that the prediction was made from; `unit` (number or name), by which data are split instead of by
+    image where images are not independent, such as the subject or the video. An .npz may instead hold `prediction`
+    (M, 2), `label` (M, 2) and `scale` (M,) or (M, 2). The rows of an image, and of a unit, are adjacent. Other columns
+    are not read.
 
     An .npz is read in chunks, so that it may be larger than memory; arrays in Fortran order (a transpose) are not, and
     a single image must fit in memory.
@@ -261,21 +273,21 @@ def open_points(file: Path) -> PointsTable:
 
     Raises:
         DataError: the file is missing, damaged or of another kind; columns are missing; a cell cannot be used; the rows
-            of an image are not adjacent.
+            of an image or of a unit are not adjacent.
     """
     columns, ignored = read_columns(file, COLUMNS)
     rows = check_columns({name: column.shape for name, column in columns.items()}, file)
-    starts: list[npt.NDArray[np.int64]] = []
-    images: list[npt.NDArray[np.generic]] = []
+    images, units = _Begun("image", file), _Begun("unit", file)
     joints: dict[str, None] = {}
-    for points in _whole_images(_read(file, columns, BLOCK), rows):
-        first = np.flatnonzero(_starts(points.image))
-        starts.append(points.row[first])
-        images.append(points.image[first])
+    for points in _whole_units(_read(file, columns, BLOCK), rows):
+        images.add(points.image, points.row)
+        if points.unit is not None:
+            units.add(points.unit, points.row)
         if points.joint is not None:
             names, place = np.unique(points.joint, return_index=True)
             joints.update(dict.fromkeys(names[np.argsort(place)].tolist()))
-    count = _check_adjacent(np.concatenate(images), np.concatenate(starts), file)
+    count = images.checked()
+    units.checked()
     return PointsTable(file, columns, rows, count, tuple(joints), tuple(ignored))
 
 
@@ -287,13 +299,13 @@ def _read(file: Path, columns: dict[str, Column], rows: int) -> Iterator[Points]
         yield points
 
 
-def _whole_images(parts: Iterator[Points], rows: int) -> Iterator[Points]:
-    """The same points, `rows` in all, cut between images."""
+def _whole_units(parts: Iterator[Points], rows: int) -> Iterator[Points]:
+    """The same points, `rows` in all, cut between units, or images where there are none."""
     held: list[Points] = []
     for points in parts:
         at_end = points.row[-1] + 1 == rows
-        whole = len(points) if at_end else int(np.flatnonzero(_starts(points.image))[-1])
-        if whole or (held and points.image[0] != held[-1].image[-1]):
+        whole = len(points) if at_end else int(np.flatnonzero(_starts(points.independent))[-1])
+        if whole or (held and points.independent[0] != held[-1].independent[-1]):
             yield _joined([*held, points.part(slice(0, whole))])
             held = []
         held.append(points.part(slice(whole, None)))
@@ -309,14 +321,40 @@ def _starts(image: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
     return np.concatenate([[True], image[1:] != image[:-1]])
 
 
-def _check_adjacent(image: npt.NDArray[np.generic], row: npt.NDArray[np.int64], file: Path) -> int:
-    """Number of images; each may begin only once."""
-    order = np.argsort(image, kind="stable")
-    again = np.flatnonzero(image[order][1:] == image[order][:-1])
-    if len(again):
-        where = int(order[again + 1].min())
-        raise DataError(
-            f"{file}, row {row[where]} (the first is 0): image {image[where]} begins again. The rows of one image must "
-            "be adjacent: sort the table by image."
-        )
-    return len(image)
+class _Begun:
+    """Where each image, or each unit, begins: only once.
+
+    Args:
+        kind: "image" or "unit", the column.
+        file: for the message.
+    """
+
+    def __init__(self, kind: str, file: Path) -> None:
+        self._kind, self._file = kind, file
+        self._names: list[npt.NDArray[Any]] = []
+        self._rows: list[npt.NDArray[np.int64]] = []
+
+    def add(self, names: npt.NDArray[Any], row: npt.NDArray[np.int64]) -> None:
+        """Add rows (M,) of the file in their order."""
+        first = np.flatnonzero(_starts(names))
+        self._names.append(names[first])
+        self._rows.append(row[first])
+
+    def checked(self) -> int:
+        """How many there are.
+
+        Raises:
+            DataError: one begins twice.
+        """
+        if not self._names:
+            return 0
+        names, row = np.concatenate(self._names), np.concatenate(self._rows)
+        order = np.argsort(names, kind="stable")
+        again = np.flatnonzero(names[order][1:] == names[order][:-1])
+        if len(again):
+            where = int(order[again + 1].min())
+            raise DataError(
+                f"{self._file}, row {row[where]} (the first is 0): {self._kind} {names[where]} begins again. The rows "
+                f"of one {self._kind} must be adjacent: sort the table by {self._kind}."
+            )
+        return len(names)

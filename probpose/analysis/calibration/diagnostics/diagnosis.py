@@ -171,7 +171,7 @@ class Diagnosis:
         columns = coverage_columns(scores.level, masks)
         columns |= location_columns(scores, self.questions.joints)
         columns |= dependence_columns(scores) | score_columns(scores, self._costly(cases, scores.person), doubted)
-        self.sums.add(scores.image, columns)
+        self.sums.add(cases.units[scores.person], columns)
         self.axes.add(scores.pit)
         self.ranks.add(scores.scale_px, scores.error_px)
         self.reliability.add(scores, np.searchsorted(self.questions.scale_edges, scores.scale_px))

@@ -172,7 +172,7 @@ class DiagnosisRecord:
     Attributes:
         keypoints: number of labels.
         persons: number of persons with a label.
-        images: number of their images.
+        images: number of their images, or of other units where the data name what is independent.
         calibrated: see `Verdict`.
         refuted: see `Verdict`.
         hdr_coverage: by content of the region, one of `CURVE`.

@@ -126,7 +126,7 @@ def choose(
             failed[name] = str(error)
             return []
 
-    image = calibrate.image[np.nonzero(calibrate.labelled)[0]]
+    image = calibrate.units[np.nonzero(calibrate.labelled)[0]]
     bases = [_candidate("none", NoRecalibration, calibrate)]
     for name, make in _makers(fit, density).items():
         bases += attempt(name, partial(_candidate, name, make, calibrate))
@@ -245,10 +245,10 @@ def log_prob(recalibration: Recalibration, cases: Cases) -> Array:
 
 def _cross_fitted(base: Recalibration, cases: Cases, seed: int) -> Array:
     """Log density (M,) under a map of the levels, each half of the images judged by the map of the other half."""
-    split = Split.of(cases.image, shares=(0.5, 0.5), seed=seed, name=cases.name)
+    split = Split.of(cases.units, shares=(0.5, 0.5), seed=seed, name=cases.name)
     found = np.full(cases.labelled.shape, np.nan)
     for one, other in (PARTS[:2], PARTS[1::-1]):
-        rows = split.rows(cases.image, one)
+        rows = split.rows(cases.units, one)
         half = cases.select(rows)
         recalibration = fit_level(base, split.select(cases, other), seed=seed)
         found[rows] = _scattered(log_prob(recalibration, half), half)

@@ -162,7 +162,8 @@ def fit_conformal(
     """
     scores = cases.under(base.apply(cases)).scores("level", seed=seed)
     joints = len(cases.joints)
-    found = ConformalLevels.fit(scores.image, scores.joint, scores.level, joints, contents=CONTENTS, seed=seed)
+    unit = cases.units[scores.person]
+    found = ConformalLevels.fit(unit, scores.joint, scores.level, joints, contents=CONTENTS, seed=seed)
     marginal = np.tile(found.marginal, (joints, 1))
     levels = np.where(np.isfinite(found.by_joint), found.by_joint, marginal) if per_joint else marginal
     return ConformalRecalibration(base, found.contents, levels, per_joint, found.images)

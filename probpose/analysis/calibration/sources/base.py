@@ -23,7 +23,7 @@ CHUNK = 60_000
 
 
 class Source(ABC):
-    """Cases in chunks of whole images; an image never comes in two chunks.
+    """Cases in chunks of whole units, which are images unless the data name others; none comes in two chunks.
 
     Args:
         name: of the data.
@@ -42,6 +42,11 @@ class Source(ABC):
     @abstractmethod
     def images(self) -> Index:
         """(N,) image of each person."""
+
+    @property
+    def units(self) -> Index:
+        """(N,) what is independent of each person, by which data are split: the image, unless the data name another."""
+        return self.images
 
     @property
     @abstractmethod
@@ -95,12 +100,16 @@ class MemorySource(Source):
         return self.cases.image
 
     @property
+    def units(self) -> Index:
+        return self.cases.units
+
+    @property
     def labels(self) -> int:
         return int(self.cases.labelled.sum())
 
     def chunks(self) -> Iterator[Cases]:
-        order = np.argsort(self.cases.image, kind="stable")
-        image = self.cases.image[order]
+        order = np.argsort(self.cases.units, kind="stable")
+        image = self.cases.units[order]
         persons = max(1, CHUNK // max(1, len(self.joints)))
         start = 0
         while start < len(order):
@@ -138,7 +147,7 @@ def gather(source: Source, split: Split, part: str, *, most: int = MOST_LABELS, 
 
 def _chosen(source: Source, images: Index) -> Iterator[Cases]:
     for chunk in source.chunks():
-        rows = np.flatnonzero(np.isin(chunk.image, images))
+        rows = np.flatnonzero(np.isin(chunk.units, images))
         if len(rows):
             yield chunk.select(rows)
 

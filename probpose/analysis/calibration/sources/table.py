@@ -22,7 +22,7 @@ from probpose.data.predictions.tables import PointsTable, blocks
 from probpose.files import write_atomically
 from probpose.models.densities import GaussianResidual
 
-_NAMES = ("image", "instance", "joint")
+_NAMES = ("unit", "image", "instance", "joint")
 
 
 class TableSource(Source):
@@ -50,18 +50,24 @@ class TableSource(Source):
         self._table = table
         self._residual = GaussianResidual().frozen()
         self._scale: float | None = None
-        images, labels, sized = [], 0, True
+        images, units, labels, sized = [], [], 0, True
         for part in self._people():
             images.append(part.image)
+            units.append(part.image if part.unit is None else part.unit)
             labels += int((part.visibility > 0).sum())
             sized = sized and bool(np.isfinite(part.size).all())
-        self._images, self._labels, self._sized = np.concatenate(images), labels, sized
+        self._images, self._units = np.concatenate(images), np.concatenate(units)
+        self._labels, self._sized = labels, sized
         if not table.has_scale:
-            self._scale = self._fitted(Split.of(self._images, seed=seed, name=self.name))
+            self._scale = self._fitted(Split.of(self._units, seed=seed, name=self.name))
 
     @property
     def images(self) -> Index:
         return self._images
+
+    @property
+    def units(self) -> Index:
+        return self._units
 
     @property
     def labels(self) -> int:
@@ -86,12 +92,13 @@ class TableSource(Source):
             box=np.stack([*np.full((2, len(part.size)), np.nan), part.size, part.size], axis=-1),
             predictive=gaussian(part.point, sigma, self._residual),
             confidence=part.confidence,
+            unit=part.unit,
         )
 
     def _fitted(self, split: Split) -> float:
         total, count = 0.0, 0
         for part in self._people():
-            rows = split.rows(part.image, "fit")
+            rows = split.rows(part.image if part.unit is None else part.unit, "fit")
             labelled, size = part.visibility > 0, self._used_size(part)
             sums = squares(part.point[rows], part.label[rows], labelled[rows], size[rows])
             total, count = total + sums[0], count + sums[1]
