@@ -12,6 +12,11 @@ kind* is the share in which the fault is named as what it is (`RIGHT`). *Refuted
 Persons of one image may share their errors. The diagnosis resamples images, and must be as truthful with three
 persons an image, of whom the second and third are doubles of the first with probability 1/2. The same persons with an
 image each show what it would say if it took them for independent.
+
+    python -m benchmarks.truthful_diagnostics --few-images --out docs/results/truthful_diagnostics/few_images
+
+How often the verdict on an exact prediction is wrong, and how often its 95% intervals hold the truth, with 1 to 400
+images. Levels are uniform, and their normal scores are correlated between the labels of an image.
 """
 
 from __future__ import annotations
@@ -29,6 +34,8 @@ from scipy import stats
 
 from benchmarks.calibration_fakes import FAKES, fake_cases
 from benchmarks.tables import report
+from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap
+from probpose.analysis.calibration.diagnostics.coverage import Coverage, coverage_columns, coverage_names
 from probpose.analysis.calibration.diagnostics.deviations import Deviation
 from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions
 
@@ -52,6 +59,23 @@ COLUMNS = {
     "calibrated": "called calibrated",
     "as_stated": "as stated",
 }
+
+
+FEW_COLUMNS = {
+    "images": "images",
+    "each": "labels each",
+    "correlation": "correlation",
+    "refuted": "refuted",
+    "calibrated": "called calibrated",
+    "held50": "interval holds 50%",
+    "held90": "interval holds 90%",
+}
+
+FEW = (
+    (1, 500, 0.3), (2, 100, 0.3), (4, 17, 0.0), (4, 100, 0.3), (12, 500, 0.3), (20, 17, 0.0), (20, 17, 0.3),
+    (40, 17, 0.3), (80, 1, 0.0), (100, 17, 0.1), (200, 1, 0.0), (200, 17, 0.3), (400, 1, 0.0), (400, 17, 0.1),
+)  # fmt: skip
+"""Images, labels of each, and the correlation of their normal scores."""
 
 
 @dataclass(frozen=True)
@@ -161,14 +185,35 @@ def rows(repetitions: int, persons: int, seed: int, fakes: Sequence[str]) -> Ite
             yield row
 
 
+def few_images(images: int, each: int, correlation: float, repetitions: int, seed: int) -> dict[str, Any]:
+    """A row of the table of few images."""
+    found = np.zeros((repetitions, 4))
+    for row in range(repetitions):
+        rng = np.random.default_rng([seed, row])
+        common, own = rng.normal(size=(images, 1)), rng.normal(size=(images, each))
+        level = stats.norm.cdf(np.sqrt(correlation) * common + np.sqrt(1 - correlation) * own)
+        sums = ImageBootstrap(coverage_names(()), seed=BOOTSTRAP_SEED + row)
+        sums.add(np.repeat(np.arange(images), each), coverage_columns(level.ravel(), {}))
+        verdict = Coverage(sums).verdict()
+        held = [interval.low <= content <= interval.high for content, interval in verdict.coverage.items()]
+        found[row] = [verdict.refuted, verdict.calibrated, *held]
+    names = ("refuted", "calibrated", "held50", "held90")
+    shares = dict(zip(names, found.mean(axis=0).tolist(), strict=True))
+    return {"images": images, "each": each, "correlation": correlation, "repetitions": repetitions, **shares}
+
+
 @click.command()
 @click.option("--repetitions", type=click.IntRange(1), default=200, show_default=True, help="Samples of each.")
 @click.option("--persons", type=click.IntRange(10), default=400, show_default=True, help="Of each sample.")
 @click.option("--fake", "fakes", multiple=True, type=click.Choice(list(FAKES)), default=list(FAKES), help="[all]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first sample.")
+@click.option("--few-images", "few", is_flag=True, help="The table of the verdict on few images instead.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for table.md and table.json.")
-def main(repetitions: int, persons: int, fakes: tuple[str, ...], seed: int, out: Path | None) -> None:
+def main(repetitions: int, persons: int, fakes: tuple[str, ...], seed: int, few: bool, out: Path | None) -> None:
     """Diagnose samples of predictions whose fault is known, and print how often it is named."""
+    if few:
+        report([few_images(*setting, repetitions, seed) for setting in FEW], FEW_COLUMNS, out)
+        return
     report(list(rows(repetitions, persons, seed, fakes)), COLUMNS, out)
 
 
