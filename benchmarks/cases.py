@@ -9,7 +9,7 @@ end in time. What must hold of some is in `EXPECTED`: texts that its output has 
 
 from __future__ import annotations
 
-__all__ = ["EXPECTED", "main", "differences"]
+__all__ = ["EXPECTED", "differences", "main"]
 
 import os
 import re
@@ -89,7 +89,7 @@ def run(script: Path) -> str:
             errors="replace", check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as stopped:
-        return f"{stopped.stdout or ''}\nTraceback: stopped after {SECONDS} s"
+        return f"{stopped}: Traceback"
     return done.stdout
 
 

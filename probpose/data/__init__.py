@@ -1,5 +1,7 @@
 """Datasets, crops and batches."""
 
+__all__ = ["PIXELS"]
+
 import os
 
 PIXELS = "OPENCV_IO_MAX_IMAGE_PIXELS"
