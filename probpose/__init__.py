@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from probpose.api.data import check_data as check_data
     from probpose.api.data import describe_data as describe_data
     from probpose.api.data import list_images as list_images
+    from probpose.api.data import match_joints as match_joints
     from probpose.api.data import open_data as open_data
     from probpose.api.data import persons as persons
     from probpose.api.data import read_predictions as read_predictions
@@ -91,6 +92,7 @@ _HOMES = {
     "loo": "probpose.api.posterior",
     "new_folder": "probpose.api.training",
     "newest": "probpose.api.training",
+    "match_joints": "probpose.api.data",
     "open_data": "probpose.api.data",
     "persons": "probpose.api.data",
     "read_predictions": "probpose.api.data",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["COCO", "DEFAULT_OKS_SIGMA", "Skeleton"]
+__all__ = ["COCO", "DEFAULT_OKS_SIGMA", "Skeleton", "pairs_from_names"]
 
+import math
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +42,8 @@ class Skeleton:
             (https://cocodataset.org/#keypoints-eval), relative to the square root of the area.
 
     Raises:
-        DataError: an index is out of range, `oks_sigmas` has the wrong length, or a name cannot be written.
+        DataError: an index is out of range, a joint is in two flip pairs or paired with itself, `oks_sigmas` has the
+            wrong length or holds a number that is not positive, or a name cannot be written.
     """
 
     joints: tuple[str, ...]
@@ -55,6 +60,16 @@ class Skeleton:
         for pair in (*self.edges, *self.flip_pairs):
             if not all(0 <= i < len(self.joints) for i in pair):
                 raise DataError(f"joint pair {pair} is out of range: the skeleton has {len(self.joints)} joints.")
+        for joint, sigma in zip(self.joints, self.oks_sigmas, strict=True):
+            if not (math.isfinite(sigma) and sigma > 0):
+                raise DataError(f"the OKS sigma of {joint} is {sigma}: give a positive number.")
+        times = Counter(i for pair in self.flip_pairs for i in pair)
+        if several := [i for i, count in times.items() if count > 1]:
+            of_it = ", ".join(f"{a}-{b}" for a, b in self.flip_pairs if several[0] in (a, b))
+            raise DataError(
+                f"joint {several[0]} ({self.joints[several[0]]}) is in the flip pairs {of_it}: a joint has one mirror "
+                "image, and is in one pair at most; leave out joints that are their own."
+            )
 
     def __len__(self) -> int:
         return len(self.joints)
@@ -66,6 +81,17 @@ class Skeleton:
         for left, right in self.flip_pairs:
             order[left], order[right] = right, left
         return tuple(order)
+
+    @property
+    def pair_names(self) -> list[str]:
+        """The flip pairs by name, such as "left_eye - right_eye"."""
+        return [f"{self.joints[left]} - {self.joints[right]}" for left, right in self.flip_pairs]
+
+    @property
+    def default_sigmas(self) -> list[str]:
+        """Joints whose OKS sigma is `DEFAULT_OKS_SIGMA` for want of a better one."""
+        pairs = zip(self.joints, self.oks_sigmas, strict=True)
+        return [name for name, sigma in pairs if sigma == DEFAULT_OKS_SIGMA and _body_part(name) not in _COCO_SIGMAS]
 
     def index(self, name: str) -> int | None:
         """Index of the joint called `name`, or None."""
@@ -83,7 +109,7 @@ class Skeleton:
         Args:
             joints: joint names.
             edges: pairs of 0-based joint indices.
-            flip_pairs: pairs of 0-based joint indices; None pairs each `left*` name with its `right*` partner.
+            flip_pairs: pairs of 0-based joint indices; None takes those of `pairs_from_names`.
         """
         pairs = pairs_from_names(joints) if flip_pairs is None else tuple(flip_pairs)
         sigmas = tuple(oks_sigma_of(name) for name in joints)
@@ -91,31 +117,85 @@ class Skeleton:
 
 
 def pairs_from_names(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Left/right pairs found by exchanging the words left and right (also L/R as a prefix or suffix) in the names."""
-    lookup = {name.lower(): i for i, name in enumerate(joints)}
-    pairs = []
-    for i, name in enumerate(joints):
-        for partner in _partners(name.lower()):
-            if partner in lookup and lookup[partner] != i:
-                pairs.append((i, lookup[partner]))
-                break
-    return tuple(pairs)
+    """Left/right pairs (left first) that the names tell of, each joint in one pair at most.
+
+    The sides of a name are exchanged, all at once, so that left_eye_right_corner belongs to right_eye_left_corner, and
+    two joints are a pair where each has the other's name then. Sides are the words left and right anywhere, the letters
+    L and R that stand alone (`hip.L`, `F_L_paw`, `paw_L1`, `LHip`, `wingL`, `lEye`), two capitals of which the first or
+    the last is one (`LF_paw`), or the first or last letter (`lhip`), tried in this order. Case, blanks and what
+    separates words do not matter.
+    """
+    words = [_words(name) for name in joints]
+    spelt = [_spelt(parts) for parts in words]
+    partner: dict[int, int] = {}
+    for exchanged in _SPELLINGS:
+        free = {spelt[i]: i for i in range(len(joints)) if i not in partner and spelt.count(spelt[i]) == 1}
+        found = {i: j for i in free.values() if (j := free.get(exchanged(words[i]), i)) != i}
+        partner |= {i: j for i, j in found.items() if found.get(j) == i}
+    return tuple((i, j) for i, j in sorted(partner.items()) if _is_left(joints[i], joints[j]))
 
 
-def _partners(name: str) -> list[str]:
-    """Names that the right-hand partner of the left joint `name` may have."""
-    found = [name.replace("left", "right")] if "left" in name else []
-    if name.startswith(("l_", "l-")):
-        found.append("r" + name[1:])
-    if name.endswith(("_l", "-l")):
-        found.append(name[:-1] + "r")
-    return found
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_A-Za-z]+")
+_SIDE_WORD = re.compile("left|right")
+_OTHER = {"left": "right", "right": "left", "l": "r", "r": "l", "lt": "rt", "rt": "lt"}
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name: what separators, blanks, digits and capitals tell apart; the name if there are none."""
+    return _WORD.findall(unicodedata.normalize("NFC", name)) or [name]
+
+
+def _spelt(words: Sequence[str]) -> str:
+    return "".join(words).lower()
+
+
+def _side_words(words: Sequence[str]) -> str:
+    return _SIDE_WORD.sub(lambda found: _OTHER[found[0]], _spelt(words))
+
+
+def _side_letters(words: Sequence[str]) -> str:
+    return "".join(_OTHER.get(word.lower(), word.lower()) for word in words)
+
+
+def _side_capitals(words: Sequence[str]) -> str:
+    def exchanged(word: str) -> str:
+        if len(word) != 2 or not word.isupper():
+            return word.lower()
+        at = 0 if word[0] in "LR" else 1
+        return (word[:at] + _OTHER.get(word[at].lower(), word[at]) + word[at + 1 :]).lower()
+
+    return "".join(map(exchanged, words))
+
+
+def _first_letter(words: Sequence[str]) -> str:
+    name = _spelt(words)
+    return _OTHER.get(name[:1], name[:1]) + name[1:]
+
+
+def _last_letter(words: Sequence[str]) -> str:
+    name = _spelt(words)
+    return name[:-1] + _OTHER.get(name[-1:], name[-1:])
+
+
+_SPELLINGS = (_side_words, _side_letters, _side_capitals, _first_letter, _last_letter)
+"""Words of a name to the name of the other side, in small letters without separators; each undoes itself."""
+
+
+def _is_left(one: str, other: str) -> bool:
+    """Whether the first of two partners is the left one: where they differ first, it has an l."""
+    mine, its = (_spelt(_words(name)) for name in (one, other))
+    return next(a == "l" for a, b in zip(mine, its, strict=False) if a != b)
 
 
 def oks_sigma_of(name: str) -> float:
     """OKS sigma of a joint by name: COCO's where COCO knows the body part, `DEFAULT_OKS_SIGMA` otherwise."""
-    bare = name.lower().removeprefix("left").removeprefix("right").strip("_- ")
-    return _COCO_SIGMAS.get(bare, DEFAULT_OKS_SIGMA)
+    return _COCO_SIGMAS.get(_body_part(name), DEFAULT_OKS_SIGMA)
+
+
+def _body_part(name: str) -> str:
+    """The name without its side, in small letters without separators."""
+    words = [word for word in _words(name) if word.lower() not in _OTHER]
+    return _SIDE_WORD.sub("", _spelt(words))
 
 
 _SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")

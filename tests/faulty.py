@@ -19,7 +19,11 @@ FILE = "person_keypoints.json"
 
 def sound_document() -> Document:
     """Twelve images of 64 x 64 pixels with one person each."""
-    return coco_document([person_record(100 + i, image=i) for i in range(1, IMAGES + 1)], images=IMAGES)
+    records = [person_record(100 + i, image=i, bbox=[10, 20, 40, 44]) for i in range(1, IMAGES + 1)]
+    document = coco_document(records, images=IMAGES)
+    for image in document["images"]:
+        image.update(width=64, height=64)
+    return document
 
 
 def write_data(folder: Path, change: Callable[[Document, Path], object] = lambda *_: None) -> Path:
@@ -81,8 +85,21 @@ FAULTY_RECORDS = {
         _annotation(bbox=[8, float("nan"), 9, 9]), NO_BOX, _place("5.jpg", "box [8, nan, 9, 9]")
     ),
     "NaN in a label": FaultyRecord(_keypoint(3, float("nan")), "keypoint not finite", _place("5.jpg", "left_eye")),
-    "text in a label": FaultyRecord(_keypoint(3, "x"), "keypoint is not a number", _place("5.jpg")),
-    "a number too large": FaultyRecord(_keypoint(3, 10**400), "keypoint is not a number", _place("5.jpg")),
+    "text in a label": FaultyRecord(
+        _keypoint(3, "x"), "keypoint is not a number", _place("5.jpg", "left_eye", "it is 'x'")
+    ),
+    "a number too large": FaultyRecord(
+        _keypoint(3, 10**30 * 10**370),
+        "keypoint is not a number",
+        _place("5.jpg", "left_eye", "it is 100000000000000000...0000000000000000000"),
+    ),
+    "a boolean in a label": FaultyRecord(
+        _keypoint(3, True), "keypoint is not a number", _place("5.jpg", "left_eye", "it is True")
+    ),
+    "unknown crowd flag": FaultyRecord(
+        _annotation(iscrowd="maybe"), "iscrowd is not 0 or 1", _place("5.jpg", "iscrowd is 'maybe'")
+    ),
+    "image id that is none": FaultyRecord(_annotation(image_id=1.5), "id is not an integer", _place("image_id is 1.5")),
     "unknown visibility": FaultyRecord(
         _keypoint(2, 7), "visibility is not 0, 1 or 2", _place("5.jpg", "[7.0, 2.0, 2.0, 2.0, 2.0, 2.0, ...]")
     ),
@@ -91,12 +108,11 @@ FAULTY_RECORDS = {
         "wrong joint count",
         _place("5.jpg", "42 numbers, expected 51 for 17 joints"),
     ),
-    "duplicate annotation id": FaultyRecord(
-        _annotation(id=101), "duplicate id", f"annotation 101 in {FILE} (annotations[4], 5.jpg)"
-    ),
-    "id as text": FaultyRecord(_annotation(id="105"), "id is not an integer", f"annotations[4] in {FILE} (5.jpg)"),
-    "id beyond 64 bits": FaultyRecord(
-        _annotation(id=2**70), "id is not an integer", f"annotations[4] in {FILE} (5.jpg)"
+    "record copied": FaultyRecord(
+        lambda document, _: document["annotations"].append(dict(document["annotations"][4])),
+        "duplicate id",
+        f"annotation 105 in {FILE} (annotations[12], 5.jpg)",
+        IMAGES,
     ),
     "label without image": FaultyRecord(_annotation(image_id=99), "image not listed", _place("image 99")),
     "category not listed": FaultyRecord(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probpose.data.datasets.coco import AREA_OF_BOX, examine_coco, read_coco
+from probpose.data.datasets.coco import AREA_OF_BOX, CocoOptions, examine_coco, read_coco
 from probpose.data.datasets.reading import Finding
 from probpose.errors import DataError
 from probpose.skeleton import COCO
@@ -63,12 +63,15 @@ def _with(index: int, value: object) -> list[object]:
         ({"keypoints": _with(4, "x")}, "keypoint is not a number"),
         ({"keypoints": _with(5, 7)}, "visibility is not 0, 1 or 2"),
         ({"image_id": 5}, "image not listed"),
-        ({"image_id": "1"}, "id is not an integer"),
+        ({"image_id": "x"}, "image not listed"),
+        ({"image_id": True}, "id is not an integer"),
+        ({"iscrowd": "maybe"}, "iscrowd is not 0 or 1"),
+        ({"bbox": [1, 2, 10**9, 4]}, "box without area or not finite"),
+        ({"bbox": [1, 2, True, 4]}, "box without area or not finite"),
+        ({"keypoints": _with(4, True)}, "keypoint is not a number"),
         ({"category_id": 2}, "category not listed"),
         ({"category_id": 9}, "category without keypoints"),
         ({"id": 1}, "duplicate id"),
-        ({"id": True}, "id is not an integer"),
-        ({"id": 2**63}, "id is not an integer"),
         ({"bbox": [1, 2, 10**400, 4]}, "box without area or not finite"),
         ({"keypoints": _with(4, 10**400)}, "keypoint is not a number"),
     ],
@@ -151,7 +154,7 @@ def test_animal_skeleton_and_several_categories(write_json: Write, tmp_path: Pat
     document["categories"] = [cat, cat | {"id": 7, "name": "dog"}, {"id": 9, "name": "tree"}]
     file = write_json(document)
     assert read_coco(file, tmp_path).skeleton.flip_pairs == ((1, 2),)
-    assert read_coco(file, tmp_path, flip_pairs=[(0, 1)]).skeleton.flip_pairs == ((0, 1),)
+    assert read_coco(file, tmp_path, CocoOptions([(0, 1)])).skeleton.flip_pairs == ((0, 1),)
     assert len(read_coco(file, tmp_path)) == 2
 
 

@@ -167,7 +167,10 @@ def broken(name: str, index: int, value: object) -> Document:
         ([result(), 3], "record 1: a result needs image_id and keypoints"),
         ([{"image_id": 1, "bbox": [0, 0, 1, 1]}], r"record 0: a result needs .*'bbox', 'image_id'"),
         ([result(77)], "record 0: image 77 is not among the 3 usable images"),
-        ([result() | {"image_id": "1"}], "image '1' is not among"),
+        (
+            [result() | {"image_id": "x"}],
+            r"image 'x' is not among.*such as 1 \(1\.jpg\).*base names and stems were tried",
+        ),
         ([result(keypoints=[1.0] * 42)], r"record 0 \(image 1\): keypoints is 42 numbers, expected 51.*17 joints"),
         ([result(keypoints="no")], "keypoints is a JSON str"),
         ([broken("keypoints", 4, float("nan"))], "keypoints of left_eye holds nan.*not a finite number"),

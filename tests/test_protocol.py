@@ -16,7 +16,8 @@ from probpose.analysis.evaluation.ranking import GroundTruth
 from probpose.analysis.prediction.predict import predict_table
 from probpose.analysis.prediction.results import write_results
 from probpose.cli import main
-from probpose.data.datasets.coco import load_document, read_coco
+from probpose.data.datasets.coco import read_coco
+from probpose.data.datasets.document import load_document
 from probpose.data.datasets.image_lists import read_image_info
 from probpose.data.predictions.boxes import Boxes, read_boxes
 from probpose.inference.training.runs import load_run

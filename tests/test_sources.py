@@ -15,6 +15,7 @@ from scipy.io import savemat
 from probpose.cli import main
 from probpose.data.datasets import catalogue as sources
 from probpose.data.datasets.catalogue import DATASETS, examine_splits, open_dataset, register_dataset
+from probpose.data.datasets.coco import CocoOptions
 from probpose.data.synthetic import SyntheticSpec
 from probpose.errors import ConfigError, DataError
 from probpose.skeleton import COCO
@@ -51,7 +52,7 @@ def test_missing_coco_says_where_to_get_it(tmp_path: Path) -> None:
 def test_any_coco_format_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.json"
     file.write_text(json.dumps(coco_document([person_record(1)])))
-    persons = open_dataset("coco", "train", annotations=file, image_dir=tmp_path, flip_pairs=[(0, 1)])
+    persons = open_dataset("coco", "train", annotations=file, image_dir=tmp_path, options=CocoOptions([(0, 1)]))
     assert persons.skeleton.flip_pairs == ((0, 1),)
     assert open_dataset("coco", "train", annotations=file).image_dir == tmp_path
     with pytest.raises(DataError, match="none is not a folder"):

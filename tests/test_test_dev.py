@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from pycocotools import coco
 
 from probpose.cli import main
-from probpose.data.datasets.image_lists import listed_images, open_images, read_image_info
+from probpose.data.datasets.image_lists import open_images, read_image_info, read_listing
 from probpose.data.predictions.boxes import read_boxes
 from probpose.errors import ConfigError, DataError
 from probpose.skeleton import COCO, Skeleton
@@ -130,14 +130,17 @@ def test_a_data_set_needs_boxes(project: Path) -> None:
 
 def test_categories_with_and_without_keypoints(tmp_path: Path) -> None:
     file = write(tmp_path / "info.json", image_info())
-    names, categories = listed_images(file, 17)
-    assert names[2] == "2.jpg"
-    assert categories == {1}
+    listing = read_listing(file)
+    assert listing.names[2] == "2.jpg"
+    assert listing.categories == {"person": 1}
     document = coco_document([], images=2)
     document["categories"] = [{"id": 5, "name": "person"}, document["categories"][0] | {"id": 7, "name": "dancer"}]
-    assert listed_images(write(file, document), 17)[1] == {7}
-    with pytest.raises(DataError, match=r"info\.json: category 7 has 17 joints, the run 4\. Use a run"):
-        listed_images(file, 4)
+    assert read_listing(write(file, document)).categories == {"dancer": 7}
+    four = Skeleton.from_names(("nose", "left_eye", "right_eye", "left_ear"))
+    with pytest.raises(
+        DataError, match=r"info has the joints nose, .*right_ankle, and the run predicts nose, .*left_ear:"
+    ):
+        read_image_info(file, tmp_path, four)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_categories_with_and_without_keypoints(tmp_path: Path) -> None:
 )
 def test_files_of_another_kind_are_refused(tmp_path: Path, content: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        listed_images(write(tmp_path / "info.json", content), 17)
+        read_listing(write(tmp_path / "info.json", content))
 
 
 def test_folders_and_splits_that_are_not_there(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ REFUSED = {
     "no annotations": (lambda document, _: document["annotations"].clear(), "no usable person in 0 records"),
     "no joint names": (_category(keypoints=None), "no category has 'keypoints'"),
     "joint names are a number": (_category(keypoints=17), "no category has 'keypoints'"),
-    "edges beyond the joints": (_category(skeleton=[[1, 18]]), "(0, 17) is out of range"),
+    "edges beyond the joints": (_category(skeleton=[[1, 18]]), "the pair [1, 18] of 'skeleton' is out of range"),
     "edges are no pairs": (_category(skeleton=[1, 2]), "not a list of pairs"),
     "categories with different joints": (
         lambda document, _: document["categories"].append({"id": 2, "name": "cat", "keypoints": ["tail"]}),

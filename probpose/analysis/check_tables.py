@@ -9,14 +9,24 @@ from rich.text import Text
 
 from probpose.analysis.table import Column, Table, letters
 from probpose.data.check import DataCheck, Fault
+from probpose.skeleton import DEFAULT_OKS_SIGMA
 
 
 def check_tables(check: DataCheck) -> Group:
-    """The counts, the faults, and the first records of each, one a line."""
+    """The counts, the joints, the faults, and the first records of each, one a line."""
     if not check.faults:
-        return Group(_counts(check).terminal(), letters("  no faults\n"))
+        return Group(_counts(check).terminal(), *_joints(check), letters("  no faults\n"))
     first = (line for fault in check.faults for line in _first(fault))
-    return Group(_counts(check).terminal(), _faults(check).terminal(), *first)
+    return Group(_counts(check).terminal(), *_joints(check), _faults(check).terminal(), *first)
+
+
+def _joints(check: DataCheck) -> list[Text]:
+    """Pairs of left and right, and what OKS takes for want of better."""
+    pairs = ", ".join(check.pairs) or "none found in the joints' names: training mirrors no crops; see --flip-pairs"
+    lines = [f"  left/right pairs: {pairs}"]
+    if check.default_sigmas:
+        lines.append(f"  OKS sigma {DEFAULT_OKS_SIGMA}, a default: {', '.join(check.default_sigmas)}")
+    return [letters(line) for line in lines]
 
 
 def _counts(check: DataCheck) -> Table:

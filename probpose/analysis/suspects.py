@@ -38,6 +38,7 @@ from probpose.analysis.table import Cell, Column, Table
 from probpose.arrays import Array, as_array
 from probpose.data.crops import apply_affine, crop_from_box, cut, invert_affine
 from probpose.data.persons import Persons
+from probpose.data.plausible import remarks_on
 from probpose.errors import DataError
 from probpose.files import write_atomically
 from probpose.inference.fitting.gross_em import Rates, fit_rates, responsibilities
@@ -105,13 +106,14 @@ class GrossLabels:
             "dataset": self.persons.name,
             "labels": len(self.scores),
             "pairs": self.pairs,
-            "exchanged": self.rates.exchanged,
+            "exchanged": self.rates.exchanged if self.pairs else None,
             "outlier": self.rates.outlier,
             "log_likelihoods": list(self.rates.log_likelihoods),
             "suspects_exchanged": int((self.exchanged > LIKELY).sum()),
             "suspects_outlier": int((self.outlier > LIKELY).sum()),
             "suspects": [self.entry(index) for index in chosen],
             "unreadable": self.unreadable,
+            "remarks": [*self.persons.remarks, *remarks_on(self.persons)],
         }
 
     def csv(self) -> str:
@@ -297,8 +299,9 @@ def suspects_table(labels: GrossLabels) -> RenderableType:
         Column("file", words=True), Column("annotation", 0), Column("joint", words=True), Column("error px", 1),
         Column("exchanged"), Column("gross"),
     ]  # fmt: skip
+    rate = f"exchanged {labels.rates.exchanged:.2%}" if labels.pairs else "not known, for none is labelled"
     return Table(
-        title=f"{labels.persons.name}: {len(labels.scores)} labels; pairs exchanged {labels.rates.exchanged:.2%}, "
+        title=f"{labels.persons.name}: {len(labels.scores)} labels; pairs {rate}, "
         f"gross errors {labels.rates.outlier:.2%}",
         columns=columns,
         rows=[_row(labels.entry(int(index))) for index in found[:_LISTED]],

@@ -51,6 +51,7 @@ class Calibration:
     Attributes:
         record: everything in numbers, the content of calibration.json.
         left_out: one line for each thing, or kind of things, that was not used.
+        remarks: what is to be said beside the numbers: labels and boxes that are hardly what they say.
         image_names: of the images, by the number that the record has, where `calibrate` was given names.
     """
 
@@ -59,6 +60,7 @@ class Calibration:
         self.image_names: dict[int, Hashable] = {}
         self.record: CalibrationRecord = outcome.record
         self.left_out = outcome.record.left_out
+        self.remarks = tuple(source.remarks)
 
     def __repr__(self) -> str:
         return f"Calibration({self.verdict})"
@@ -223,6 +225,7 @@ def calibrate_results(
     results: str | PathLike[str],
     annotations: str | PathLike[str] | Persons,
     *,
+    category: str | int | None = None,
     method: Method = "auto",
     residual: str = "rle",
     per_joint: bool = False,
@@ -235,6 +238,7 @@ def calibrate_results(
     Args:
         results: the file.
         annotations: of the same images, or their persons.
+        category: name or id of the one category that counts, where the file has several with different joints.
         method: see `calibrate`, and likewise the others.
         residual: family of the refitted residual density.
         per_joint: conformal guarantees by joint.
@@ -245,7 +249,7 @@ def calibrate_results(
     Raises:
         DataError: a file is faulty, or nothing can be matched.
     """
-    source = ResultsSource(Path(results), read_predictions(results, annotations), seed=seed)
+    source = ResultsSource(Path(results), read_predictions(results, annotations, category=category), seed=seed)
     return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
 
 

@@ -31,6 +31,7 @@ def compare(
     seeds: int = 1,
     reference: str | None = None,
     training: bool = True,
+    common_joints: bool = False,
     out: str | PathLike[str] | None = None,
     device: str | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -49,6 +50,8 @@ def compare(
         seeds: runs of each model, with seeds 0, 1, ...
         reference: model that differences are taken from; the first by default.
         training: False only compares what is finished.
+        common_joints: compare on the joints that the persons and all runs have; otherwise they have to have the same,
+            in any order.
         out: folder for the runs, and for comparison.md, .html, .csv, .json, .png and .pdf; None writes nothing.
         device: of the networks that are judged; that of the configuration by default.
         say: called with a line for each run that is trained, or left out.
@@ -81,7 +84,7 @@ def compare(
     if persons is None:
         persons = open_split(config if models or named else finished[0].config, "val")
     opened = open_device(device or config.machine.device)
-    comparison = compare_runs(finished, persons, reference, device=opened, counting=counting)
+    comparison = compare_runs(finished, persons, reference, device=opened, counting=counting, common=common_joints)
     if out is not None:
         say("written: " + ", ".join(map(str, save_comparison(comparison, Path(out)))))
     return replace(comparison, failed=tuple(failed))

@@ -7,6 +7,7 @@ __all__ = [
     "check_data",
     "describe_data",
     "list_images",
+    "match_joints",
     "open_data",
     "persons",
     "read_predictions",
@@ -29,9 +30,11 @@ from probpose.arrays import given
 from probpose.data.check import check_data
 from probpose.data.datasets.arrays import ARRAYS, persons_of_arrays
 from probpose.data.datasets.catalogue import Split, examine_dataset, examine_splits, open_dataset
-from probpose.data.datasets.coco import read_coco
+from probpose.data.datasets.coco import CocoOptions, read_coco
+from probpose.data.datasets.drawn_boxes import BoxSource
 from probpose.data.datasets.image_lists import open_images, read_image_info
 from probpose.data.datasets.reading import Reading
+from probpose.data.joints import JointMap, match_joints
 from probpose.data.persons import Persons
 from probpose.data.predictions.results import Predictions
 from probpose.data.predictions.results import read_predictions as match_results
@@ -87,6 +90,8 @@ def open_data(
     annotations: PathOrText | None = None,
     image_dir: PathOrText | None = None,
     flip_pairs: Sequence[tuple[int, int]] | None = None,
+    category: str | int | None = None,
+    box_from: BoxSource | None = None,
 ) -> Persons:
     """The annotated persons of a data set, or of any COCO-format keypoint file.
 
@@ -97,6 +102,9 @@ def open_data(
         annotations: a COCO-format keypoint file.
         image_dir: folder of its images; that of the file by default.
         flip_pairs: 0-based pairs of its left and right joints; from their names by default.
+        category: name or id of its one category that counts; by default all with keypoints, which then have the same.
+        box_from: "file", "labels" (drawn around them) or "image" (all of it); by default what the file says, and the
+            labels where it has no box.
 
     Raises:
         ConfigError: options that do not name one source of data.
@@ -105,16 +113,19 @@ def open_data(
     check_one_source(dataset, annotations, image_dir)
     return open_dataset(
         dataset or "", split, root=_path(root), annotations=_path(annotations), image_dir=_path(image_dir),
-        flip_pairs=flip_pairs,
+        options=CocoOptions(flip_pairs, _text(category), box_from),
     )  # fmt: skip
 
 
-def read_predictions(results: PathOrText, annotations: PathOrText | Persons) -> Predictions:
+def read_predictions(
+    results: PathOrText, annotations: PathOrText | Persons, *, category: str | int | None = None
+) -> Predictions:
     """Any model's COCO results file as arrays, matched to the annotated persons.
 
     Args:
         results: the file.
         annotations: a COCO-format keypoint file of the same images, or its persons.
+        category: name or id of the one category that counts, where the file has several with different joints.
 
     Returns:
         `point`, `confidence`, `sigma_px`, ... of N persons, whose labels are `persons.keypoints` (N, K, 2) where
@@ -124,7 +135,7 @@ def read_predictions(results: PathOrText, annotations: PathOrText | Persons) -> 
         DataError: a file is faulty, or nothing can be matched.
     """
     if not isinstance(annotations, Persons):
-        annotations = read_coco(Path(annotations), Path(annotations).parent)
+        annotations = read_coco(Path(annotations), Path(annotations).parent, CocoOptions(category=_text(category)))
     return match_results(Path(results), annotations)
 
 
@@ -135,6 +146,8 @@ def read_records(
     root: PathOrText | None = None,
     annotations: PathOrText | None = None,
     image_dir: PathOrText | None = None,
+    category: str | int | None = None,
+    box_from: BoxSource | None = None,
 ) -> list[Reading]:
     """Every record of a data set with what is wrong with it, one reading a split, for `check_data`.
 
@@ -144,11 +157,16 @@ def read_records(
         root: folder of the data set.
         annotations: a COCO-format keypoint file instead.
         image_dir: folder of its images.
+        category: see `open_data`.
+        box_from: likewise.
 
     Raises:
         ConfigError: options that do not name one source of data.
         DataError: the data are missing or cannot be read.
     """
+    options = CocoOptions(None, _text(category), box_from)
+    if dataset is not None and options != CocoOptions():
+        raise ConfigError("--category and --box-from belong to --annotations: leave them out.")
     check_one_source(dataset, annotations, image_dir)
     if annotations is not None and (root is not None or split is not None):
         raise ConfigError("--data-root and --split belong to a named data set: leave them out with --annotations.")
@@ -156,7 +174,11 @@ def read_records(
         return examine_splits(dataset, root=_path(root))
     chosen: Split = "val" if split == "val" else "train"
     places = _path(root), _path(annotations), _path(image_dir)
-    return [examine_dataset(dataset or "", chosen, root=places[0], annotations=places[1], image_dir=places[2])]
+    return [
+        examine_dataset(
+            dataset or "", chosen, root=places[0], annotations=places[1], image_dir=places[2], options=options
+        )
+    ]
 
 
 def describe_data(
@@ -182,6 +204,8 @@ def list_images(
     skeleton: Skeleton = COCO,
     root: PathOrText | None = None,
     image_dir: PathOrText | None = None,
+    joint_map: JointMap | None = None,
+    common_joints: bool = False,
 ) -> Persons:
     """Images to predict for: of COCO ("train", "val", "test-dev", "test"), or those that a COCO file lists.
 
@@ -190,13 +214,16 @@ def list_images(
         skeleton: of the run that will predict.
         root: folder of COCO.
         image_dir: folder of the images that the file lists; its own by default.
+        joint_map: see `match_joints`; results are written in the order of the file's joints.
+        common_joints: predict those joints of the file that the run has.
 
     Raises:
-        DataError: the file is missing or of another kind.
+        DataError: the file is missing or of another kind, or has other joints.
     """
     file = Path(source)
     if file.suffix == ".json":
-        return read_image_info(file, _path(image_dir) or file.parent, skeleton)
+        folder = _path(image_dir) or file.parent
+        return read_image_info(file, folder, skeleton, joint_map=joint_map, common=common_joints)
     return open_images(str(source), skeleton, _path(root))
 
 
@@ -226,6 +253,10 @@ def check_one_source(dataset: str | None, annotations: PathOrText | None, image_
         raise ConfigError("name a data set, or a COCO-format file with --annotations, and not both.")
     if annotations is None and image_dir is not None:
         raise ConfigError("--image-dir belongs to --annotations: name the folder of a data set with --data-root.")
+
+
+def _text(category: str | int | None) -> str | None:
+    return None if category is None else str(category)
 
 
 def _path(text: PathOrText | None) -> Path | None:

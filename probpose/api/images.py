@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BoxesLike", "ImagesLike", "image_list", "images_and_boxes", "of_joints"]
+__all__ = ["BoxesLike", "ImagesLike", "image_list", "images_and_boxes"]
 
 from collections.abc import Iterable, Sequence
 from os import PathLike
@@ -15,6 +15,7 @@ from probpose.analysis.prediction.predict import readable_images
 from probpose.api.tensors import ArrayLike
 from probpose.arrays import given
 from probpose.data.datasets.arrays import ImageLike
+from probpose.data.joints import match_joints
 from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import Boxes, boxes_of_arrays, read_boxes
 from probpose.errors import DataError
@@ -43,7 +44,7 @@ def images_and_boxes(
         DataError: no image can be read, the boxes cannot be used, or the table is of other joints.
     """
     faults: list[str] = []
-    several = of_joints(images, skeleton.joints) if isinstance(images, Persons) else image_list(images)
+    several = match_joints(images, skeleton) if isinstance(images, Persons) else image_list(images)
     if isinstance(several, Persons):
         persons, places = several, list(range(len(several)))
     else:
@@ -56,24 +57,6 @@ def images_and_boxes(
     if len(parts) != len(several):
         raise DataError(f"there are {len(several)} images and boxes of {len(parts)}: give one array (n, 4) an image.")
     return persons, boxes_of_arrays([parts[i] for i in places], persons, least_score), faults
-
-
-def of_joints(persons: Persons, joints: Sequence[str]) -> Persons:
-    """The same persons, if they have the joints that a run predicts.
-
-    Raises:
-        DataError: they have others.
-    """
-    if persons.skeleton.joints != tuple(joints):
-        raise DataError(
-            f"{persons.name} has the joints {_listed(persons.skeleton.joints)}, and the run predicts "
-            f"{_listed(joints)}: they have to be the same (in Python, give skeleton=run.skeleton)."
-        )
-    return persons
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")
 
 
 def image_list(images: ImagesLike) -> list[ImageLike]:

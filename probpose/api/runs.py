@@ -22,12 +22,15 @@ from probpose.analysis.prediction.forward import Recalibrate
 from probpose.analysis.prediction.predict import predict_table
 from probpose.analysis.suspects import GrossLabels, find_gross_labels
 from probpose.api.calibration import Calibration, calibrate_source
-from probpose.api.images import BoxesLike, ImagesLike, images_and_boxes, of_joints
+from probpose.api.images import BoxesLike, ImagesLike, images_and_boxes
 from probpose.api.inputs import one_of
 from probpose.api.poses import Poses
 from probpose.data.datasets.arrays import ARRAYS
 from probpose.data.datasets.catalogue import Split
+from probpose.data.datasets.drawn_boxes import BoxSource
+from probpose.data.joints import JointMap, match_joints
 from probpose.data.persons import Persons
+from probpose.data.plausible import refuse_other_units
 from probpose.data.predictions.boxes import read_boxes
 from probpose.errors import ConfigError
 from probpose.files import write_atomically
@@ -148,8 +151,12 @@ class Run:
         root: str | PathLike[str] | None = None,
         annotations: str | PathLike[str] | None = None,
         image_dir: str | PathLike[str] | None = None,
+        category: str | int | None = None,
+        box_from: BoxSource | None = None,
+        joint_map: JointMap | None = None,
+        common_joints: bool = False,
     ) -> Persons:
-        """Annotated persons to judge the run on: those of its own configuration, or others.
+        """Annotated persons to judge the run on: those of its own configuration, or others; with the run's joints.
 
         Args:
             split: "val", or "train", which the run has seen.
@@ -157,18 +164,24 @@ class Run:
             root: its folder.
             annotations: any COCO-format keypoint file instead.
             image_dir: folder of its images.
+            category: name or id of the one category of an annotation file that counts; that of the run by default.
+            box_from: see `open_data`; that of the run by default.
+            joint_map: the run's name by the data's name of joints, or a file that holds it, where names differ.
+            common_joints: judge on the joints that both have.
 
         Raises:
             ConfigError: options that do not go together, or a run that was trained on arrays.
-            DataError: the data cannot be read.
+            DataError: the data cannot be read, or have other joints than the run.
         """
         judged = self._judged(dataset, root, annotations, image_dir)
+        named = {"category": None if category is None else str(category), "box_from": box_from}
+        judged = judged.changed(**{name: value for name, value in named.items() if value is not None})
         if judged.data.dataset == ARRAYS and judged.data.val_annotations is None:
             raise ConfigError(
                 f"the run {self.path} was trained on arrays, which it does not keep: name persons, such as "
                 "probpose.persons(images, keypoints, skeleton=run.skeleton)."
             )
-        return open_split(judged, split)
+        return match_joints(open_split(judged, split), self.skeleton, joint_map, common=common_joints)
 
     def saw(
         self, split: Split = "val", *, dataset: str | None = None, annotations: str | PathLike[str] | None = None
@@ -209,7 +222,8 @@ class Run:
             counting: shows how far it is.
 
         Raises:
-            DataError: no image can be read, the persons have other joints, or the log density of a label is not finite.
+            DataError: no image can be read, the persons have other joints (by name; another order does not matter),
+                their coordinates are no pixels, or the log density of a label is not finite.
             ConfigError: an unknown estimator, score or device; or a run on arrays, and no persons.
         """
         persons = self._annotated(persons)
@@ -304,7 +318,9 @@ class Run:
             )  # fmt: skip
 
     def _annotated(self, persons: Persons | None) -> Persons:
-        return of_joints(self.data() if persons is None else persons, self.skeleton.joints)
+        matched = match_joints(self.data() if persons is None else persons, self.skeleton)
+        refuse_other_units(matched)
+        return matched
 
     def _judged(
         self,

@@ -122,7 +122,7 @@ def fit(
     if foreign := [name for name in settings if name in _OF_FILES]:
         raise ConfigError(f"{foreign[0]} belongs to data in files, and fit trains on the arrays: leave it out.")
     table = persons(images, keypoints, skeleton=skeleton, visibility=visibility, boxes=boxes, image=image)
-    usual = {"dataset": ARRAYS} | ({} if table.skeleton.flip_pairs else {"flip": 0.0}) | parse_spec(family)
+    usual = {"dataset": ARRAYS} | parse_spec(family)
     return _trained(TrainConfig().changed(**(usual | settings)), out, quiet, table)
 
 

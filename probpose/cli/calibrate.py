@@ -76,6 +76,8 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
     calibration = _calibration(run, options, quiet=as_json)
     for line in calibration.left_out:
         note(f"left out: {line}")
+    for line in calibration.remarks:
+        note(f"note: {line}")
     folder = out or calibration.folder
     written = calibration.save(folder, report=options["report"], draws=options["draws"], counting=pp.bars)
     if as_json:
@@ -99,7 +101,7 @@ def _calibration(run: Path | None, options: dict[str, Any], *, quiet: bool) -> p
     shared = {name: options[name] for name in ("method", "residual", "per_joint", "seed")}
     shared |= {"radius_px": options["radius"], "counting": pp.bars}
     if results is not None:
-        return pp.calibrate_results(results, annotations, **shared)
+        return pp.calibrate_results(results, annotations, category=options["category"], **shared)
     if table is not None:
         return pp.calibrate_table(table, **shared)
     say_device(options["device"], quiet=quiet)

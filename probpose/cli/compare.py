@@ -44,6 +44,7 @@ def _models() -> str:
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Runs of each, seeds 0, 1, ...")
 @click.option("--reference", help="Model that differences are taken from. [the first]")
 @click.option("--train/--no-train", "training", default=True, help="Only compare the runs that are finished.")
+@click.option("--common-joints", is_flag=True, help="Compare on the joints that the data and all runs have.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of runs, tables and figure.")
 def compare(
     runs: tuple[Path, ...],
@@ -53,6 +54,7 @@ def compare(
     seeds: int,
     reference: str | None,
     training: bool,
+    common_joints: bool,
     out: Path,
     **options: Any,
 ) -> None:
@@ -68,7 +70,8 @@ def compare(
     try:
         comparison = pp.compare(
             runs, models, config=config_of(base, options) if models or base else None, seeds=seeds, reference=reference,
-            training=training, out=out, device=options["device"], say=note, counting=pp.bars,
+            training=training, common_joints=common_joints, out=out, device=options["device"], say=note,
+            counting=pp.bars,
         )  # fmt: skip
     except KeyboardInterrupt as stop:
         raise click.ClickException("interrupted; the same command goes on.") from stop

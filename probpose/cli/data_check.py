@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import probpose as pp
-from probpose.cli.options import dataset_choice, json_option
+from probpose.cli.options import box_from_option, category_option, dataset_choice, json_option
 
 EPILOG = """\b
 Example:
@@ -28,6 +28,8 @@ Example:
 @click.option("--image-dir", type=click.Path(path_type=Path), help="Folder of its images. [that of the file]")
 @click.option("--shown", type=click.IntRange(0), default=3, show_default=True, help="First records of each fault.")
 @click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Threads that decode images.")
+@category_option
+@box_from_option
 @json_option
 def check(shown: int, workers: int, as_json: bool, **options: Any) -> None:
     """Read a data set to the last image and report what is wrong with it, and what training does about it.

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import probpose as pp
-from probpose.cli.options import dataset_choice, json_option
+from probpose.cli.options import box_from_option, category_option, dataset_choice, json_option
 from probpose.cli.terminal import note
 from probpose.cli.types import SIZE
 from probpose.errors import ConfigError
@@ -32,6 +32,8 @@ Example:
 @click.option("--input-size", type=SIZE, default="256x192", show_default=True, help="Of the crops: their ratio counts.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the test for modes.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of figures and tables. [./stats/NAME-SPLIT]")
+@category_option
+@box_from_option
 @json_option
 def stats(
     dataset: str | None,
@@ -42,6 +44,8 @@ def stats(
     input_size: tuple[int, int],
     seed: int,
     out: Path | None,
+    category: str | None,
+    box_from: Any,
     as_json: bool,
 ) -> None:
     """Show how the targets are distributed: look at it before choosing a likelihood.
@@ -55,7 +59,10 @@ def stats(
 
     if annotations is not None and data_root is not None:
         raise ConfigError("--data-root belongs to a named data set: name the images' folder with --image-dir.")
-    persons = pp.open_data(dataset, split, root=data_root, annotations=annotations, image_dir=image_dir)
+    persons = pp.open_data(
+        dataset, split, root=data_root, annotations=annotations, image_dir=image_dir, category=category,
+        box_from=box_from,
+    )  # fmt: skip
     folder = out or Path("stats") / (annotations.stem if annotations else f"{dataset}-{split}")
     statistics = pp.describe_data(persons, input_size, seed=seed, out=folder)
     if as_json:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 __all__ = [
+    "box_from_option",
+    "category_option",
     "data_options",
     "dataset_choice",
     "detection_options",
     "estimator_option",
     "flip_test_option",
+    "joint_options",
     "json_option",
     "machine_options",
     "recalibration_option",
@@ -106,6 +109,25 @@ detection_options = shared(
     click.option("--least-box-score", type=float, help="Leave out boxes with a lower score. [all are used]"),
 )
 
+category_option = click.option(
+    "--category", help="Name or id of the one category of the annotations that counts. [all with keypoints]"
+)
+
+box_from_option = click.option(
+    "--box-from",
+    type=click.Choice(["file", "labels", "image"]),
+    help="Where persons are: the file says it, around their labels, or the whole image. [file; labels without boxes]",
+)
+
+joint_options = shared(
+    click.option(
+        "--joint-map",
+        type=click.Path(path_type=Path),
+        help="TOML or JSON: the run's name of a joint by the data's name, where they differ.",
+    ),
+    click.option("--common-joints", is_flag=True, help="Judge on the joints that data and run both have."),
+)
+
 data_options = shared(
     click.option("--dataset", type=dataset_choice, help="Data set. [that of the run]"),
     click.option("--data-root", type=click.Path(), help="Its folder. [that of the run]"),
@@ -114,4 +136,7 @@ data_options = shared(
     ),
     click.option("--val-annotations", type=click.Path(), help="Any COCO-format keypoint file to judge on."),
     click.option("--image-dir", type=click.Path(), help="Folder of its images."),
+    category_option,
+    box_from_option,
+    joint_options,
 )

@@ -15,6 +15,7 @@ from probpose.cli.options import (
     detection_options,
     estimator_option,
     flip_test_option,
+    joint_options,
     machine_options,
     recalibration_option,
     score_option,
@@ -45,6 +46,7 @@ def _image_sets() -> Iterable[str]:
 @click.option("--image-info", type=click.Path(path_type=Path), help="Or of the images that a COCO file lists.")
 @click.option("--image-dir", type=click.Path(path_type=Path), help="Their folder. [that of --image-info]")
 @click.option("--boxes", type=click.Path(path_type=Path), help="COCO detections or annotations of the images.")
+@joint_options
 @detection_options
 @click.option("--least-score", type=float, default=0.0, show_default=True, help="Draw persons with this score.")
 @flip_test_option
@@ -112,7 +114,8 @@ def _spelt(*names: str) -> list[str]:
 def _image_set(run: pp.Run, options: dict[str, Any]) -> pp.Persons:
     """The images of --dataset or --image-info."""
     if options["image_info"] is not None:
-        return pp.list_images(options["image_info"], skeleton=run.skeleton, image_dir=options["image_dir"])
+        passed = {name: options[name] for name in ("image_dir", "joint_map", "common_joints")}
+        return pp.list_images(options["image_info"], skeleton=run.skeleton, **passed)
     own = run.config.data.data_root if run.config.data.dataset == "coco" else None
     return pp.list_images(options["split"] or "val", skeleton=run.skeleton, root=options["data_root"] or own)
 

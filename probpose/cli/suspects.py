@@ -49,4 +49,6 @@ def suspects(run: Path | None, out: Path | None, as_json: bool, **options: Any) 
         click.echo(json.dumps(labels.summary()))
         return
     Console().print(pp.tables(labels))
+    for line in labels.summary()["remarks"]:
+        note(f"note: {line}")
     note(f"written: {folder}/responsibilities.csv, suspects.json and suspects.png")

@@ -15,9 +15,13 @@ import click
 from probpose.api.settings import ConfigField, TrainConfig, config_fields, config_from, option_value
 from probpose.cli.options import Decorator, shared
 from probpose.cli.types import FLIP_PAIRS, NUMBERS, SIZE, LateChoice
+from probpose.errors import ConfigError
 
 _SIZE_OPTION = click.option("--input-size", type=SIZE, help="Height x width of the crops. [64x64; 256x192 on photos]")
 """In place of two settings."""
+
+
+_NO_FLIP = click.option("--no-flip", is_flag=True, default=None, help="The same as --flip 0.")
 
 
 def training_options(*left_out: str) -> Decorator:
@@ -28,6 +32,7 @@ def training_options(*left_out: str) -> Decorator:
     made = {name: _option(name, place) for name, place in config_fields().items() if name not in left_out}
     made["input_height"] = _SIZE_OPTION
     del made["input_width"]
+    made["flip"] = shared(made["flip"], _NO_FLIP)
     return shared(config, *made.values())
 
 
@@ -38,6 +43,8 @@ def config_of(base: Path | None, options: Mapping[str, Any]) -> TrainConfig:
         ConfigError: the file cannot be read, or a value is out of range.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
+    if given.pop("no_flip", None) and given.setdefault("flip", 0.0):
+        raise ConfigError("--no-flip and --flip say different things: leave one out.")
     if (pairs := given.pop("options", None)) is not None:
         given["options"] = dict(option_value(pair) for pair in pairs)
     return config_from(base, given)

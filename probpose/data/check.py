@@ -8,14 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from probpose.data.datasets.reading import Finding, Reading
+from probpose.data.datasets.reading import Finding, Reading, label_finding
 from probpose.data.images import read_image
+from probpose.data.plausible import dark_pictures, looks, normalised, oddities
 
 _COUNTS = {
     "crowd": "crowds",
@@ -26,11 +26,15 @@ _COUNTS = {
 
 _OUTSIDE = "keypoint outside the image"
 _SEVERAL = "image file of several ids"
-_KEPT = (_OUTSIDE, _SEVERAL)
+_SIZE = "image of another size than stated"
+_FLAGGED = "keypoints have flag 0 and a place"
 _AT_A_TIME = 256
 
 _Sizes = dict[str, tuple[int, int]]
 """Width and height by file name."""
+
+Training = Literal["skipped", "kept", "refused"]
+"""What `probpose train` does."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,13 @@ class Fault:
 
     Attributes:
         name: what is wrong.
-        training: what `probpose train` does with them; what is kept is trained on as it is.
+        training: what `probpose train` does with them; what is kept is trained on as it is, and named where it matters.
         count: the number of them.
         first: the first of them.
     """
 
     name: str
-    training: Literal["skipped", "kept"]
+    training: Training
     count: int
     first: tuple[Finding, ...]
 
@@ -60,6 +64,8 @@ class DataCheck:
         image_dir: folder of the images.
         counts: numbers of images, persons, labels and left-out records that are no faults.
         faults: in the order in which they were found.
+        pairs: left and right joints by name.
+        default_sigmas: joints whose OKS sigma is a default.
     """
 
     name: str
@@ -67,6 +73,8 @@ class DataCheck:
     image_dir: Path
     counts: dict[str, int]
     faults: tuple[Fault, ...]
+    pairs: tuple[str, ...] = ()
+    default_sigmas: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """Everything, with paths as text."""
@@ -75,7 +83,8 @@ class DataCheck:
             for f in self.faults
         ]
         paths = {"annotations": str(self.annotations), "image_dir": str(self.image_dir)}
-        return {"name": self.name, **paths, "counts": self.counts, "faults": faults}
+        joints = {"pairs": list(self.pairs), "default_oks_sigmas": list(self.default_sigmas)}
+        return {"name": self.name, **paths, "counts": self.counts, **joints, "faults": faults}
 
 
 def check_data(
@@ -92,17 +101,38 @@ def check_data(
         workers: threads that decode.
         progress: called with the number of image files done.
     """
-    sizes, faulty = _decode(reading, workers, progress)
+    sizes, faulty, largest = _decode(reading, workers, progress)
     sound = _COUNTS.keys()
-    records = (finding for finding in reading.left_out if finding.reason not in sound)
-    faults = _grouped(chain(records, _several_ids(reading), faulty, _outside(reading, sizes)), shown)
+    records = [finding for finding in reading.left_out if finding.reason not in sound]
     persons = reading.persons
-    return DataCheck(persons.name, reading.file, persons.image_dir, _counts(reading, sizes), faults)
+    size = np.array([sizes.get(name, (np.nan, np.nan)) for name in persons.file_name]).reshape(-1, 2)
+    kept = (*reading.kept, *_several_ids(reading), *_outside(reading, sizes), *_other_sizes(reading, sizes))
+    kept = (*kept, *oddities(persons, size))
+    faults = [*_grouped([*records, *faulty], shown, "skipped"), *_grouped(kept, shown, "kept")]
+    refused = normalised(persons)
+    for line in (*looks(persons, size), *dark_pictures(largest)):
+        faults.append(Fault(line, "refused" if line in refused else "kept", len(persons), ()))
+    faults += _nothing_to_train_on(reading, faults)
+    skeleton = persons.skeleton
+    return DataCheck(
+        persons.name, reading.file, persons.image_dir, _counts(reading, sizes), tuple(faults),
+        tuple(skeleton.pair_names), tuple(skeleton.default_sigmas),
+    )  # fmt: skip
 
 
-def _decode(reading: Reading, workers: int, progress: Callable[[int], None]) -> tuple[_Sizes, list[Finding]]:
-    """The sizes of the images that can be read, and what is wrong with the others."""
+def _nothing_to_train_on(reading: Reading, faults: list[Fault]) -> list[Fault]:
+    """Labels that are flagged as none, and a data set without a usable person, where nothing else says why."""
+    flagged = sum(finding.flagged for finding in reading.left_out)
+    found = [Fault(_FLAGGED, "skipped", flagged, ())] if flagged else []
+    if not len(reading.persons) and not faults and not found:
+        found.append(Fault("no usable person", "refused", 1, ()))
+    return found
+
+
+def _decode(reading: Reading, workers: int, progress: Callable[[int], None]) -> tuple[_Sizes, list[Finding], list[int]]:
+    """The sizes of the images that can be read, what is wrong with the others, and the largest value of each."""
     sizes: _Sizes = {}
+    largest: list[int] = []
     faulty: list[Finding] = []
     ids = {name: number for number, name in reversed(reading.images.items())}
     folder, files = reading.persons.image_dir, reading.files
@@ -111,17 +141,35 @@ def _decode(reading: Reading, workers: int, progress: Callable[[int], None]) -> 
             names = files[start : start + _AT_A_TIME]
             for name, found in zip(names, pool.map(_size, (folder / name for name in names)), strict=True):
                 if isinstance(found, tuple):
-                    sizes[name] = found
+                    sizes[name] = found[:2]
+                    largest.append(found[2])
                 else:
                     reason = "corrupt image" if (folder / name).exists() else "missing image"
                     faulty.append(Finding(reason, folder / name, image_id=ids[name], image=name, note=found))
             progress(start + len(names))
-    return sizes, faulty
+    return sizes, faulty, largest
 
 
-def _size(path: Path) -> tuple[int, int] | str:
+def _size(path: Path) -> tuple[int, int, int] | str:
+    """Width, height and largest value, or why it cannot be read."""
     image = read_image(path)
-    return image if isinstance(image, str) else (image.shape[1], image.shape[0])
+    return image if isinstance(image, str) else (image.shape[1], image.shape[0], int(image.max()))
+
+
+def _other_sizes(reading: Reading, sizes: _Sizes) -> Iterator[Finding]:
+    """Images whose size is not the stated one."""
+    persons = reading.persons
+    if persons.stated_size is None:
+        return
+    for name, row in {name: row for row, name in enumerate(persons.file_name)}.items():
+        stated = persons.stated_size[row]
+        if name in sizes and np.isfinite(stated).all() and tuple(stated) != sizes[name]:
+            turned = "; turned by its EXIF orientation?" if tuple(stated[::-1]) == sizes[name] else ""
+            note = (
+                f"stated are {stated[0]:g} x {stated[1]:g} pixels, it has {sizes[name][0]} x {sizes[name][1]}{turned}"
+            )
+            path, image_id = persons.image_dir / name, int(persons.image_id[row])
+            yield Finding(_SIZE, path, image_id=image_id, image=name, note=note)
 
 
 def _several_ids(reading: Reading) -> Iterator[Finding]:
@@ -140,23 +188,19 @@ def _outside(reading: Reading, sizes: _Sizes) -> Iterator[Finding]:
     beyond = (persons.keypoints < -0.5) | (persons.keypoints >= size - 0.5)
     for person, joint in np.argwhere(persons.labelled & beyond.any(axis=-1)).tolist():
         x, y = persons.keypoints[person, joint]
-        name, number = persons.file_name[person], int(persons.annotation_id[person])
+        name = persons.file_name[person]
         note = f"({x:g}, {y:g})" + (f" in {sizes[name][0]} x {sizes[name][1]} pixels" if name in sizes else "")
-        image_id, joint_name = int(persons.image_id[person]), persons.skeleton.joints[joint]
-        yield Finding(_OUTSIDE, reading.file, "", number, image_id, name, joint_name, note)
+        yield label_finding(persons, _OUTSIDE, person, joint, note)
 
 
-def _grouped(findings: Iterable[Finding], shown: int) -> tuple[Fault, ...]:
+def _grouped(findings: Iterable[Finding], shown: int, training: Training) -> tuple[Fault, ...]:
     count: Counter[str] = Counter()
     first: dict[str, list[Finding]] = {}
     for finding in findings:
         count[finding.reason] += 1
         if count[finding.reason] <= shown:
             first.setdefault(finding.reason, []).append(finding)
-    return tuple(
-        Fault(name, "kept" if name in _KEPT else "skipped", number, tuple(first.get(name, ())))
-        for name, number in count.items()
-    )
+    return tuple(Fault(name, training, number, tuple(first.get(name, ()))) for name, number in count.items())
 
 
 def _counts(reading: Reading, sizes: _Sizes) -> dict[str, int]:

@@ -17,7 +17,9 @@ from probpose.data.crops import apply_affine, crop_from_box, invert_affine
 from probpose.data.images import Image, read_image
 from probpose.skeleton import Skeleton
 
-_ROWS = ("image_id", "file_name", "annotation_id", "box", "area", "keypoints", "visibility", "truth")
+_ROWS = (
+    "image_id", "file_name", "annotation_id", "box", "area", "keypoints", "visibility", "truth", "stated_size",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ class Persons:
         skipped: number of records left out while reading, by reason.
         first_skipped: where the first of them is, by reason, such as "annotation 12 in train.json (annotations[4])".
         pictures: images that are in memory, (h, w, 3) uint8 RGB by `file_name`; the others are read from `image_dir`.
+        stated_size: (P, 2) float64, width and height of the images as the annotation file states them, NaN where it
+            does not; None without a file.
+        category: the one category of the file that was read, by id or name; None for all with keypoints.
+        file_order: which of the K joints each joint of the annotation file is, -1 for none; None where they stand in
+            its order.
+        remarks: what is to be said beside numbers that come from these persons.
     """
 
     name: str
@@ -60,6 +68,10 @@ class Persons:
     skipped: dict[str, int] = field(default_factory=dict)
     first_skipped: dict[str, str] = field(default_factory=dict)
     pictures: Mapping[str, Image] = field(default_factory=dict)
+    stated_size: npt.NDArray[np.float64] | None = None
+    category: str | None = None
+    file_order: tuple[int, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -96,6 +108,21 @@ class Persons:
     def picture(self, name: str) -> Image | str:
         """The image of that `file_name`, (h, w, 3) uint8 RGB, or why it cannot be read (`read_image`)."""
         return self.pictures[name] if name in self.pictures else read_image(self.image_dir / name)
+
+    def image_size(self, person: int) -> tuple[float, float] | None:
+        """Width and height of a person's image, as stated or otherwise of the picture; None where it cannot be read."""
+        if self.stated_size is not None and np.isfinite(self.stated_size[person]).all():
+            width, height = self.stated_size[person].tolist()
+            return width, height
+        image = self.picture(self.file_name[person])
+        return None if isinstance(image, str) else (float(image.shape[1]), float(image.shape[0]))
+
+    def without_labels(self, chosen: npt.NDArray[np.bool_]) -> Persons:
+        """The persons with the chosen labels (P, K) taken away, those that have others left."""
+        visibility = np.where(chosen, 0, self.visibility)
+        changed = replace(self, visibility=visibility, keypoints=np.where(chosen[..., None], 0.0, self.keypoints))
+        lost = self.labelled.any(axis=1) & ~changed.labelled.any(axis=1)
+        return changed.select(np.flatnonzero(~lost)) if lost.any() else changed
 
     def select(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Persons:
         """The persons in `rows`, in that order."""

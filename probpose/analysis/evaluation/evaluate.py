@@ -19,11 +19,13 @@ from probpose.analysis.prediction.estimates import Estimates, Estimator, Score, 
 from probpose.analysis.prediction.forward import Forward, Recalibrate, freeze, predict_persons
 from probpose.arrays import Array, Index, Mask, as_array
 from probpose.data.persons import Persons, target_points
+from probpose.data.plausible import remarks_on, spoilt_labels
 from probpose.data.predictions.boxes import Boxes, unlabelled_persons
 from probpose.errors import DataError
 from probpose.models.densities import Residual
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.scores import Labels, LabelScores
+from probpose.skeleton import DEFAULT_OKS_SIGMA
 
 
 def evaluate(
@@ -109,7 +111,25 @@ def evaluate(
         unreadable=list(dict.fromkeys(unreadable)),
         skipped=targets.skipped,
         results=ranking.results,
+        remarks=[*_remarks(persons.select(np.flatnonzero(counts)), by_label), *persons.remarks],
     )
+
+
+def _remarks(persons: Persons, by_label: LabelEvaluation | None) -> list[str]:
+    """What is to be said beside numbers of these persons."""
+    found = remarks_on(persons)
+    if default := persons.skeleton.default_sigmas:
+        found.append(f"AP and AR take {DEFAULT_OKS_SIGMA}, a default, for the OKS sigma of {', '.join(default)}")
+    wild = spoilt_labels(persons)
+    if by_label is not None and wild.any():
+        sound = ~wild[persons.labelled]
+        distance, log_prob = np.linalg.norm(by_label.estimate_error, axis=-1), by_label.scores.log_prob
+        if len(sound) == len(distance) and sound.any():
+            found.append(
+                f"without the {int(wild.sum())} labels that are hardly labels (see above) EPE is "
+                f"{distance[sound].mean():.2f} px and NLL {-log_prob[sound].mean():.3f} nats"
+            )
+    return found
 
 
 def _by_label(

@@ -21,7 +21,7 @@ _KEYS = (
     "sigma_px", "r50_px", "r90_px", "dataset", "boxes", "estimator", "score", "AP_by_score", "gauge", "flip_test",
     "nms", "recalibration", "suppressed", "AP_medium", "AP_large", "AR50", "AR75", "AR_medium", "AR_large",
     "nll_error_nats", "nll_sampling_error_nats", "ess", "presence_nll_nats", "existence", "pck_by_box",
-    "unreadable", "skipped", "joints",
+    "unreadable", "skipped", "remarks", "joints",
 )  # fmt: skip
 """Of evaluation.json, in its order."""
 
@@ -79,7 +79,9 @@ class Evaluation:
         ess: effective share of the nodes behind log Z, the least of all residual densities.
         unreadable: images left out, one "file: reason" each.
         skipped: annotations or boxes left out while reading, by reason.
-        results: rows of a COCO results file.
+        results: rows of a COCO results file, joints in the order of the annotation file.
+        remarks: what is to be said beside the numbers: labels, boxes and areas that are hardly what they say, and what
+            is not counted or stands on a default.
     """
 
     dataset: str
@@ -100,6 +102,7 @@ class Evaluation:
     unreadable: list[str]
     skipped: dict[str, int]
     results: list[ResultRow]
+    remarks: list[str]
 
     @property
     def statistics(self) -> Statistics:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from probpose.analysis.evaluation.coco import CocoMetrics, coco_metrics, distinct_poses
 from probpose.analysis.prediction.estimates import Estimates
-from probpose.analysis.prediction.results import ResultRow, result_rows
-from probpose.data.datasets.coco import keypoint_categories, load_document, valid_box
+from probpose.analysis.prediction.results import ResultRow, in_file_order, result_rows
+from probpose.data.datasets.coco import valid_box
+from probpose.data.datasets.document import flat, keypoint_categories, load_document, number
 from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import Boxes
 
@@ -58,8 +59,9 @@ class GroundTruth:
         """Read the annotation file of a table, where it has one."""
         if persons.annotations is None:
             return cls(persons)
-        document = load_document(persons.annotations)
+        document = load_document(persons.annotations, persons.category)
         ids = keypoint_categories(document)
+        joints = next(len(c["keypoints"]) for c in document["categories"] if isinstance(c, dict) and c.get("id") in ids)
         records = [r for r in document["annotations"] if isinstance(r, dict) and r.get("category_id") in list(ids)]
         known = [(place, r) for place, r in enumerate(records) if isinstance(r.get("id"), int)]
         here = set(persons.image_id.tolist())
@@ -67,9 +69,9 @@ class GroundTruth:
             persons,
             categories={r["id"]: r["category_id"] for _, r in known},
             category=min(ids),
-            stated={r["id"]: r["num_keypoints"] for _, r in known if isinstance(r.get("num_keypoints"), int)},
+            stated={} if persons.file_order else {r["id"]: n for _, r in known if (n := _stated_number(r)) is not None},
             places={r["id"]: place for place, r in known},
-            ignored={place: r for place, r in enumerate(records) if _is_ignored(r, len(persons.skeleton))},
+            ignored={place: _matched(r, persons) for place, r in enumerate(records) if _is_ignored(r, joints)},
             elsewhere=frozenset(r["image_id"] for r in records if _counts(r)) - here,
         )
 
@@ -101,8 +103,23 @@ class GroundTruth:
         }
 
 
+def _stated_number(record: Record) -> int | None:
+    """Labelled joints as the file states their number, None where it does not."""
+    stated = number(record.get("num_keypoints"))
+    return int(stated) if stated is not None and math.isfinite(stated) and stated >= 0 else None
+
+
+def _matched(record: Record, persons: Persons) -> Record:
+    """A record with its keypoints in the order of the table."""
+    if persons.file_order is None:
+        return record
+    keypoints = np.zeros((len(persons.skeleton) + 1, 3))
+    keypoints[list(persons.file_order)] = np.reshape(flat(record["keypoints"]), (-1, 3))  # the last takes what is left
+    return record | {"keypoints": keypoints[:-1].ravel().tolist(), "num_keypoints": None}
+
+
 def _flags(record: Record) -> list[Any]:
-    keypoints = record.get("keypoints")
+    keypoints = flat(record.get("keypoints"))
     if not isinstance(keypoints, list) or not all(isinstance(number, int | float) for number in keypoints):
         return []
     return keypoints[2::3]
@@ -127,7 +144,7 @@ def _excuse(record: Record) -> Record:
         "category_id": 1,
         "area": area if isinstance(area, int | float) and math.isfinite(area) else width * height,
         "iscrowd": int(bool(record.get("iscrowd"))),
-        "num_keypoints": record["num_keypoints"] if isinstance(record.get("num_keypoints"), int) else labelled,
+        "num_keypoints": labelled if (stated := _stated_number(record)) is None else stated,
     }
 
 
@@ -179,7 +196,9 @@ class PoseEvaluator:
         results = results if keep is None else list(compress(results, keep))
         kept = [row for row in results if row["image_id"] in images]
         coco = coco_metrics(truth.document(images), kept, skeleton)
-        return Ranking(results, coco, None if keep is None else int((~keep).sum()))
+        return Ranking(
+            in_file_order(results, truth.persons.file_order), coco, None if keep is None else int((~keep).sum())
+        )
 
     def precision_by_score(self, estimates: Estimates, by_expected_oks: Ranking) -> dict[str, float | None]:
         """AP by the usual score, by the expected OKS and, of detected boxes, by the score of the box alone.

@@ -7,8 +7,8 @@ __all__ = ["PCK_FRACTIONS", "RunFacts", "Scores", "kept_scores", "score_run"]
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,17 @@ class Scores:
     def pck(self, fraction: float) -> Array:
         """(M, E), 1 where the error is at most `fraction` of the reference length."""
         return (self.relative_error <= fraction).astype(np.float64)
+
+    def of_joints(self, columns: Sequence[int]) -> Scores:
+        """The same labels with other numbers of joints, in the order of person and joint.
+
+        Args:
+            columns: the new number of each joint.
+        """
+        joint = np.asarray(columns, dtype=np.int64)[self.joint]
+        order = np.lexsort((joint, self.person))
+        columns_of = {f.name: getattr(self, f.name)[order] for f in fields(Scores) if f.name not in ("joint", "facts")}
+        return replace(self, joint=joint[order], **columns_of)
 
     def coverage(self, level: float) -> float:
         """Share of labels in the highest-density region that should hold `level`."""

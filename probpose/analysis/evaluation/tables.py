@@ -7,6 +7,7 @@ __all__ = ["evaluation_tables"]
 from collections.abc import Mapping
 from dataclasses import fields
 
+import numpy as np
 from rich.console import Group
 
 from probpose.analysis.evaluation.coco import CocoMetrics
@@ -83,10 +84,12 @@ def _explained(metric: str, e: Evaluation) -> str:
 
 def _density_lines(e: Evaluation, labels: LabelEvaluation) -> list[tuple[str, Cell, str]]:
     found = labels.statistics
+    errors = np.linalg.norm(labels.estimate_error, axis=-1)
+    median = number(float(np.median(errors)) if len(errors) else None, 2)
     sampling = f"± {number(labels.nll_sampling_error_nats, 3)} over images; log Z ± {labels.nll_error_nats or 0:.1g}"
     return [
         ("PCK@0.2", found.pck, f"of the torso; of the box for {labels.pck_by_box} keypoints"),
-        ("EPE px", number(found.epe_px, 2), f"of {_POINTS[e.estimator]}"),
+        ("EPE px", number(found.epe_px, 2), f"of {_POINTS[e.estimator]}; the median error is {median}"),
         ("NLL nats", found.nll_nats, f"per labelled keypoint, image pixels; {sampling}"),
         ("presence NLL nats", labels.presence_nll_nats, "labelled or not, per joint; apart from the NLL"),
         *(_existence_line(event, quality) for event, quality in labels.existence.items()),
@@ -120,6 +123,7 @@ def _joints(joints: Mapping[str, Statistics]) -> Table:
 def _notes(e: Evaluation) -> list[str]:
     notes = [] if e.nms is None else [f"NMS at OKS {e.nms:g} removed {e.suppressed} of {e.boxes} poses"]
     notes += [f"left out while reading: {count} x {reason}" for reason, count in e.skipped.items()]
+    notes += e.remarks
     if e.unreadable:
         notes.append(f"{len(e.unreadable)} images could not be read, such as {e.unreadable[0]}")
     return notes

@@ -16,9 +16,9 @@ from probpose.analysis.evaluation.coco import OKS_NMS, distinct_poses
 from probpose.analysis.evaluation.ranking import GroundTruth
 from probpose.analysis.prediction.estimates import Estimates, Estimator, Score, oks_kernel
 from probpose.analysis.prediction.forward import Forward, Recalibrate, predict_persons
-from probpose.analysis.prediction.results import ResultRow, result_rows
+from probpose.analysis.prediction.results import ResultRow, in_file_order, result_rows
 from probpose.data.datasets.arrays import ImageLike
-from probpose.data.datasets.image_lists import listed_images
+from probpose.data.datasets.image_lists import Listing
 from probpose.data.images import read_image
 from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import Boxes, unlabelled_persons, whole_images
@@ -167,15 +167,15 @@ def _rows(estimates: Estimates, targets: Persons, persons: Persons, boxes: Boxes
         _categories(estimates, persons, boxes),
         box_score=None if boxes is None else boxes.score,
     )
-    return [row | {"file_name": targets.file_name[i]} for row, i in zip(rows, estimates.rows, strict=True)]
+    rows = [row | {"file_name": targets.file_name[i]} for row, i in zip(rows, estimates.rows, strict=True)]
+    return in_file_order(rows, persons.file_order)
 
 
 def _categories(estimates: Estimates, persons: Persons, boxes: Boxes | None) -> list[int]:
     """Of annotated persons their own; of boxes the first category of the file that lists the images, 1 without one."""
     if boxes is None:
         return GroundTruth.of(persons).category_of(estimates.rows)
-    listing = persons.annotations
-    return [1 if listing is None else min(listed_images(listing, len(persons.skeleton))[1])] * len(estimates)
+    return [Listing.of(persons).category] * len(estimates)
 
 
 def _one_by_one(forwards: Iterable[Forward]) -> Iterator[Forward]:

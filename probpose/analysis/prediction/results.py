@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ResultRow", "pose_score", "result_rows", "server_file_name", "server_rows", "write_results"]
+__all__ = [
+    "ResultRow", "in_file_order", "pose_score", "result_rows", "server_file_name", "server_rows", "write_results",
+]  # fmt: skip
 
 import json
 import tempfile
@@ -66,6 +68,28 @@ def result_rows(
     )
     names = ("image_id", "category_id", "keypoints", "score", "sigma_px", "labelled")
     return [dict(zip(names, row, strict=True)) for row in columns]
+
+
+def in_file_order(rows: Sequence[ResultRow], order: Sequence[int] | None) -> list[ResultRow]:
+    """The rows with their joints in the order of the annotation file; joints that it alone has are 0, 0, 0.
+
+    Args:
+        rows: in the order of the table of persons.
+        order: `Persons.file_order` of that table.
+    """
+    if order is None:
+        return list(rows)
+    place = np.array(order)
+    found = []
+    for row in rows:
+        changed = dict(row)
+        for name, each in (("keypoints", 3), ("sigma_px", 2), ("labelled", 1)):
+            if name in row:
+                values = np.reshape(row[name], (-1, each))
+                missing = 1.0 if name == "sigma_px" else 0.0
+                changed[name] = np.where(place[:, None] < 0, missing, values[place]).ravel().tolist()
+        found.append(changed)
+    return found
 
 
 def server_rows(rows: Sequence[ResultRow]) -> list[ResultRow]:

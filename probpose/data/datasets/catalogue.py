@@ -20,7 +20,7 @@ __all__ = [
 
 import os
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -29,7 +29,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from probpose.data.datasets.coco import examine_coco
+from probpose.data.datasets.coco import CocoOptions, examine_coco
 from probpose.data.datasets.lsp import LSP, LSPET, Leeds, examine_leeds
 from probpose.data.datasets.reading import Reading
 from probpose.data.persons import Persons
@@ -60,7 +60,7 @@ def open_dataset(
     root: Path | None = None,
     annotations: Path | None = None,
     image_dir: Path | None = None,
-    flip_pairs: Sequence[tuple[int, int]] | None = None,
+    options: CocoOptions | None = None,
 ) -> Persons:
     """Persons of a dataset, or of any COCO-format keypoint file.
 
@@ -71,15 +71,13 @@ def open_dataset(
             synthetic figures.
         annotations: a COCO-format keypoint file to read in place of a named dataset.
         image_dir: where its images are; by default the folder of `annotations`.
-        flip_pairs: 0-based pairs of its left and right joints; by default read off the joints' names.
+        options: how that file is read.
 
     Raises:
         ConfigError: no such dataset or split, or options that do not go together.
         DataError: the data are missing or cannot be read, or no person can be used.
     """
-    reading = examine_dataset(
-        name, split, root=root, annotations=annotations, image_dir=image_dir, flip_pairs=flip_pairs
-    )
+    reading = examine_dataset(name, split, root=root, annotations=annotations, image_dir=image_dir, options=options)
     return reading.usable()
 
 
@@ -90,7 +88,7 @@ def examine_dataset(
     root: Path | None = None,
     annotations: Path | None = None,
     image_dir: Path | None = None,
-    flip_pairs: Sequence[tuple[int, int]] | None = None,
+    options: CocoOptions | None = None,
 ) -> Reading:
     """What `open_dataset` opens, with every record that it leaves out; no person need be usable.
 
@@ -104,9 +102,11 @@ def examine_dataset(
         folder = annotations.parent if image_dir is None else image_dir
         if not folder.is_dir():
             raise DataError(f"{folder} is not a folder: name the folder of the images with --image-dir.")
-        return examine_coco(annotations, folder, flip_pairs=flip_pairs)
-    if image_dir is not None or flip_pairs is not None:
-        raise ConfigError("image_dir and flip_pairs go with an annotation file: name one, or leave them out.")
+        return examine_coco(annotations, folder, options)
+    if image_dir is not None or options not in (None, CocoOptions()):
+        raise ConfigError(
+            "image_dir, flip_pairs, category and boxes go with an annotation file: name one, or leave them out."
+        )
     if name not in DATASETS:
         raise ConfigError(f"no dataset is called {name!r}: choose from {', '.join(DATASETS)}, or name annotations.")
     return DATASETS[name](split, root)

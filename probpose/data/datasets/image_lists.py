@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["IMAGE_SETS", "listed_images", "open_images", "read_image_info"]
+__all__ = ["IMAGE_SETS", "Listing", "open_images", "read_image_info", "read_listing"]
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from probpose.data.datasets.catalogue import dataset_root
-from probpose.data.datasets.coco import image_names, keypoint_categories, load_json
+from probpose.data.datasets.coco import sift_images
+from probpose.data.datasets.document import Key, id_key, keypoint_categories, load_json, tidy
+from probpose.data.datasets.file_names import find_image
+from probpose.data.joints import JointMap, match_joints
 from probpose.data.persons import Persons
 from probpose.errors import ConfigError, DataError
 from probpose.skeleton import Skeleton
@@ -48,7 +53,16 @@ def open_images(split: str, skeleton: Skeleton, root: Path | None = None) -> Per
     return read_image_info(root / listing, root / folder, skeleton, name=f"coco {split}2017")
 
 
-def read_image_info(file: Path, image_dir: Path, skeleton: Skeleton, name: str | None = None) -> Persons:
+def read_image_info(
+    file: Path,
+    image_dir: Path,
+    skeleton: Skeleton,
+    name: str | None = None,
+    *,
+    category: str | None = None,
+    joint_map: JointMap | None = None,
+    common: bool = False,
+) -> Persons:
     """A table without persons whose `annotations` is the file, for `read_boxes` to find images and categories in.
 
     Args:
@@ -56,16 +70,20 @@ def read_image_info(file: Path, image_dir: Path, skeleton: Skeleton, name: str |
         image_dir: folder of the images.
         skeleton: what is to be predicted.
         name: what messages call the images; by default the file's name.
+        category: id or name of the category that counts; by default all with keypoints.
+        joint_map: see `match_joints`.
+        common: likewise.
 
     Raises:
         DataError: the file is missing or of another kind, its persons have other joints, or there is no such folder.
     """
-    listed_images(file, len(skeleton))
+    listing = read_listing(file, category)
     if not image_dir.is_dir():
         raise DataError(f"{image_dir} is not a folder: name the folder of the images with --image-dir.")
-    return Persons(
+    own = skeleton if listing.joints is None else Skeleton.from_names(listing.joints)
+    images = Persons(
         name=name or file.stem,
-        skeleton=skeleton,
+        skeleton=own,
         image_dir=image_dir,
         annotations=file,
         image_id=np.empty(0, dtype=np.int64),
@@ -73,32 +91,85 @@ def read_image_info(file: Path, image_dir: Path, skeleton: Skeleton, name: str |
         annotation_id=np.empty(0, dtype=np.int64),
         box=np.empty((0, 4)),
         area=np.empty(0),
-        keypoints=np.empty((0, len(skeleton), 2)),
-        visibility=np.empty((0, len(skeleton)), dtype=np.int64),
+        keypoints=np.empty((0, len(own), 2)),
+        visibility=np.empty((0, len(own)), dtype=np.int64),
+        category=category,
     )
+    return match_joints(images, skeleton, joint_map, common=common)
 
 
-def listed_images(file: Path, joints: int) -> tuple[dict[int, str], set[int]]:
-    """File name by image id, and the categories with keypoints; where there is none, the one called "person".
+@dataclass(frozen=True)
+class Listing:
+    """What a COCO file lists.
+
+    Attributes:
+        names: file name by image id.
+        stated: image id by what the file calls it, where that is another than the id.
+        categories: id by name of the categories whose persons count; None: all count.
+        joints: of these categories; None where the file names none.
+    """
+
+    names: dict[int, str]
+    stated: dict[Key, int]
+    categories: dict[str, int] | None
+    joints: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, persons: Persons) -> Listing:
+        """Of the file of a table, so that images without persons are listed too; of the table where it has none."""
+        if persons.annotations is None:
+            return cls(dict(zip(persons.image_id.tolist(), persons.file_name, strict=True)), {}, None)
+        return read_listing(persons.annotations, persons.category)
+
+    def image(self, value: object) -> int | None:
+        """The id of the image that another file calls `value` (`find_image`)."""
+        return find_image(value, self.names, self.stated)
+
+    def counts(self, category: object) -> bool:
+        """Whether persons count that another file puts into `category`, by id or name."""
+        if self.categories is None:
+            return True
+        key = id_key(category)
+        return key in self.categories or key in self.categories.values()
+
+    @property
+    def category(self) -> int:
+        """The id that predicted persons get."""
+        return 1 if self.categories is None else min(self.categories.values())
+
+
+def read_listing(file: Path, category: str | None = None) -> Listing:
+    """The images of a COCO file, and its categories with keypoints; where there is none, the one called "person".
 
     The files of COCO's test sets list the 80 object categories, none of which has keypoints.
 
     Raises:
-        DataError: the file lists no images or no such category, or one with another number of joints than `joints`.
+        DataError: the file lists no images or no such category, or several with different joints.
     """
     document = load_json(file)
     lists = {key: document.get(key) if isinstance(document, dict) else None for key in ("images", "categories")}
     missing = [key for key, value in lists.items() if not isinstance(value, list)]
     if missing:
         raise DataError(f"{file} lists no {' and no '.join(missing)}: expected a COCO image-info or annotation file.")
-    names, ids = image_names(document), keypoint_categories(document)
-    records = [c for c in document["categories"] if isinstance(c, dict) and isinstance(c.get("id"), int)]
-    other = [c for c in records if c["id"] in ids and len(c["keypoints"]) != joints]
-    if other:
-        found = f"category {other[0]['id']} has {len(other[0]['keypoints'])} joints, the run {joints}"
-        raise DataError(f"{file}: {found}. Use a run that was trained for these joints.")
+    tidy(document, file, category)
+    names, ids = sift_images(document, file)[0], keypoint_categories(document)
+    records = [c for c in document["categories"] if isinstance(c, dict) and type(c.get("id")) is int]
     ids = ids or {c["id"] for c in records if c.get("name") == "person"}
     if not names or not ids:
         what = "image with id and file_name" if not names else "category with keypoints and none called 'person'"
         raise DataError(f"{file} lists no {what}: is it the image-info file of a keypoint data set?")
-    return names, ids
+    records = [c for c in records if c["id"] in ids]
+    joints = {
+        tuple(map(str, c["keypoints"])) for c in records if isinstance(c.get("keypoints"), list) and c["keypoints"]
+    }
+    if len(joints) > 1:
+        called = ", ".join(str(c.get("name")) for c in records)
+        raise DataError(f"{file}: the categories {called} have different joints; choose one of them with --category.")
+    known = {str(c.get("name", c["id"])): c["id"] for c in records}
+    return Listing(names, _stated(document["images"]), known, next(iter(joints), None))
+
+
+def _stated(records: list[Any]) -> dict[Key, int]:
+    """Id of an image by what the file calls it, where that is another."""
+    keyed = [(id_key(r["stated id"]), r["id"]) for r in records if isinstance(r, dict) and "stated id" in r]
+    return {key: image for key, image in keyed if key is not None}

@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from probpose.arrays import Array, numbers
 from probpose.data.datasets.arrays import ImageLike, persons_of_arrays
-from probpose.data.datasets.coco import AREA_OF_BOX, image_names, load_json, valid_box
-from probpose.data.datasets.image_lists import listed_images
+from probpose.data.datasets.coco import AREA_OF_BOX, sift_images, valid_box
+from probpose.data.datasets.document import id_key, load_json, number, tidy
+from probpose.data.datasets.file_names import folded
+from probpose.data.datasets.image_lists import Listing
 from probpose.data.persons import Persons
 from probpose.errors import DataError
 from probpose.skeleton import Skeleton
@@ -53,7 +55,8 @@ def read_boxes(file: Path, persons: Persons, least_score: float | None = None) -
     Images are looked up in the annotation or image-info file of `persons` (so that images without persons count too),
     or in the table itself where it has none. Boxes of other images, of other categories than persons, with a low score
     and faulty records are left out and counted. A record may name the image by `file_name` in place of `image_id`; a
-    missing score is 1. An annotation file serves too: its boxes are taken, its images by their file names.
+    missing score is 1. An annotation file serves too: its boxes are taken, of images
+    that have the same id and file name, or the same file name.
 
     Args:
         file: the detections.
@@ -61,20 +64,19 @@ def read_boxes(file: Path, persons: Persons, least_score: float | None = None) -
         least_score: boxes with a lower score are left out; None keeps all.
 
     Raises:
-        DataError: the file is missing or of another kind, or holds no usable box.
+        DataError: the file is missing or of another kind, holds no usable box, or names an image that may be several.
     """
     content = load_json(file)
-    records = _records(content)
+    records = _records(content, file)
     if records is None:
         raise DataError(
             f"{file} holds no boxes: expected a JSON list of {{image_id, category_id, bbox, score}}, or annotations."
         )
-    images, categories = _images_of(persons)
-    ids = {Path(name).name: image for image, name in images.items()}
+    listing = Listing.of(persons)
     skipped: Counter[str] = Counter()
     kept: list[tuple[int, list[float], float]] = []
     for record in records:
-        row = _parse(record, images, ids, categories)
+        row = _parse(record, listing, file)
         if not isinstance(row, str) and least_score is not None and row[2] < least_score:
             row = f"score below {least_score:g}"
         if isinstance(row, str):
@@ -82,10 +84,13 @@ def read_boxes(file: Path, persons: Persons, least_score: float | None = None) -
         else:
             kept.append(row)
     if not kept:
-        raise DataError(f"{file}: no usable box in {len(records)} records ({dict(skipped)}); is it of {persons.name}?")
+        raise DataError(
+            f"{file}: no usable box in {len(records)} records ({dict(skipped)}); is it of {persons.name}?"
+            + _stated_categories(records, listing)
+        )
     return Boxes(
         image_id=np.array([row[0] for row in kept], dtype=np.int64),
-        file_name=tuple(images[row[0]] for row in kept),
+        file_name=tuple(listing.names[row[0]] for row in kept),
         box=np.array([row[1] for row in kept]),
         score=np.array([row[2] for row in kept]),
         skipped=dict(skipped),
@@ -159,8 +164,8 @@ def unlabelled_persons(boxes: Boxes, persons: Persons) -> Persons:
 def whole_images(images: Sequence[ImageLike], skeleton: Skeleton, chosen: Sequence[int] | None = None) -> Persons:
     """One unlabelled person per image, whose box is the whole image.
 
-    The image id is the file's stem where all stems are distinct numbers, as in COCO, and otherwise the image's place in
-    the list, from 1.
+    The image id is the file's stem where all stems are distinct numbers of at most 18 digits, as in COCO, and otherwise
+    the image's place in the list, from 1.
 
     Args:
         images: files or arrays.
@@ -172,49 +177,69 @@ def whole_images(images: Sequence[ImageLike], skeleton: Skeleton, chosen: Sequen
     """
     rows = range(len(images)) if chosen is None else chosen
     persons = persons_of_arrays(images, skeleton, image=np.array(rows, dtype=np.int64), name="images")
-    stems = [Path(name).stem for name in persons.file_name]
-    numbered = len({int(stem) for stem in stems if stem.isascii() and stem.isdigit()}) == len(stems)
     place = persons.image_id + 1
-    image_id = np.array([int(stem) for stem in stems], dtype=np.int64) if numbered else place
+    stems = [Path(name).stem for name in persons.file_name]
+    keys = [id_key(stem) for stem in stems if stem.isascii() and stem.isdigit()]
+    numbers = {key for key in keys if isinstance(key, int)}
+    image_id = np.array(keys, dtype=np.int64) if len(numbers) == len(stems) else place
     return replace(persons, image_id=image_id, annotation_id=place)
 
 
-def _images_of(persons: Persons) -> tuple[dict[int, str], set[int] | None]:
-    """File name by image id, and the categories whose boxes count (None: all)."""
-    if persons.annotations is None:
-        return dict(zip(persons.image_id.tolist(), persons.file_name, strict=True)), None
-    return listed_images(persons.annotations, len(persons.skeleton))
-
-
-def _records(content: Any) -> list[Any] | None:
+def _records(content: Any, file: Path) -> list[Any] | None:
     """The records of a results file, or those of an annotation file with their image's file name."""
     if not isinstance(content, dict):
         return content if isinstance(content, list) else None
     if not all(isinstance(content.get(key), list) for key in ("images", "annotations")):
         return None
-    names = image_names(content)
-    records = [record for record in content["annotations"] if isinstance(record, dict)]
-    kept = ("bbox", "category_id")
+    tidy(content, file)
+    names = sift_images(content, file)[0]
+    kept = ("image_id", "bbox", "category_id")
     return [
         {"file_name": names.get(record.get("image_id", -1)), **{key: record[key] for key in kept if key in record}}
-        for record in records
+        for record in content["annotations"]
+        if isinstance(record, dict)
     ]
 
 
-def _parse(
-    record: Any, images: dict[int, str], ids: dict[str, int], categories: set[int] | None
-) -> tuple[int, list[float], float] | str:
+def _parse(record: Any, listing: Listing, file: Path) -> tuple[int, list[float], float] | str:
     """Image id, box and score of a record, or why it cannot be used."""
     if not isinstance(record, dict) or "bbox" not in record:
         return "incomplete record"
-    image = record["image_id"] if "image_id" in record else ids.get(Path(str(record.get("file_name"))).name)
-    if not isinstance(image, int) or image not in images:
+    image = _image(record, listing, file)
+    if image is None:
         return "image not in the dataset"
-    if categories is not None and record.get("category_id") not in categories:
+    if not listing.counts(record.get("category_id")):
         return "other category"
-    box, score = valid_box(record["bbox"]), record.get("score", 1.0)
+    box, score = valid_box(record["bbox"]), number(record.get("score", 1.0))
     if box is None:
         return "box without area or not finite"
-    if not isinstance(score, int | float) or not math.isfinite(score):
+    if score is None or not math.isfinite(score):
         return "score is not finite"
-    return image, box, float(score)
+    return image, box, score
+
+
+def _image(record: dict[str, Any], listing: Listing, file: Path) -> int | None:
+    """The image of a record: of its id, if a stated file name agrees with it, otherwise of its file name."""
+    name = record.get("file_name")
+    try:
+        by_id = listing.image(record["image_id"]) if "image_id" in record else None
+        if by_id is not None and (name is None or _same_file(str(name), listing.names[by_id])):
+            return by_id
+        return None if name is None else listing.image(str(name))
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
+
+
+def _same_file(one: str, other: str) -> bool:
+    """Whether one name is the end of the other, folder by folder."""
+    mine, its = (folded(name).split("/")[::-1] for name in (one, other))
+    return all(a == b for a, b in zip(mine, its, strict=False))
+
+
+def _stated_categories(records: list[Any], listing: Listing) -> str:
+    """What categories the records have and should have, where none has one that counts."""
+    found = {str(record.get("category_id")) for record in records if isinstance(record, dict)}
+    if listing.categories is None or not found or any(map(listing.counts, found)):
+        return ""
+    wanted = ", ".join(f"{name} ({number})" for name, number in listing.categories.items())
+    return f" Its categories are {', '.join(sorted(found)[:5])}, those with keypoints {wanted}."

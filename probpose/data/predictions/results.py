@@ -6,6 +6,7 @@ __all__ = ["REACH", "Predictions", "ResultRecord", "match", "parse_record", "rea
 
 import math
 import reprlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,9 +17,11 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from probpose.arrays import Array
-from probpose.data.datasets.coco import load_json, valid_box
-from probpose.data.datasets.image_lists import listed_images
+from probpose.data.datasets.coco import LARGEST, valid_box
+from probpose.data.datasets.document import flat, load_json, number
+from probpose.data.datasets.image_lists import Listing
 from probpose.data.persons import Persons
+from probpose.data.plausible import refuse_other_predictions, refuse_other_units
 from probpose.errors import DataError
 
 REACH = 1.0
@@ -78,7 +81,7 @@ class ResultRecord(NamedTuple):
         image_id: as the annotations have it.
         point: (K, 2), pixels.
         confidence: (K,).
-        predicted: (K,), False where x, y and confidence are all 0: the model found no such joint.
+        predicted: (K,), False where the model found no such joint (`read_predictions`).
         score: NaN where the record has none.
         sigma_px: (K, 2), or None.
         presence: (K,), or None.
@@ -96,14 +99,14 @@ class ResultRecord(NamedTuple):
     box: Any
 
 
-def parse_record(record: Any, place: int, file: Path, images: set[int], joints: tuple[str, ...]) -> ResultRecord:
+def parse_record(record: Any, place: int, file: Path, listing: Listing, joints: tuple[str, ...]) -> ResultRecord:
     """One record of the file.
 
     Args:
         record: parsed JSON.
         place: in the file, from 0.
         file: its path, for messages.
-        images: ids that there are.
+        listing: the images that there are.
         joints: K names.
 
     Raises:
@@ -113,12 +116,7 @@ def parse_record(record: Any, place: int, file: Path, images: set[int], joints: 
     if not isinstance(record, dict) or "image_id" not in record or "keypoints" not in record:
         found = sorted(map(str, record)) if isinstance(record, dict) else f"a JSON {type(record).__name__}"
         raise DataError(f"{where}: a result needs image_id and keypoints, found {reprlib.repr(found)}.")
-    image = record["image_id"]
-    if type(image) is not int or image not in images:
-        raise DataError(
-            f"{where}: image {image!r} is not among the {len(images)} usable images of the annotations. Are both files "
-            "of the same images? Leave out results of other images."
-        )
+    image = _image(record["image_id"], listing, where)
     where = f"{where} (image {image})"
     keypoints = _numbers(record["keypoints"], "keypoints", 3, joints, where).reshape(len(joints), 3)
     return ResultRecord(
@@ -126,7 +124,7 @@ def parse_record(record: Any, place: int, file: Path, images: set[int], joints: 
         image_id=image,
         point=keypoints[:, :2],
         confidence=keypoints[:, 2],
-        predicted=np.asarray(keypoints.any(axis=1)),
+        predicted=_predicted(keypoints[:, :2], keypoints[:, 2]),
         score=_score(record.get("score"), where),
         sigma_px=_sigma(record.get("sigma_px"), joints, where),
         presence=_presence(record.get("labelled"), joints, where),
@@ -134,37 +132,75 @@ def parse_record(record: Any, place: int, file: Path, images: set[int], joints: 
     )
 
 
+def _image(value: Any, listing: Listing, where: str) -> int:
+    """The id of the image that a record names."""
+    try:
+        image = listing.image(value)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    if image is None:
+        known = next(iter(listing.names.items()), None)
+        such = "" if known is None else f", such as {known[0]} ({known[1]})"
+        raise DataError(
+            f"{where}: image {value!r} is not among the {len(listing.names)} usable images of the annotations{such}; "
+            "ids, file names, base names and stems were tried. Are both files of the same images? Leave out results of "
+            "other images."
+        )
+    return image
+
+
+def _not_predicted(point: Array, confidence: Array | None) -> dict[str, npt.NDArray[np.bool_]]:
+    """Where points (..., 2) stand for none, (...), by the way of writing it; each in one of them.
+
+    Args:
+        point: places.
+        confidence: (...); None where the file says nothing of it.
+    """
+    unsure = np.zeros(point.shape[:-1], dtype=np.bool_) if confidence is None else confidence == 0
+    corner = ~point.any(axis=-1)
+    ways = {
+        "0, 0, 0": corner & (unsure | (confidence is None)),
+        "0, 0": corner,
+        "-1, -1": (point == -1).all(axis=-1),
+        "beyond any image": (np.abs(point) > LARGEST).any(axis=-1),
+        "confidence 0": unsure,
+    }
+    found, told = {}, np.zeros(point.shape[:-1], dtype=np.bool_)
+    for way, mask in ways.items():
+        found[way], told = mask & ~told, told | mask
+    return found
+
+
+def _predicted(point: Array, confidence: Array | None) -> npt.NDArray[np.bool_]:
+    return np.asarray(~np.any(list(_not_predicted(point, confidence).values()), axis=0))
+
+
 def _numbers(value: Any, name: str, each: int, joints: tuple[str, ...], where: str) -> Array:
     """The (each * K,) finite numbers of a list."""
-    wanted = each * len(joints)
+    wanted, value = each * len(joints), flat(value)
     if not isinstance(value, list) or len(value) != wanted:
         found = f"{len(value)} numbers" if isinstance(value, list) else f"a JSON {type(value).__name__}"
         raise DataError(
             f"{where}: {name} is {found}, expected {wanted}, {each} for each of the {len(joints)} joints of the "
             f"annotations ({joints[0]} ... {joints[-1]}). Predict the annotated joints, in their order."
         )
-    for i, number in enumerate(value):
-        if type(number) not in (int, float) or not _is_finite(number):
+    parts = [number(part) for part in value]
+    for i, part in enumerate(parts):
+        if part is None or not math.isfinite(part):
             raise DataError(
-                f"{where}: {name} of {joints[i // each]} holds {number!r}, which is not a finite number. "
+                f"{where}: {name} of {joints[i // each]} holds {value[i]!r}, which is not a finite number. "
                 "Write 0, 0, 0 for a keypoint that was not predicted."
             )
-    return np.array(value, dtype=np.float64)
-
-
-def _is_finite(number: float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # a whole number beyond float64
-        return False
+    return np.array(parts, dtype=np.float64)
 
 
 def _score(value: Any, where: str) -> float:
     if value is None:
         return math.nan
-    if type(value) not in (int, float) or not _is_finite(value):
+    score = number(value)
+    if score is None or not math.isfinite(score):
         raise DataError(f"{where}: score is {value!r}, which is not a finite number. Write a number, or no score.")
-    return float(value)
+    return score
 
 
 def _sigma(value: Any, joints: tuple[str, ...], where: str) -> Array | None:
@@ -193,7 +229,7 @@ class Predictions:
     Attributes:
         name: of the results, for messages.
         persons: the annotated persons, N, in the order of the annotations. A label whose joint the model did not
-            predict (x, y and confidence all 0) is marked as unlabelled and counted in `left_out`.
+            predict is marked as unlabelled and counted in `left_out`.
         record: (N,) int64, place in the results file, from 0.
         point: (N, K, 2).
         confidence: (N, K), the third number of each keypoint, of any range; None where it is the same for all.
@@ -234,7 +270,8 @@ def read_predictions(results: Path, persons: Persons) -> Predictions:
 
     Each record has `image_id` and `keypoints` [x, y, confidence, ...], and may have `category_id`, `score`, `bbox`, and
     of our own `sigma_px` [sx, sy, ...] and `labelled` [p, ...]. Records of categories without keypoints, persons
-    without a prediction and predictions without a person are counted.
+    without a prediction and predictions without a person are counted. A joint is not predicted where x and y are both 0
+    or both -1, or beyond any image; or where the confidence is 0 and others of the file are not.
 
     Args:
         results: the file, a JSON list.
@@ -244,6 +281,8 @@ def read_predictions(results: Path, persons: Persons) -> Predictions:
         DataError: the file is missing, truncated or of another kind, a record is faulty, or nothing can be matched.
     """
     records, other = _records(results, persons)
+    if not any(record.confidence.any() for record in records):  # such a file says nothing of confidence
+        records = [r._replace(predicted=_predicted(r.point, None)) for r in records]
     pairs, left_out = _match_images(records, persons)
     if other:
         left_out["record of another category"] = [f"record {i}" for i in other]
@@ -254,7 +293,12 @@ def read_predictions(results: Path, persons: Persons) -> Predictions:
         )
     pairs.sort()
     rows = np.array([row for row, _ in pairs], dtype=np.int64)
-    return _table(results, persons.select(rows), [records[i] for _, i in pairs], left_out)
+    found = _table(results, persons.select(rows), [records[i] for _, i in pairs], left_out)
+    known = found.persons.labelled
+    largest = (np.abs(point[known]).max(initial=0.0) for point in (found.point, found.persons.keypoints))
+    refuse_other_predictions(str(results), *map(float, largest))
+    refuse_other_units(found.persons)
+    return found
 
 
 def _records(file: Path, persons: Persons) -> tuple[list[ResultRecord], list[int]]:
@@ -265,25 +309,27 @@ def _records(file: Path, persons: Persons) -> tuple[list[ResultRecord], list[int
             f"{file} holds a JSON {type(content).__name__}, not a list of results: expected "
             "[{image_id, category_id, keypoints, score}, ...]. Is it the annotation file?"
         )
-    images, categories = _images_of(persons)
+    listing = Listing.of(persons)
     records, other = [], []
     for place, raw in enumerate(content):
         stated = raw.get("category_id") if isinstance(raw, dict) else None
-        if categories is not None and stated is not None and stated not in categories:
+        if stated is not None and not listing.counts(stated):
             other.append(place)
         else:
-            records.append(parse_record(raw, place, file, images, persons.skeleton.joints))
+            records.append(parse_record(raw, place, file, listing, persons.skeleton.joints))
     if not records:
-        raise DataError(f"{file} has no result of a category with keypoints: write one record a person.")
+        raise DataError(_no_result(file, content, listing))
     return records, other
 
 
-def _images_of(persons: Persons) -> tuple[set[int], set[int] | None]:
-    """Ids of the images, and the categories that count (None: all)."""
-    if persons.annotations is None:
-        return set(persons.image_id.tolist()), None
-    images, categories = listed_images(persons.annotations, len(persons.skeleton))
-    return set(images), categories
+def _no_result(file: Path, content: list[Any], listing: Listing) -> str:
+    stated = Counter(repr(raw.get("category_id")) for raw in content if isinstance(raw, dict)).most_common(3)
+    found = ", ".join(f"{count} records have category {category}" for category, count in stated) or "it has no record"
+    wanted = ", ".join(f"{category} ({name})" for name, category in (listing.categories or {}).items())
+    return (
+        f"{file} has no result of a category with keypoints: {found}, and the annotations' category with keypoints is "
+        f"{wanted}. Write one record a person, with this category_id or none."
+    )
 
 
 def _match_images(records: list[ResultRecord], persons: Persons) -> tuple[list[tuple[int, int]], dict[str, list[str]]]:
@@ -313,17 +359,19 @@ def _match_images(records: list[ResultRecord], persons: Persons) -> tuple[list[t
 def _table(file: Path, persons: Persons, records: list[ResultRecord], left_out: dict[str, list[str]]) -> Predictions:
     predicted = np.stack([record.predicted for record in records])
     lost = persons.labelled & ~predicted
-    if lost.any():
-        left_out["joint not predicted (0, 0, 0)"] = [
-            f"{persons.skeleton.joints[k]} of record {records[n].place}" for n, k in np.argwhere(lost).tolist()
-        ]
-    confidence = np.stack([record.confidence for record in records])
+    point, confidence = (np.stack([getattr(record, name) for record in records]) for name in ("point", "confidence"))
+    for way, mask in _not_predicted(point, confidence if confidence.any() else None).items():
+        places = np.argwhere(lost & mask).tolist()
+        if places:
+            left_out[f"joint not predicted ({way})"] = [
+                f"{persons.skeleton.joints[k]} of record {records[n].place}" for n, k in places
+            ]
     stated = [valid_box(record.box) for record in records]
     return Predictions(
         name=file.stem,
         persons=replace(persons, visibility=np.where(lost, 0, persons.visibility)),
         record=np.array([record.place for record in records], dtype=np.int64),
-        point=np.stack([record.point for record in records]),
+        point=np.where(predicted[..., None], point, 0.0),
         confidence=None if np.ptp(confidence) == 0 else confidence,
         sigma_px=_column(records, file, "sigma_px", lambda record: record.sigma_px),
         score=_scores(records),

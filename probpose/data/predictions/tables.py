@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = ["BLOCK", "Column", "PointsTable", "StreamedColumn", "blocks", "open_points", "read_columns"]
 
+import codecs
 import csv
 import importlib
 import itertools
@@ -21,6 +22,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from probpose.data.plausible import refuse_other_predictions
 from probpose.data.predictions.points import COLUMNS, Points, check_columns, points_of
 from probpose.errors import DataError
 
@@ -98,23 +100,59 @@ def read_columns(file: Path, known: Collection[str]) -> tuple[dict[str, Column],
 
 
 def _read_csv(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+    encoding = _encoding(file)
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            lines = csv.reader(stream)
-            header = [name.strip() for name in next(lines, [])]
+        with file.open(newline="", encoding=encoding) as stream:
+            separator = _separator(stream.readline(), known)
+            stream.seek(0)
+            lines = csv.reader(stream, delimiter=separator)
+            header = _header_of([name.strip() for name in next(lines, [])], known)
             if len(set(header)) < len(header):
                 raise DataError(f"{file}: the header names a column twice: {', '.join(header)}.")
             parts: dict[str, list[Values]] = {name: [] for name in header if name in known}
             first = 0
             while rows := [line for line in itertools.islice(lines, _CSV_ROWS) if line]:
-                _add_rows(parts, header, rows, first, file)
+                _add_rows(parts, header, rows, first, file, separator)
                 first += len(rows)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not a CSV file in UTF-8 ({error}). Write it again.") from error
+        raise DataError(f"{file} is not a CSV file in UTF-8 ({error}): save it as UTF-8, with commas.") from error
+    if any(header) and not parts:
+        raise DataError(f"{file} has no prediction: its columns are {', '.join(map(repr, header))}, expected x, y, ...")
     columns: dict[str, Column] = {name: np.concatenate(part or [np.empty(0)]) for name, part in parts.items()}
     if "image" in columns:
         columns["image"] = _ids(np.concatenate(parts["image"] or [np.empty(0)]))
     return columns, [name for name in header if name not in known]
+
+
+def _encoding(file: Path) -> str:
+    """UTF-8 with or without a byte order mark, or UTF-16 with one.
+
+    Raises:
+        DataError: the file is compressed.
+    """
+    with file.open("rb") as stream:
+        start = stream.read(4)
+    if start.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+        raise DataError(f"{file} is compressed, or a spreadsheet: unpack it, or save it as CSV, and name that file.")
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
+def _separator(header: str, known: Collection[str]) -> str:
+    """What separates columns: the sign by which most names of the header are known, a comma where there are none."""
+    names = {name.casefold() for name in known}
+
+    def found(sign: str) -> int:
+        return sum(cell.strip().strip('"').casefold() in names for cell in header.split(sign))
+
+    return max(_SEPARATORS, key=found)
+
+
+_SEPARATORS = (",", ";", "\t", "|")
+
+
+def _header_of(names: list[str], known: Collection[str]) -> list[str]:
+    """The header, known names in small letters unless a column of that spelling is there too."""
+    return [low if (low := name.casefold()) in known and low not in names else name for name in names]
 
 
 def _ids(cells: Values) -> Values:
@@ -125,13 +163,22 @@ def _ids(cells: Values) -> Values:
         return cells
 
 
-def _add_rows(parts: dict[str, list[Values]], header: list[str], rows: list[list[str]], first: int, file: Path) -> None:
+def _add_rows(
+    parts: dict[str, list[Values]], header: list[str], rows: list[list[str]], first: int, file: Path, separator: str
+) -> None:
     for i, row in enumerate(rows, first):
         if len(row) != len(header):
             raise DataError(f"{file}, row {i} (the first is 0): {len(row)} cells, the header has {len(header)}.")
     for name, cells in zip(header, zip(*rows, strict=True), strict=True):
         if name in parts:
+            if name not in _WORDS and separator != ",":
+                cells = tuple(_with_point(cell) for cell in cells)
             parts[name].append(np.array(cells) if name in _WORDS else _as_numbers(cells, name, first, file))
+
+
+def _with_point(cell: str) -> str:
+    """A decimal comma as a point; a cell with several commas, or both, stays and is no number."""
+    return cell.replace(",", ".") if cell.count(",") == 1 and "." not in cell else cell
 
 
 def _as_numbers(cells: tuple[str, ...], name: str, first: int, file: Path) -> Values:
@@ -215,6 +262,7 @@ class PointsTable:
         images: number of images.
         joints: names in the order of their first appearance; empty where the file has none.
         ignored: columns with other names than `COLUMNS`.
+        remarks: what is to be said beside numbers of these points.
     """
 
     file: Path
@@ -223,6 +271,7 @@ class PointsTable:
     images: int
     joints: tuple[str, ...]
     ignored: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def has_scale(self) -> bool:
@@ -279,7 +328,9 @@ def open_points(file: Path) -> PointsTable:
     rows = check_columns({name: column.shape for name, column in columns.items()}, file)
     images, units = _Begun("image", file), _Begun("unit", file)
     joints: dict[str, None] = {}
+    looked = _Looked()
     for points in _whole_units(_read(file, columns, BLOCK), rows):
+        looked.at(points)
         images.add(points.image, points.row)
         if points.unit is not None:
             units.add(points.unit, points.row)
@@ -288,7 +339,35 @@ def open_points(file: Path) -> PointsTable:
             joints.update(dict.fromkeys(names[np.argsort(place)].tolist()))
     count = images.checked()
     units.checked()
-    return PointsTable(file, columns, rows, count, tuple(joints), tuple(ignored))
+    return PointsTable(file, columns, rows, count, tuple(joints), tuple(ignored), tuple(looked.remarks(file)))
+
+
+@dataclass
+class _Looked:
+    """What points look like: the largest coordinates of labelled rows, and predictions at the origin."""
+
+    points: int = 0
+    prediction: float = 0.0
+    label: float = 0.0
+    origin: int = 0
+
+    def at(self, points: Points) -> None:
+        known = points.visibility > 0
+        prediction, label = points.prediction[known], points.label[known]
+        self.points += len(label)
+        self.prediction = max(self.prediction, float(np.abs(prediction).max(initial=0.0)))
+        self.label = max(self.label, float(np.abs(label).max(initial=0.0)))
+        self.origin += int((~prediction.any(axis=1) & label.any(axis=1)).sum())
+
+    def remarks(self, file: Path) -> list[str]:
+        """Lines to say; predictions of another unit than the labels are refused."""
+        refuse_other_predictions(str(file), self.prediction, self.label)
+        found = []
+        if self.points and max(self.prediction, self.label) <= 1:
+            found.append("all coordinates lie between 0 and 1: what is called px is this unit")
+        if self.origin > 1:
+            found.append(f"{self.origin} predictions at exactly (0, 0): were they not predicted? Leave such rows out")
+        return found
 
 
 def _read(file: Path, columns: dict[str, Column], rows: int) -> Iterator[Points]:

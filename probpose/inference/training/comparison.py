@@ -141,7 +141,8 @@ def train_entry(entry: Entry, on_epoch: Callable[[RunFolder], None] = lambda _: 
 
 def _check_same(entry: Entry) -> None:
     found, wanted = read_config(entry.folder).flat(), entry.config.flat()
-    counted = [name for name in wanted if name not in _WHERE]
+    open_ones = {"flip"} if wanted["flip"] is None else set()  # a run that is there has decided
+    counted = [name for name in wanted if name not in _WHERE and name not in open_ones]
     different = [f"{name} {found[name]!r}, not {wanted[name]!r}" for name in counted if found[name] != wanted[name]]
     if different:
         raise ConfigError(

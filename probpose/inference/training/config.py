@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigField", "TrainConfig", "config_fields", "config_from", "default_config", "load_config", "save_config"]
+__all__ = [
+    "ConfigField",
+    "TrainConfig",
+    "config_fields",
+    "config_from",
+    "default_config",
+    "load_config",
+    "save_config",
+    "with_usual_flip",
+]
 
 import tomllib
 from collections import defaultdict
@@ -27,6 +36,7 @@ from probpose.inference.training.groups import (
 from probpose.inference.training.settings import Range, Setting, check_ranges, setting, setting_of
 from probpose.models.options import checked
 from probpose.models.registry import FAMILIES, family_of
+from probpose.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,22 @@ def config_from(base: Path | None, changes: Mapping[str, Any]) -> TrainConfig:
         return load_config(base).changed(**changes)
     usual = "custom" if "train_annotations" in changes else "synthetic"
     return default_config(**{"dataset": usual, **changes})
+
+
+USUAL_FLIP = 0.5
+"""Share of mirrored crops where the sides are known."""
+
+
+def with_usual_flip(config: TrainConfig, skeleton: Skeleton) -> TrainConfig:
+    """The configuration with a share of mirrored crops: where none is given, `USUAL_FLIP` if sides are known, else 0.
+
+    Args:
+        config: of training.
+        skeleton: of the training data.
+    """
+    if config.augmentation.flip is not None:
+        return config
+    return config.changed(flip=USUAL_FLIP if skeleton.flip_pairs else 0.0)
 
 
 def _with_size(changes: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["AugmentationConfig", "DataConfig", "MachineConfig", "ModelConfig", "OptimiserConfig"]
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,6 +35,15 @@ class DataConfig:
     flip_pairs: tuple[tuple[int, int], ...] | None = setting(
         None, "Left/right joints, 0-based: 1-2,3-4.", unset="from their names", range=Range(0)
     )
+    category: str | None = setting(
+        None, "Name or id of the one category of the annotations that counts.", unset="all with keypoints"
+    )
+    box_from: Literal["file", "labels", "image"] | None = setting(
+        None,
+        "Where persons are: the file says it, around their labels, or the whole image.",
+        unset="the file; the labels where it has no box",
+    )
+    keep_wild: bool = setting(False, "Train on labels many boxes away from their box, or missing at (0, 0), too.")
     selection: float = setting(
         0.1,
         "Share of the training images that chooses the checkpoint.",
@@ -42,6 +52,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        twice = [i for i, count in Counter(i for pair in self.flip_pairs or () for i in pair).items() if count > 1]
+        if twice:
+            raise ConfigError(f"flip_pairs: joint {twice[0]} is in several pairs, and has one mirror image at most.")
 
 
 @dataclass(frozen=True)
@@ -117,7 +130,12 @@ class OptimiserConfig:
 class AugmentationConfig:
     """How training crops are varied."""
 
-    flip: float = setting(0.5, "Probability of a mirrored crop.", range=SHARE)
+    flip: float | None = setting(
+        None,
+        "Probability of a mirrored crop; 0 mirrors none.",
+        unset="0.5 where left/right pairs are known, otherwise 0",
+        range=SHARE,
+    )
     scale_jitter: float = setting(
         0.15, "Largest relative change of a crop's size, log-uniform.", photos=0.3, range=Range(0)
     )

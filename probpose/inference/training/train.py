@@ -11,10 +11,14 @@ import numpy as np
 import torch
 
 from probpose.data.datasets.catalogue import Split, make_figures, open_dataset
+from probpose.data.datasets.coco import CocoOptions
+from probpose.data.datasets.coco import read_skeleton as skeleton_of_file
+from probpose.data.joints import joint_columns
 from probpose.data.persons import Persons, target_points
+from probpose.data.plausible import fit_to_train, look_at_pictures, refuse_other_units, remarks_on
 from probpose.errors import ConfigError, DataError
 from probpose.inference.device import open_device
-from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.config import TrainConfig, with_usual_flip
 from probpose.inference.training.report import Report
 from probpose.inference.training.runs import RunFolder, read_config, read_skeleton, untrained_model
 from probpose.inference.training.trainer import Trainer
@@ -24,6 +28,7 @@ from probpose.models.heads.cell_labels import CellLabels
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.objectives import WeightPrior, WithExpectedOKS
 from probpose.models.registry import family_of
+from probpose.skeleton import Skeleton
 
 LEAST_PERSONS = 4
 """Of a split: some to train on, and some to choose the checkpoint."""
@@ -49,7 +54,7 @@ def open_split(config: TrainConfig, split: Split) -> Persons:
         root=_path(data.data_root),
         annotations=_path(file),
         image_dir=_path(data.image_dir) if file else None,
-        flip_pairs=data.flip_pairs,
+        options=CocoOptions(data.flip_pairs, data.category, data.box_from) if file else None,
     )
     if len(persons) < LEAST_PERSONS:
         found = "; ".join(persons.left_out) or "none skipped"
@@ -114,7 +119,10 @@ def start_training(
     """
     open_device(config.machine.device)  # before the data are read, which takes minutes
     train, selection = _training_data(config, persons)
+    _check_validation(config, train.skeleton)
+    config = with_usual_flip(config, train.skeleton)
     model, notes = initial_model(config, train)
+    notes += [*_mirroring(config, train.skeleton), *look_at_pictures(train)]
     with folder.locked():
         folder.create(config, train.skeleton)
         trainer = Trainer(config, folder, model, train, selection)
@@ -150,6 +158,32 @@ def resume_training(
         notes = trainer.resume()
         place = f"resuming {folder.path} after epoch {trainer.epoch} of {config.optimiser.epochs}"
         _fit(trainer, [str(trainer.machine), place, *notes], on_epoch, quiet)
+
+
+def _mirroring(config: TrainConfig, skeleton: Skeleton) -> list[str]:
+    """What is done to left and right."""
+    pairs = f"{len(skeleton.flip_pairs)} left/right pairs: {', '.join(skeleton.pair_names)}"
+    if skeleton.flip_pairs:
+        alone = len(skeleton) - 2 * len(skeleton.flip_pairs)
+        still = "" if config.augmentation.flip else "; crops are not mirrored"
+        return [f"{pairs}; {alone} joints are their own mirror image (--flip-pairs){still}"]
+    if len(skeleton) < 2:
+        return []
+    how = "crops are mirrored all the same (--flip)" if config.augmentation.flip else "crops are not mirrored"
+    return [f"no left/right pairs were found in the joints' names: {how}; --flip-pairs names them"]
+
+
+def _check_validation(config: TrainConfig, skeleton: Skeleton) -> None:
+    """Refuse validation data that the run could not be judged on: matched by name, as later.
+
+    Raises:
+        DataError: other joints; both lists are in it.
+    """
+    data = config.data
+    if data.train_annotations and data.val_annotations:
+        file = Path(data.val_annotations)
+        joints = skeleton_of_file(file, CocoOptions(category=data.category)).joints
+        joint_columns(joints, skeleton.joints, file.stem)
 
 
 def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, list[str]]:
@@ -198,7 +232,8 @@ def _fit(trainer: Trainer, notes: list[str], on_epoch: Callable[[RunFolder], Non
 
 def _describe(train: Persons, selection: Persons) -> list[str]:
     lines = [f"{train.name}: {len(train)} persons to train on, {len(selection)} to choose the checkpoint"]
-    return [*lines, *(f"  skipped: {text}" for text in train.left_out)]
+    said = [f"  {text}" for text in (*train.remarks, *remarks_on(train))]
+    return [*lines, *(f"  skipped: {text}" for text in train.left_out), *said]
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -212,8 +247,11 @@ def _training_data(config: TrainConfig, persons: Persons | None = None) -> tuple
         if config.data.dataset == "synthetic" and config.data.data_root is None:
             make_figures()
         persons = open_split(config, "train")
+    refuse_other_units(persons)
+    persons = fit_to_train(persons, keep_wild=config.data.keep_wild)
     if len(persons) < LEAST_PERSONS:
-        raise DataError(f"{persons.name} has {len(persons)} persons: training needs at least {LEAST_PERSONS}.")
+        found = "".join(f"\n  skipped: {text}" for text in persons.left_out)
+        raise DataError(f"{persons.name} has {len(persons)} persons: training needs at least {LEAST_PERSONS}.{found}")
     train, selection = persons.split_by_image(config.data.selection, config.seed)
     if len(train) < LEAST_TRAINED:
         raise DataError(

@@ -34,7 +34,7 @@ from probpose.inference.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.config import TrainConfig, with_usual_flip
 from probpose.inference.training.groups import AugmentationConfig
 from probpose.inference.training.guards import NonFinite, gradient_norms
 from probpose.inference.training.provenance import Facts, Provenance, TrainingRecord, read_facts
@@ -100,7 +100,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(relative_rates(self.model, self.recipe.residual_lr))
         self.average = moving_average(self.model, self.recipe.ema) if self.recipe.ema else None
         self.stages = parameter_groups(self.model)
-        jitter = augmentation(config.augmentation)
+        jitter = augmentation(with_usual_flip(config, train.skeleton).augmentation)
         self.data = CropDataset(train, config.input_size, augmentation=jitter, seed=config.seed)
         self.drop_last = len(train) >= self.recipe.batch_size
         self.steps_per_epoch = math.ceil(len(self._batches(0)) / self.recipe.accumulate)
@@ -368,7 +368,7 @@ class Trainer:
 def augmentation(config: AugmentationConfig) -> Augmentation:
     """The changes of training crops that a configuration asks for."""
     return Augmentation(
-        flip=config.flip,
+        flip=config.flip or 0.0,
         scale=(1 / (1 + config.scale_jitter), 1 + config.scale_jitter),
         shift=config.shift,
         rotation=config.rotation,

@@ -64,8 +64,8 @@ class Targets(NamedTuple):
     """Where labels lie in the training crops.
 
     Attributes:
-        mean: per joint and axis, (K, 2).
-        spread: standard deviation per joint and axis, (K, 2).
+        mean: median per joint and axis, (K, 2).
+        spread: half the 16-84% width per joint and axis, (K, 2), which no single label moves.
         labelled: share of the persons, (K,).
         keypoints: (n, K, 2), anything where `known` is False.
         known: (n, K) bool.
@@ -80,13 +80,27 @@ class Targets(NamedTuple):
     @classmethod
     def of(cls, keypoints: Tensor, labelled: Tensor) -> Targets:
         """From keypoints (N, K, 2) in network units and labelled (N, K); joints without labels get overall values."""
-        weight = labelled.to(keypoints).unsqueeze(-1)
-        count = weight.sum(0)
-        overall = (keypoints * weight).sum((0, 1)) / weight.sum((0, 1)).clamp_min(1)
-        mean = torch.where(count > 0, (keypoints * weight).sum(0) / count.clamp_min(1), overall)
-        variance = ((keypoints - mean) ** 2 * weight).sum(0) / count.clamp_min(1)
-        spread = torch.where(count > 1, variance.sqrt(), variance.mean().sqrt()).clamp_min(LEAST_SPREAD)
+        known = torch.where(labelled.unsqueeze(-1), keypoints, torch.nan)
+        count = labelled.sum(0).unsqueeze(-1)
+        overall = known.flatten(0, 1).nanmedian(0).values.nan_to_num(0.0)
+        mean = torch.where(count > 0, known.nanmedian(0).values, overall)
+        low, high = (_quantile(known - mean, share) for share in _BODY)
+        spread = torch.where(count > 1, (high - low) / 2, torch.nan)
+        usual = spread.flatten().nanmedian().nan_to_num(0.0)
+        spread = torch.where(spread.isnan(), usual, spread).clamp_min(LEAST_SPREAD)
         return cls(mean, spread, labelled.float().mean(0), keypoints, labelled)
+
+
+_BODY = (0.1587, 0.8413)
+"""What lies within one standard deviation of a Gaussian."""
+
+
+def _quantile(values: Tensor, share: float) -> Tensor:
+    """The quantile (...) over the first axis, NaN left out; without torch's limit of 16 million values."""
+    ordered = values.sort(0).values  # NaN last
+    place = ((~values.isnan()).sum(0, keepdim=True) - 1).clamp_min(0) * share
+    below, above = (ordered.gather(0, edge.long()) for edge in (place.floor(), place.ceil()))
+    return torch.lerp(below, above, (place - place.floor()).to(values)).squeeze(0)
 
 
 class Regressor(nn.Module, ABC):

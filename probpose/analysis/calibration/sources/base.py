@@ -30,13 +30,23 @@ class Source(ABC):
         joints: names.
         record: what it is.
         left_out: one line for each thing, or kind of things, that is not used.
+        remarks: what is to be said beside the numbers.
     """
 
-    def __init__(self, name: str, joints: Sequence[str], record: SourceRecord, *, left_out: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        joints: Sequence[str],
+        record: SourceRecord,
+        *,
+        left_out: Sequence[str] = (),
+        remarks: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self.joints = tuple(joints)
         self.record = record
         self.left_out = tuple(left_out)
+        self.remarks = tuple(remarks)
 
     @property
     @abstractmethod
@@ -88,11 +98,19 @@ class MemorySource(Source):
         cases: all of them.
         record: what they are.
         left_out: one line for each thing, or kind of things, that is not among them.
+        remarks: what is to be said beside the numbers.
     """
 
-    def __init__(self, cases: Cases, record: SourceRecord | None = None, *, left_out: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        cases: Cases,
+        record: SourceRecord | None = None,
+        *,
+        left_out: Sequence[str] = (),
+        remarks: Sequence[str] = (),
+    ) -> None:
         record = record or SourceRecord("cases", cases.name)
-        super().__init__(cases.name, cases.joints, record, left_out=left_out)
+        super().__init__(cases.name, cases.joints, record, left_out=left_out, remarks=remarks)
         self.cases = cases
 
     @property

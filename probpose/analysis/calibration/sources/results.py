@@ -17,6 +17,7 @@ from probpose.analysis.calibration.sources.base import MemorySource
 from probpose.analysis.calibration.sources.baseline import baseline, gaussian
 from probpose.analysis.evaluation.ranking import GroundTruth
 from probpose.analysis.prediction.results import write_results
+from probpose.data.plausible import remarks_on
 from probpose.data.predictions.results import Predictions
 from probpose.models.densities import GaussianResidual
 
@@ -37,13 +38,19 @@ class ResultsSource(MemorySource):
         stated = predictions.sigma_px is not None
         scale = "sigma_px of the file" if stated else "one Gaussian scale times the size of the box"
         record = SourceRecord("results", str(file), scale=scale)
-        super().__init__(predicted_cases(predictions, seed=seed), record, left_out=predictions.lines)
+        super().__init__(
+            predicted_cases(predictions, seed=seed), record, left_out=predictions.lines, remarks=_remarks(predictions)
+        )
         self._persons = predictions.persons
 
     def hand_back(self, recalibration: Recalibration, folder: Path) -> list[Path]:
         categories = GroundTruth.of(self._persons).category_of(np.arange(len(self.cases)))
         write_results(folder / "recalibrated.json", recalibrated_rows(self.cases, recalibration, categories))
         return [folder / "recalibrated.json", *super().hand_back(recalibration, folder)]
+
+
+def _remarks(predictions: Predictions) -> list[str]:
+    return [*predictions.persons.remarks, *remarks_on(predictions.persons)]
 
 
 def predicted_cases(predictions: Predictions, *, seed: int = 0) -> Cases:

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["RunSource", "recalibration_file", "run_recalibration", "save_run_recalibration"]
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +19,7 @@ from probpose.analysis.calibration.record import SourceRecord
 from probpose.analysis.calibration.sources.base import MemorySource
 from probpose.analysis.prediction.forward import Recalibrate, freeze, predict_persons
 from probpose.data.persons import Persons
+from probpose.data.plausible import remarks_on
 from probpose.errors import CheckpointError, DataError
 from probpose.inference.training.runs import LoadedRun, RunFolder
 
@@ -30,11 +31,12 @@ class RunSource(MemorySource):
         run: loaded.
         cases: that it predicted, on crops without augmentation.
         unreadable: one "file: reason" for each image that could not be read, which is left out.
+        remarks: what is to be said beside the numbers.
     """
 
-    def __init__(self, run: LoadedRun, cases: Cases, unreadable: list[str]) -> None:
+    def __init__(self, run: LoadedRun, cases: Cases, unreadable: list[str], remarks: Sequence[str] = ()) -> None:
         record = SourceRecord("run", str(run.folder.path), epoch=run.epoch, residual=run.config.model.residual)
-        super().__init__(cases, record, left_out=unreadable)
+        super().__init__(cases, record, left_out=unreadable, remarks=remarks)
         self.run = run
 
     @classmethod
@@ -77,7 +79,7 @@ class RunSource(MemorySource):
         rows = np.concatenate([forward.rows for forward in read])
         presence = torch.cat([forward.presence for forward in read]).cpu().numpy()
         cases = cases_of(persons.select(rows), type(parts[0]).join(parts), presence=presence)
-        return cls(run, cases, list(dict.fromkeys(unreadable)))
+        return cls(run, cases, list(dict.fromkeys(unreadable)), [*persons.remarks, *remarks_on(persons)])
 
     @property
     def folder(self) -> Path:

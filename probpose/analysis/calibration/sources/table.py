@@ -46,7 +46,7 @@ class TableSource(Source):
     def __init__(self, table: PointsTable, *, seed: int = 0) -> None:
         scale = "scales of the file" if table.has_scale else "one Gaussian scale"
         record = SourceRecord("table", str(table.file), scale=scale)
-        super().__init__(table.file.name, table.joints or ("point",), record)
+        super().__init__(table.file.name, table.joints or ("point",), record, remarks=table.remarks)
         self._table = table
         self._residual = GaussianResidual().frozen()
         self._scale: float | None = None
