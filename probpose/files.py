@@ -19,31 +19,33 @@ _SHOWN = 200
 
 @contextmanager
 def reading(
-    path: Path, kind: str, error: type[ProbposeError] = DataError, advice: str = "truncated? Write it again."
+    path: Path, fault: str, error: type[ProbposeError] = DataError, advice: str = "truncated? Write it again."
 ) -> Iterator[None]:
     """Read `path` in this block: whatever a library raises about its content becomes an `error` that names the file.
 
-    Libraries raise dozens of kinds on damaged files (zlib.error, RecursionError, struct.error, AssertionError ...);
-    errors of probpose pass through as they are.
+    Libraries raise dozens of kinds on damaged files (zlib.error, RecursionError, struct.error, AssertionError ...).
+    Errors of probpose that name the file pass through as they are.
 
     Args:
         path: the file, which must be a regular one (`check_regular`).
-        kind: what it should be, with its article, such as "an .npz file".
+        fault: what is wrong where the block raises anything, such as "is not an .npz file".
         error: that is raised.
         advice: what the message ends with.
 
     Raises:
-        ProbposeError: `error`, where the block raises anything else.
+        ProbposeError: `error`, where the block raises anything.
     """
     try:
         check_regular(path)
         yield
-    except ProbposeError:
-        raise
-    except OSError as fault:
-        raise error(f"{path} cannot be read: {fault.strerror or fault}. Check the path.") from fault
-    except Exception as fault:
-        raise error(f"{path} is not {kind} ({describe(fault)}): {advice}") from fault
+    except ProbposeError as found:
+        if str(path) in str(found):
+            raise
+        raise error(f"{path} {fault}: {found} {advice[:1].upper()}{advice[1:]}") from found
+    except OSError as found:
+        raise error(f"{path} cannot be read: {found.strerror or found}. Check the path.") from found
+    except Exception as found:
+        raise error(f"{path} {fault} ({describe(found)}): {advice}") from found
 
 
 def describe(fault: Exception) -> str:

@@ -13,7 +13,7 @@ from probpose.analysis.calibration.record import CalibrationRecord
 from probpose.analysis.calibration.report.page import write_report
 from probpose.analysis.posterior import save_posterior
 from probpose.errors import DataError
-from probpose.files import write_atomically
+from probpose.files import read_text, reading, write_atomically
 from probpose.inference.fitting.residual_posterior import ResidualPosterior, sample_residual_posterior
 
 WARMUP = 300
@@ -64,10 +64,8 @@ def load_calibration(file: Path) -> CalibrationRecord:
     Raises:
         DataError: the file is missing, or holds something else.
     """
-    try:
-        return CalibrationRecord.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}. `probpose calibrate` writes it.") from error
+    with reading(file, "is not a calibration of this version", advice="`probpose calibrate` writes it."):
+        return CalibrationRecord.from_json(json.loads(read_text(file)))
 
 
 def residual_posterior(

@@ -6,7 +6,6 @@ __all__ = ["PCK_FRACTIONS", "RunFacts", "Scores", "kept_scores", "score_run"]
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from io import BytesIO
@@ -21,11 +20,13 @@ from probpose.analysis.evaluation.coco import pck_reference
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.prediction.estimates import ESTIMATORS, point_of
 from probpose.analysis.prediction.forward import Forward
-from probpose.arrays import Array, Index, as_array
+from probpose.arrays import Array, Index, as_array, numbers
 from probpose.data.persons import Persons
-from probpose.files import write_atomically
+from probpose.errors import DataError
+from probpose.files import reading, write_atomically
 from probpose.inference.training.report import read_log
 from probpose.inference.training.runs import LoadedRun, RunFolder
+from probpose.json_codec import from_json
 from probpose.models.cost import cost_of
 from probpose.models.densities.gauge import Gauge
 
@@ -35,6 +36,8 @@ _READABLE = (2, 3)
 """In version 2 levels are not drawn on plateaus (SimCC, heatmaps with a constant surface): their coverage is off."""
 
 _FILE = "scores.npz"
+_MAY_BE_ENDLESS = ("log_prob", "r90_px", "relative_error")
+"""What need not be finite: labels without a density, regions that are the plane, persons without a reference."""
 _EXACT = ("log_prob", "hdr_level")
 """Kept to the last digit: NLL and coverage are the same whether scores are new or were kept."""
 
@@ -222,13 +225,17 @@ def _digest(persons: Persons) -> str:
 def _read(file: Path, key: _Key) -> Scores | None:
     """Scores kept under `key`; None when there are none, or the file is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with reading(file, "is damaged"), np.load(file, allow_pickle=False) as arrays:
             record = json.loads(str(arrays["record"]))
             if not key.fits(record["key"]):
                 return None
             columns = {f.name: _wide(arrays[f.name]) for f in fields(Scores) if f.name != "facts"}
-            return Scores(**columns, facts=RunFacts(**record["facts"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
+            count = len(columns["image"])
+            for name, column in columns.items():
+                shape = (count, len(ESTIMATORS)) if name.endswith("error") or name == "error_px" else (count,)
+                numbers(column, name, shape, finite=name not in _MAY_BE_ENDLESS)
+            return Scores(**columns, facts=from_json(RunFacts, record["facts"]))
+    except DataError:
         return None
 
 

@@ -19,7 +19,6 @@ __all__ = [
 ]
 
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,12 +28,14 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from probpose.arrays import numbers
 from probpose.data.datasets.coco import CocoOptions, examine_coco
 from probpose.data.datasets.lsp import LSP, LSPET, Leeds, examine_leeds
 from probpose.data.datasets.reading import Reading
 from probpose.data.persons import Persons
 from probpose.data.synthetic import SyntheticSpec, read_spec, truth_file, write_synthetic
 from probpose.errors import ConfigError, DataError
+from probpose.files import reading
 
 Split = Literal["train", "val"]
 _SPLITS: tuple[Split, ...] = ("train", "val")
@@ -180,12 +181,19 @@ def _read_layout(name: str, split: Split, root: Path) -> Reading:
 
 def _truth(file: Path, persons: Persons) -> npt.NDArray[np.float64]:
     """(P, 17, 4) true x, y and scale of the persons, matched by annotation id."""
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            ids, rows = arrays["annotation_id"], np.concatenate([arrays["position"], arrays["scale"]], axis=-1)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file} cannot be read ({error}): remove the data set's folder to make it again.") from error
-    places = {int(number): i for i, number in enumerate(ids)}
+    with (
+        reading(
+            file,
+            "cannot be read as the truth of a data set",
+            advice="make the data set again with `probpose data synth`.",
+        ),
+        file.open("rb") as stream,
+        np.load(stream, allow_pickle=False) as arrays,
+    ):
+        ids = numbers(arrays["annotation_id"], "annotation_id", (None,))
+        shape = (len(ids), len(persons.skeleton), 2)
+        parts = [numbers(arrays[name], name, shape) for name in ("position", "scale")]
+    rows, places = np.concatenate(parts, axis=-1), {int(number): i for i, number in enumerate(ids)}
     missing = [int(number) for number in persons.annotation_id if int(number) not in places]
     if missing:
         raise DataError(f"{file} lacks annotation {missing[0]}: remove the data set's folder to make it again.")

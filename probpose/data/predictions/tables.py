@@ -13,7 +13,6 @@ import importlib
 import itertools
 import math
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +24,12 @@ import numpy.typing as npt
 from probpose.data.plausible import refuse_other_predictions
 from probpose.data.predictions.points import COLUMNS, Points, check_columns, points_of
 from probpose.errors import DataError
+from probpose.files import reading
 
 Values = npt.NDArray[Any]
 
 _CSV_ROWS = 50_000
+_AGAIN = "truncated? Write it again with numpy.savez."
 _WORDS = frozenset(("joint", "image"))
 
 
@@ -73,7 +74,9 @@ def blocks(column: Column, rows: int) -> Iterator[Values]:
     if isinstance(column, StreamedColumn):
         try:
             yield from column.blocks(rows)
-        except (OSError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+        except DataError:
+            raise
+        except Exception as error:  # zlib.error, RuntimeError, NotImplementedError ...
             raise DataError(f"{column.file}: {column.member} cannot be read: {error}. Write the file again.") from error
     else:
         yield from (column[start : start + rows] for start in range(0, len(column), rows))
@@ -93,10 +96,8 @@ def read_columns(file: Path, known: Collection[str]) -> tuple[dict[str, Column],
     if file.suffix.lower() not in readers:
         raise DataError(f"{file}: tables of points end in {', '.join(readers)}; for a COCO results file (.json) give "
                         "--predictions and --annotations.")  # fmt: skip
-    try:
+    with reading(file, "cannot be read as a table"):
         return readers[file.suffix.lower()](file, known)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}. Check the path.") from error
 
 
 def _read_csv(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
@@ -203,13 +204,13 @@ def _read_parquet(file: Path, known: Collection[str]) -> tuple[dict[str, Column]
         raise DataError(
             f"{file}: reading Parquet needs the package pyarrow: `pip install pyarrow`, or write .csv or .npz."
         ) from error
-    try:
+    with reading(file, "is not a Parquet file"):
         names = parquet.read_schema(file).names
         table = parquet.read_table(file, columns=[name for name in names if name in known])
-    except ValueError as error:  # pyarrow's own errors are ValueErrors too
-        raise DataError(f"{file} is not a Parquet file ({error}). Write it again.") from error
     columns: dict[str, Column] = {}
     for name in table.column_names:
+        if table.column(name).type.num_fields:
+            raise DataError(f"{file}: {name} holds {table.column(name).type}: expected a number or a text in each row.")
         values = table.column(name).to_numpy()
         is_text = values.dtype == object and name in _WORDS
         columns[name] = np.array(["" if v is None else v for v in values], dtype=str) if is_text else values
@@ -217,12 +218,9 @@ def _read_parquet(file: Path, known: Collection[str]) -> tuple[dict[str, Column]
 
 
 def _open_npz(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = {Path(member).stem: member for member in archive.namelist() if member.endswith(".npy")}
-            columns = {name: _open_member(archive, member, file) for name, member in names.items() if name in known}
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
-        raise DataError(f"{file} is not an .npz file ({error}): truncated? Write it again with numpy.savez.") from error
+    with reading(file, "is not an .npz file", advice=_AGAIN), zipfile.ZipFile(file) as archive:
+        names = {Path(member).stem: member for member in archive.namelist() if member.endswith(".npy")}
+        columns = {name: _open_member(archive, member, file) for name, member in names.items() if name in known}
     return columns, [name for name in names if name not in known]
 
 
@@ -234,6 +232,8 @@ def _open_member(archive: zipfile.ZipFile, member: str, file: Path) -> Column:
                 f"{file}: {member} holds Python objects, which are not read: they could run code. Save numbers, and "
                 "names as numpy.array(names, dtype=str)."
             )
+        if dtype.kind not in "biufU" or not dtype.itemsize or min(shape, default=1) < 0:
+            raise DataError(f"{file}: {member} holds {dtype} of shape {shape}: expected numbers or text.")
         if fortran and len(shape) > 1:  # cannot be streamed
             content = np.frombuffer(stream.read(), dtype=dtype)
             return content.reshape(shape, order="F")

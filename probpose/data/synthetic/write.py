@@ -40,6 +40,8 @@ from rich.progress import track
 from probpose.data.synthetic.annotate import annotate
 from probpose.data.synthetic.scene import SceneFigure, render_scene
 from probpose.errors import DataError
+from probpose.files import read_text, reading
+from probpose.json_codec import from_json
 from probpose.skeleton import COCO
 
 _VALIDATION = 0.2
@@ -231,10 +233,13 @@ def read_spec(folder: Path) -> SyntheticSpec:
     Raises:
         DataError: the marker is missing or unreadable, or of another version of the generator.
     """
-    try:
-        spec = SyntheticSpec(**json.loads((folder / MARKER).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{folder} is not a synthetic data set: {MARKER} is missing or unreadable.") from error
+    file = folder / MARKER
+    if not file.exists():
+        raise DataError(f"{folder} is not a synthetic data set: {MARKER} is missing or unreadable.")
+    with reading(
+        file, f"is unreadable: {folder} is not a synthetic data set", advice="make it again with `probpose data synth`."
+    ):
+        spec = from_json(SyntheticSpec, json.loads(read_text(file)))
     if spec.version != VERSION:
         raise DataError(f"{folder} was made by version {spec.version} of the generator, this is {VERSION}: remove it.")
     return spec

@@ -83,14 +83,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.exists():
         raise CheckpointError(f"{path} does not exist: the run has no checkpoint yet.")
     with (
-        reading(path, "a whole safetensors file", CheckpointError, "restore it or train again."),
+        reading(path, "is not a whole safetensors file", CheckpointError, "restore it or train again."),
         safetensors.safe_open(path, framework="pt") as file,
     ):
         header = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if _RECORD not in header:
         raise CheckpointError(f"{path} was not written by probpose: its header has no record.")
-    with reading(path, "a whole checkpoint", CheckpointError, "restore it or train again."):
+    with reading(path, "is not a whole checkpoint", CheckpointError, "restore it or train again."):
         record = json.loads(header[_RECORD])
         found = record.get("format")
     if found not in (FORMAT, _UNVERIFIED):

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, get_type_hints
 import tomli_w
 
 from probpose.errors import ConfigError
-from probpose.files import write_atomically
+from probpose.files import read_text, reading, write_atomically
 from probpose.inference.training.groups import (
     AugmentationConfig,
     DataConfig,
@@ -230,16 +230,15 @@ def load_config(path: Path) -> TrainConfig:
         ConfigError: the file is missing, is not TOML, or holds an unknown setting or a value of the wrong type or out
             of range.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} does not exist: is {path.parent} the folder of a run?") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as TOML ({error}).") from error
-    try:
-        return TrainConfig().changed(**_flattened(table))
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist: is {path.parent} the folder of a run?")
+    with reading(path, "cannot be read as TOML", ConfigError, "restore it or write it again."):
+        table = tomllib.loads(read_text(path))
+    with reading(path, "is not a configuration", ConfigError, "restore it or write it again."):
+        try:
+            return TrainConfig().changed(**_flattened(table))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
 
 
 def _flattened(table: Mapping[str, Any]) -> dict[str, Any]:

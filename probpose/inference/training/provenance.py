@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from probpose.data.persons import Persons
 from probpose.errors import CheckpointError, DataError
+from probpose.files import reading
 from probpose.inference.training.checkpoint import Checkpoint
 from probpose.inference.training.config import TrainConfig, config_fields
 from probpose.inference.training.report import EpochRecord
@@ -149,10 +150,8 @@ def read_facts(kind: type[T], checkpoint: Checkpoint, file: Path) -> T:
     Raises:
         CheckpointError: a key is missing, or of another type.
     """
-    try:
+    with reading(file, "is no checkpoint of a run", CheckpointError, "restore it or train again."):
         return from_json(kind, checkpoint.record, finite=False)
-    except DataError as error:
-        raise CheckpointError(f"{file} is no checkpoint of a run, or damaged: its record: {error}") from error
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

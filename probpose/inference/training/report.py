@@ -173,7 +173,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     epochs: dict[int, dict[str, Any]] = {}
-    with reading(path, "a log"):
+    with reading(path, "is not a log"):
         lines = read_bytes(path).splitlines()
     for number, line in enumerate(lines, start=1):
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from probpose.errors import CheckpointError, ConfigError, DataError, RunInUseError
+from probpose.errors import CheckpointError, ConfigError, RunInUseError
 from probpose.files import read_text, reading, write_atomically
 from probpose.inference.training.checkpoint import load_checkpoint, load_state
 from probpose.inference.training.config import TrainConfig, load_config, save_config
@@ -171,12 +171,8 @@ def read_skeleton(folder: RunFolder) -> Skeleton:
         CheckpointError: the file is missing or damaged, or holds no skeleton.
     """
     file = folder.skeleton
-    with reading(file, "a skeleton", CheckpointError, "restore it; is it the folder of a run?"):
-        document = json.loads(read_text(file))
-    try:
-        return from_json(Skeleton, document)
-    except DataError as error:
-        raise CheckpointError(f"{file} holds no skeleton: {error} Restore it; is it the folder of a run?") from error
+    with reading(file, "holds no skeleton", CheckpointError, "restore it; is it the folder of a run?"):
+        return from_json(Skeleton, json.loads(read_text(file)))
 
 
 def untrained_model(config: TrainConfig, skeleton: Skeleton) -> KeypointModel:

@@ -131,7 +131,7 @@ class Trainer:
         if record.made_from is not None:
             record.made_from.check_resumed(self.config, self.data.persons, self.score.persons, file)
         load_state(self.model, state.part("model"), file)
-        with reading(file, "a checkpoint to resume from", CheckpointError, "restore it or train again."):
+        with reading(file, "is no checkpoint to resume from", CheckpointError, "restore it or train again."):
             restore_optimizer(self.optimizer, state.part("optimizer"))
         if self.average is not None:
             load_state(self.average.module, state.part("average"), file)

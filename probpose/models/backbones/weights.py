@@ -4,9 +4,9 @@ from __future__ import annotations
 
 __all__ = ["LoadedWeights", "load_backbone_weights"]
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from probpose.errors import CheckpointError
+from probpose.files import reading
 from probpose.models.backbones.base import Backbone
 
 
@@ -36,7 +37,8 @@ def load_backbone_weights(backbone: Backbone, path: Path) -> LoadedWeights:
     """Load torchvision-style weights (.pth, .pt or .safetensors) into a backbone. Never executes code.
 
     Raises:
-        CheckpointError: the file cannot be read, a shape differs, or nothing fits.
+        CheckpointError: the file cannot be read, holds anything but finite tensors, a shape or type differs, or
+            nothing fits.
     """
     state = _read(path)
     own = backbone.state_dict()
@@ -49,21 +51,30 @@ def load_backbone_weights(backbone: Backbone, path: Path) -> LoadedWeights:
             raise CheckpointError(
                 f"{path}: {name} has shape {tuple(state[name].shape)}, the backbone needs {tuple(own[name].shape)}."
             )
+        if state[name].is_floating_point() != own[name].is_floating_point():
+            raise CheckpointError(f"{path}: {name} holds {state[name].dtype}, the backbone needs {own[name].dtype}.")
     backbone.load_state_dict({name: state[name] for name in shared}, strict=False)
     missing = tuple(name for name in own if name not in state and not name.endswith("num_batches_tracked"))
     return LoadedWeights(len(shared), missing, tuple(name for name in state if name not in own))
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    try:
+    """Tensors by name, finite and in main memory."""
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist.")
+    with reading(path, "cannot be read as weights", CheckpointError, "download or save it again."):
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist.") from error
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read as weights ({str(error).splitlines()[0]}).") from error
+            content: Any = safetensors.torch.load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
     content = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path} is not a dictionary of tensors: save the model's state_dict().")
+    if not isinstance(content, dict) or not all(_is_weight(name, value) for name, value in content.items()):
+        raise CheckpointError(f"{path} is not a dictionary of tensors by name: save the model's state_dict().")
+    for name, value in content.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise CheckpointError(f"{path}: {name} holds numbers that are not finite: save the weights again.")
     return {name.removeprefix("module.").removeprefix("backbone."): value for name, value in content.items()}
+
+
+def _is_weight(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor) and value.device.type == "cpu" and not value.is_sparse

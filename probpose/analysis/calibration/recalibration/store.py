@@ -20,7 +20,9 @@ from probpose.analysis.calibration.recalibration.base import (
 from probpose.analysis.calibration.recalibration.conformal import ConformalRecalibration
 from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
-from probpose.errors import CheckpointError, ConfigError
+from probpose.arrays import Array, numbers
+from probpose.errors import CheckpointError, DataError
+from probpose.files import reading
 from probpose.inference.training.checkpoint import load_checkpoint, save_checkpoint
 
 KIND = "recalibration"
@@ -51,13 +53,11 @@ def load_recalibration(path: Path) -> tuple[Recalibration, dict[str, Any]]:
     checkpoint = load_checkpoint(path)
     if checkpoint.record.get("kind") != KIND:
         raise CheckpointError(f"{path} holds no recalibration: make one with `probpose calibrate`.")
-    try:
-        recalibration = _recalibration_of(checkpoint.record["cure"], checkpoint.part("cure"))
-        return recalibration, dict(checkpoint.record["facts"])
-    except (KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
-        raise CheckpointError(
-            f"{path} holds a damaged recalibration ({error!r}): make it again with `probpose calibrate`."
-        ) from error
+    with reading(path, "holds a damaged recalibration", CheckpointError, "make it again with `probpose calibrate`."):
+        tensors = checkpoint.part("cure")
+        for name, value in tensors.items():
+            numbers(value, name)
+        return _recalibration_of(checkpoint.record["cure"], tensors), dict(checkpoint.record["facts"])
 
 
 def _recalibration_of(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Recalibration:
@@ -65,18 +65,39 @@ def _recalibration_of(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         case "none":
             return NoRecalibration()
         case "scale":
-            return ScaleRecalibration(np.array(record["factor"]))
+            return ScaleRecalibration(_positive(record, "factor"))
         case "density":
             return NoiseRecalibration.restored(dict(record), dict(tensors))
         case "level":
-            level_map = LevelMap(np.array(record["knots"]), np.array(record["values"]))
+            level_map = LevelMap(_from_zero(record, "knots"), _from_zero(record, "values"))
+            if len(level_map.knots) != len(level_map.values):
+                raise DataError("a level map has as many values as knots.")
             return LevelRecalibration(_recalibration_of(record["base"], tensors), level_map)
         case "conformal":
+            contents = numbers(record["contents"], "contents", (None,))
+            levels = numbers(record["levels"], "levels", (None, len(contents)))
+            if min(contents.min(), levels.min()) < 0 or max(contents.max(), levels.max()) > 1:
+                raise DataError("contents and levels lie between 0 and 1.")
             return ConformalRecalibration(
                 base=_recalibration_of(record["base"], tensors),
-                contents=np.array(record["contents"]),
-                levels=np.array(record["levels"]),
+                contents=contents,
+                levels=levels,
                 per_joint=bool(record["per_joint"]),
                 images=int(record["images"]),
             )
     raise ValueError(f"unknown method {record['method']!r}")
+
+
+def _positive(record: Mapping[str, Any], name: str) -> Array:
+    found = numbers(record[name], name, (None,))
+    if not len(found) or found.min() <= 0:
+        raise DataError(f"{name} holds {found.min(initial=0)}, expected positive numbers.")
+    return found
+
+
+def _from_zero(record: Mapping[str, Any], name: str) -> Array:
+    """Numbers that begin with 0 and increase."""
+    found = numbers(record[name], name, (None,))
+    if len(found) < 2 or found[0] != 0 or np.diff(found).min() <= 0:
+        raise DataError(f"{name} does not increase from 0.")
+    return found
