@@ -1,9 +1,16 @@
-"""The saved posterior: predicted and labelled keypoints as an ArviZ InferenceData in a netCDF file."""
+"""The saved posterior: predicted and labelled keypoints as an ArviZ InferenceData in a netCDF file.
+
+HDF5 may read a damaged file for ever. So the file ends with a digest of what is before it, which other readers of
+netCDF pass over; one without a digest is first read by another process, for a limited time.
+"""
 
 from __future__ import annotations
 
 __all__ = ["load_posterior", "save_posterior"]
 
+import hashlib
+import subprocess
+import sys
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,11 +24,20 @@ from probpose.analysis.posterior.groups import Groups, groups_of_cases, groups_o
 from probpose.analysis.posterior.library import az
 from probpose.arrays import Index
 from probpose.errors import DataError
-from probpose.files import write_atomically
+from probpose.files import read_bytes, reading, write_atomically
 from probpose.inference.fitting.residual_posterior import ResidualPosterior
 from probpose.models.scores import LabelScores
 
 _NEEDED = ("posterior_predictive", "log_likelihood", "observed_data", "constant_data")
+_MARK = b"\nprobpose sha256 "
+_LIMIT_S = 30
+"""Seconds that a file without a digest may take."""
+
+_PROBE = """
+import sys, h5py
+with h5py.File(sys.argv[1]) as file:
+    file.visititems(lambda _, found: found[()] if isinstance(found, h5py.Dataset) and found.shape is not None else None)
+"""
 
 
 def save_posterior(
@@ -82,10 +98,11 @@ def load_posterior(file: str | PathLike[str]) -> Any:
         file: posterior.nc, as `save_posterior` or a calibration wrote it.
 
     Raises:
-        DataError: the file is missing, truncated, not netCDF, or not written by `save_posterior`.
+        DataError: the file is missing, damaged, not netCDF, or not written by `save_posterior`.
     """
     if not Path(file).is_file():
         raise DataError(f"{file} does not exist. `probpose calibrate` writes posterior.nc beside its report.")
+    _check_whole(Path(file))
     try:
         with az.rc_context({"data.load": "eager"}):
             found = az.from_netcdf(str(file))
@@ -99,6 +116,28 @@ def load_posterior(file: str | PathLike[str]) -> Any:
     return found
 
 
+def _check_whole(file: Path) -> None:
+    """Refuse a file that is not what was written, or that cannot be read in a while.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    with reading(file, "cannot be read"):
+        content, found, digest = read_bytes(file).rpartition(_MARK)
+    if found:
+        if hashlib.sha256(content).hexdigest().encode() != digest:
+            raise DataError(f"{file} is damaged: its content is not what was written (SHA-256 differs). Make it again.")
+        return
+    command = [sys.executable, "-c", _PROBE, str(file)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=_LIMIT_S)
+    except (subprocess.SubprocessError, OSError) as error:
+        said = "it takes for ever" if isinstance(error, subprocess.TimeoutExpired) else "by h5py"
+        raise DataError(
+            f"{file} cannot be read as netCDF ({said}): it is truncated, damaged or another kind of file."
+        ) from None
+
+
 def _choose(available: int, most: int, seed: int) -> Index:
     """Rows in ascending order, at most `most`, chosen at random."""
     if available <= most:
@@ -109,7 +148,7 @@ def _choose(available: int, most: int, seed: int) -> Index:
 def _write(file: Path, groups: Groups) -> None:
     content = _netcdf(groups)  # in memory, because HDF5 may crash the process where it meets a full disk
     try:
-        write_atomically(file, content)
+        write_atomically(file, content + _MARK + hashlib.sha256(content).hexdigest().encode())
     except OSError as error:
         raise DataError(
             f"{file} could not be written ({error}). Make room or choose another folder; nothing has been replaced."
