@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
 from probpose.analysis.calibration.recalibration.store import load_recalibration, save_recalibration
 from probpose.cli import main
+from probpose.models.densities import GaussianResidual
+from probpose.models.noise_model import NoiseModel
 
 
 def run(*arguments: str) -> Result:
@@ -39,6 +42,19 @@ def test_the_cure_is_used_unless_told_otherwise(project: Path) -> None:
     assert (with_it["recalibration"], without["recalibration"]) == ("scale", None)
     assert with_it["nll_nats"] != without["nll_nats"]
     assert with_it["epe_px"] == pytest.approx(without["epe_px"], rel=1e-5)
+
+
+def test_evaluate_says_what_sigma_is_after_the_recalibration(project: Path) -> None:
+    """A refitted density has outliers, and so no variance: its sigma is half the 16-84% width."""
+    file = project / "run" / "recalibration.safetensors"
+    kept, (_, facts) = file.read_bytes(), load_recalibration(file)
+    refitted = NoiseRecalibration("gaussian", NoiseModel(17, GaussianResidual()).requires_grad_(False))
+    save_recalibration(file, refitted, facts)
+    with_it, without = (
+        json.loads(run("evaluate", str(project / "run"), "--json", *more).stdout)["gauge"] for more in ([], NO)
+    )
+    file.write_bytes(kept)
+    assert (with_it, without) == ("quantile", "moment")
 
 
 def test_conformal_regions_are_drawn(project: Path) -> None:

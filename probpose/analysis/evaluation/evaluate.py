@@ -73,12 +73,13 @@ def evaluate(
     residual = freeze(model, device)
     targets = persons if boxes is None else unlabelled_persons(boxes, persons)
     kernel = oks_kernel(targets, estimator, score)
-    estimates, scores, inside, unreadable = [], [], [], []
+    estimates, scores, inside, unreadable, gauge = [], [], [], [], model.residual.gauge
     for forward in predict_persons(
         model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
         residual=residual, recalibrate=recalibrate, progress=progress,
     ):  # fmt: skip
         observe(forward)
+        gauge = forward.keypoints.gauge
         estimates.append(Estimates.of(forward, estimator, kernel))
         unreadable += forward.unreadable
         if boxes is None:
@@ -100,7 +101,7 @@ def evaluate(
         estimator=estimator,
         score=score,
         AP_by_score=None if score == "usual" else poses.precision_by_score(joined, ranking),
-        gauge=model.residual.gauge,
+        gauge=gauge,
         flip_test=flip_test,
         nms=nms if boxes is not None and boxes.detected else None,
         suppressed=ranking.suppressed,

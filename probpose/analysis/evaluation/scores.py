@@ -168,7 +168,7 @@ def _score(
         AP=evaluation.coco.AP,
         images_per_s=float(np.median(speeds)) if speeds else None,
         epoch=run.epoch,
-        gauge=run.model.residual.gauge,
+        gauge=evaluation.gauge,
     )
     return Scores(
         image=scores.image,
