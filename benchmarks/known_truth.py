@@ -22,7 +22,10 @@ import numpy as np
 
 import probpose as pp
 from benchmarks.tables import report
+from probpose.analysis.calibration.calibrate import Settings, calibrate
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
+from probpose.analysis.calibration.sources.base import MemorySource
+from probpose.api.calibration import cases_of_arrays
 from probpose.arrays import Array
 
 COLUMNS = {"simulation": "simulation", "truth": "truth", "asked": "asked", "found": "found"}
@@ -78,7 +81,7 @@ def units(seed: int) -> Iterator[Row]:
         yield {
             "simulation": "sigma in another unit",
             "truth": f"sigma is {max(factor, 1 / factor):,.0f} times too {'large' if factor > 1 else 'small'}",
-            "asked": "what is said; % in 50% regions after `scale`",
+            "asked": "what is said; % in 50% regions after scale",
             "found": f"{said[1] + ' times too ' + said[2] if said else 'nothing'}; "
             f"{100 * found.record.recalibrated.hdr_coverage[0.5]:.1f}",
         }
@@ -106,13 +109,15 @@ def shapes(seed: int) -> Iterator[Row]:
 
 
 def groups(seed: int) -> Iterator[Row]:
-    """A conditional fault that `level` leaves, in the unit of the claim and in another."""
+    """A conditional fault that a map of levels alone leaves, in the unit of the claim and in another."""
     rng = np.random.default_rng(seed)
     claimed, errors = np.exp(rng.uniform(0, np.log(8), (6000, 1, 1))), 3 * rng.normal(size=(6000, 1, 2))
     for unit in (1.0, 20.0):
-        found = pp.calibrate(predicted(6000, unit * claimed), errors, method="level", residual="gaussian")
-        after = found.record.after
-        named = {one.group for one in after.deviations if one.group} if after else set()
+        source = MemorySource(
+            cases_of_arrays(predicted(6000, unit * claimed), errors, None, None, None, None, None, "made up")
+        )
+        after = calibrate(source, Settings(method="level")).record.after
+        named = {one.group for one in after.deviations if "scale" in (one.group or "")} if after else set()
         yield {
             "simulation": "groups after recalibration",
             "truth": f"errors do not depend on sigma, claimed x {unit:g}",
@@ -160,7 +165,7 @@ def choices(seed: int, repetitions: int) -> Iterator[Row]:
                 better = found.apply(predicted(4000)).log_prob(fresh)
                 losses.append(float((predicted(4000).log_prob(fresh) - better).mean()))
         yield {
-            "simulation": "`auto` of an exact prediction",
+            "simulation": "auto, of an exact prediction",
             "truth": f"{images} images of one label",
             "asked": f"% changed of {repetitions}; largest loss, nats",
             "found": f"{100 * len(losses) / repetitions:.1f}; {max(losses, default=0.0):.4f}",
@@ -177,8 +182,8 @@ def refits(seed: int) -> Iterator[Row]:
         learned = float(recalibration.model.residual.core.df[0])  # type: ignore[index]
         fresh = 5 * elliptical(np.random.default_rng([seed, 1]), 20_000, df)
         yield {
-            "simulation": "refit of `student_t`",
-            "truth": f"{df:g} degrees of freedom",
+            "simulation": "refit of student_t",
+            "truth": "Gaussian errors" if np.isinf(df) else f"{df:g} degrees of freedom",
             "asked": "degrees of freedom; % of fresh labels in 50% and 90% regions",
             "found": f"{learned:.2f}; {held(found.apply(predicted(len(fresh))), fresh)}",
         }
@@ -186,7 +191,7 @@ def refits(seed: int) -> Iterator[Row]:
         errors, fresh = (np.random.default_rng([seed, i]).normal(size=(20_000 // joints, joints, 2)) for i in (0, 1))
         found = pp.calibrate(predicted(len(errors), 1.0, joints), errors, method="density")
         yield {
-            "simulation": "refit of `rle`",
+            "simulation": "refit of rle",
             "truth": f"Gaussian errors, {joints} joints a person",
             "asked": "% of fresh labels in 50% and 90% regions",
             "found": held(found.apply(predicted(len(fresh), 1.0, joints)), fresh),

@@ -90,3 +90,12 @@ def test_a_sigma_in_another_unit_is_named_by_its_factor_and_mended(factor: float
     assert float(said[1].replace(",", "")) == pytest.approx(max(factor, 1 / factor), rel=0.1)
     for per_joint in (False, True):
         np.testing.assert_allclose(fit_scale(wrong, per_joint=per_joint).factor * factor, 1, rtol=0.1)
+
+
+def test_a_few_gross_errors_do_not_hide_what_most_labels_say() -> None:
+    def gross(rng: np.random.Generator, sigma: Array, _: Array) -> Array:
+        far = rng.uniform(size=sigma.shape[:2]) < 0.01
+        return np.asarray(0.4 * sigma * rng.normal(size=sigma.shape) * np.where(far, 500, 1)[..., None])
+
+    text = verdict_text(diagnosis_record(diagnosed(fake_cases(gross, persons=600))), None, "none")
+    assert re.search(r"Sigma is 2\.[45]\d times too large for most labels, .* which gross errors decide", text)

@@ -34,6 +34,9 @@ FORMAT = 1
 _ALIKE = 1.1
 """Standard deviation and half width that differ by a smaller factor are of one shape, the predicted one."""
 
+_GROSS = 3.0
+"""Where the standard deviation exceeds the half width by a larger factor, a few errors make it."""
+
 _NAMED = 3
 """Groups that the verdict names at most."""
 
@@ -322,6 +325,11 @@ def _cause(record: DiagnosisRecord) -> str:
     width, rms = sum(widths[row.joint] * row.keypoints for row in rows) / labels, (squares / labels) ** 0.5
     if record.gauge != "moment":
         return f"{_off(record, width, widths)} That is half the 16-84% width."
+    if rms > _GROSS * width:
+        return (
+            f"Sigma is {_times(width)} for most labels, by half the 16-84% width of their errors, and {_times(rms)} as "
+            "a standard deviation, which gross errors decide."
+        )
     if max(rms / width, width / rms) < _ALIKE:
         return _off(record, rms, {row.joint: row.rms_too_small_by or 1.0 for row in rows})
     tails = "heavier" if rms > width else "lighter"
