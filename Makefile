@@ -3,10 +3,12 @@
 #   PYTHON=python3.12     the interpreter that makes the environment
 #   TORCH_INDEX=URL       take torch from another index, e.g. https://download.pytorch.org/whl/cpu (see docs/install.md)
 #   PYTEST_ARGS='-k crop' further arguments for pytest
+#   MUTATIONS=3000        changed files of each reader that `make fuzz` tries
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+MUTATIONS ?= 300
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +19,7 @@ INSTALLED_TEST := $(VENV)/.installed-test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types imports tests look wheel bench clean distclean FORCE
+.PHONY: help demo test lint format types imports tests fuzz look wheel bench clean distclean FORCE
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +53,9 @@ imports: $(INSTALLED_TEST)  ## the direction of imports between the layers
 tests: $(INSTALLED_TEST)  ## tests and doctests with coverage
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n auto --maxprocesses 4 \
 		--cov --cov-report=term --cov-report=xml $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED_TEST)  ## each reader on MUTATIONS (300) files changed at random
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg PROBPOSE_MUTATIONS=$(MUTATIONS) $(BIN)/python -m pytest -m fuzz --durations=5 $(PYTEST_ARGS) tests/test_mutations.py
 
 look: $(INSTALLED_TEST)  ## the calibration report as a browser shows it, as pictures in build/look/
 	PROBPOSE_LOOK=build/look MPLBACKEND=Agg $(BIN)/python -m pytest -q -rs tests/test_report_look.py

@@ -225,7 +225,11 @@ def _digest(persons: Persons) -> str:
 def _read(file: Path, key: _Key) -> Scores | None:
     """Scores kept under `key`; None when there are none, or the file is damaged."""
     try:
-        with reading(file, "is damaged"), np.load(file, allow_pickle=False) as arrays:
+        with (
+            reading(file, "is damaged"),
+            file.open("rb") as stream,
+            np.load(stream, allow_pickle=False) as arrays,
+        ):
             record = json.loads(str(arrays["record"]))
             if not key.fits(record["key"]):
                 return None

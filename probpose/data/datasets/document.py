@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from probpose.errors import DataError
+from probpose.files import read_bytes
 
 Key = int | str
 """What an id is told by."""
@@ -34,7 +35,7 @@ def load_json(file: Path) -> Any:
         DataError: the file is missing, compressed, of another encoding, or no JSON.
     """
     try:
-        content = file.read_bytes()
+        content = read_bytes(file)
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}. Check the path.") from error
     if content.startswith(b"\x1f\x8b"):
@@ -45,7 +46,7 @@ def load_json(file: Path) -> Any:
         raise DataError(
             f"{file} is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8."
         ) from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"{file} is not valid JSON ({error}): truncated? Download or write it again.") from error
 
 

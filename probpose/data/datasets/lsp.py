@@ -22,6 +22,7 @@ from probpose.data.datasets.coco import AREA_OF_BOX, valid_box
 from probpose.data.datasets.reading import Finding, Reading
 from probpose.data.persons import Persons
 from probpose.errors import DataError
+from probpose.files import check_regular
 from probpose.skeleton import Skeleton
 
 _RIGHT_TO_LEFT = ("right_{0}", "right_{1}", "right_{2}", "left_{2}", "left_{1}", "left_{0}")
@@ -140,6 +141,7 @@ def _numbers(spec: Leeds, split: Literal["train", "val"], images: int) -> npt.ND
 def _joints(spec: Leeds, file: Path) -> npt.NDArray[np.float64]:
     """(images, 14, 3) as in the file."""
     try:
+        check_regular(file)
         with file.open("rb") as stream:
             content = loadmat(stream, variable_names=["joints"])
     except FileNotFoundError as error:
