@@ -19,7 +19,7 @@ from probpose.analysis.prediction.estimates import Estimates, Estimator, Score, 
 from probpose.analysis.prediction.forward import Forward, Recalibrate, freeze, predict_persons
 from probpose.arrays import Array, Index, Mask, as_array
 from probpose.data.persons import Persons, target_points
-from probpose.data.plausible import remarks_on, spoilt_labels
+from probpose.data.plausible import look_at_pictures, remarks_on, spoilt_labels
 from probpose.data.predictions.boxes import Boxes, unlabelled_persons
 from probpose.errors import DataError
 from probpose.models.densities import Residual
@@ -118,7 +118,7 @@ def evaluate(
 
 def _remarks(persons: Persons, by_label: LabelEvaluation | None) -> list[str]:
     """What is to be said beside numbers of these persons."""
-    found = remarks_on(persons)
+    found = [*look_at_pictures(persons), *remarks_on(persons)]
     if default := persons.skeleton.default_sigmas:
         found.append(f"AP and AR take {DEFAULT_OKS_SIGMA}, a default, for the OKS sigma of {', '.join(default)}")
     wild = spoilt_labels(persons)

@@ -61,7 +61,7 @@ class GroundTruth:
             return cls(persons)
         document = load_document(persons.annotations, persons.category)
         ids = keypoint_categories(document)
-        joints = next(len(c["keypoints"]) for c in document["categories"] if isinstance(c, dict) and c.get("id") in ids)
+        joints = next(len(c["keypoints"]) for c in document["categories"] if isinstance(c, dict) and c.get("id") in list(ids))
         records = [r for r in document["annotations"] if isinstance(r, dict) and r.get("category_id") in list(ids)]
         known = [(place, r) for place, r in enumerate(records) if isinstance(r.get("id"), int)]
         here = set(persons.image_id.tolist())
@@ -114,15 +114,19 @@ def _matched(record: Record, persons: Persons) -> Record:
     if persons.file_order is None:
         return record
     keypoints = np.zeros((len(persons.skeleton) + 1, 3))
-    keypoints[list(persons.file_order)] = np.reshape(flat(record["keypoints"]), (-1, 3))  # the last takes what is left
+    keypoints[list(persons.file_order)] = np.reshape(_keypoints(record), (-1, 3))  # the last takes what is left
     return record | {"keypoints": keypoints[:-1].ravel().tolist(), "num_keypoints": None}
 
 
-def _flags(record: Record) -> list[Any]:
+def _keypoints(record: Record) -> list[float]:
+    """The numbers of a record's keypoints; none where one is no number."""
     keypoints = flat(record.get("keypoints"))
-    if not isinstance(keypoints, list) or not all(isinstance(number, int | float) for number in keypoints):
-        return []
-    return keypoints[2::3]
+    found = [number(part) for part in keypoints] if isinstance(keypoints, list) else []
+    return [] if None in found else [part for part in found if part is not None]
+
+
+def _flags(record: Record) -> list[float]:
+    return _keypoints(record)[2::3]
 
 
 def _counts(record: Record) -> bool:
@@ -132,17 +136,20 @@ def _counts(record: Record) -> bool:
 
 def _is_ignored(record: Record, joints: int) -> bool:
     """Whether a record is a sound crowd, or a sound person without a labelled joint."""
-    sound = len(_flags(record)) == joints and valid_box(record.get("bbox")) is not None
-    return sound and isinstance(record.get("image_id"), int) and not _counts(record)
+    sound = len(_keypoints(record)) == 3 * joints and valid_box(record.get("bbox")) is not None
+    return sound and record.get("iscrowd") in (0, 1) and isinstance(record.get("image_id"), int) and not _counts(record)
 
 
 def _excuse(record: Record) -> Record:
     """An ignored record as pycocotools needs it."""
-    width, height = record["bbox"][2:]
-    area, labelled = record.get("area"), sum(flag > 0 for flag in _flags(record))
-    return {key: record[key] for key in ("image_id", "bbox", "keypoints")} | {
+    box = valid_box(record["bbox"]) or []
+    area, labelled = number(record.get("area")), sum(flag > 0 for flag in _flags(record))
+    return {
+        "image_id": record["image_id"],
+        "bbox": box,
+        "keypoints": _keypoints(record),
         "category_id": 1,
-        "area": area if isinstance(area, int | float) and math.isfinite(area) else width * height,
+        "area": math.prod(box[2:]) if area is None or not math.isfinite(area) else area,
         "iscrowd": int(bool(record.get("iscrowd"))),
         "num_keypoints": labelled if (stated := _stated_number(record)) is None else stated,
     }

@@ -195,10 +195,15 @@ def _records(content: Any, file: Path) -> list[Any] | None:
     names = sift_images(content, file)[0]
     kept = ("image_id", "bbox", "category_id")
     return [
-        {"file_name": names.get(record.get("image_id", -1)), **{key: record[key] for key in kept if key in record}}
+        {"file_name": _name(record, names), **{key: record[key] for key in kept if key in record}}
         for record in content["annotations"]
         if isinstance(record, dict)
     ]
+
+
+def _name(record: dict[str, Any], names: dict[int, str]) -> str | None:
+    image = record.get("image_id")
+    return names.get(image) if isinstance(image, int) else None
 
 
 def _parse(record: Any, listing: Listing, file: Path) -> tuple[int, list[float], float] | str:

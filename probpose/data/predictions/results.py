@@ -46,7 +46,7 @@ def match(persons: Persons, point: Array, predicted: npt.NDArray[np.bool_]) -> l
     Returns:
         At most min(P, R) pairs.
     """
-    distance = np.linalg.norm(persons.keypoints[:, None] - point, axis=-1)
+    distance = np.linalg.norm(persons.keypoints[:, None] - np.where(predicted[..., None], point, 0.0), axis=-1)
     used = persons.labelled[:, None] & predicted
     if distance.shape[:2] == (1, 1):
         return [(0, 0)]
