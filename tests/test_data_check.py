@@ -236,3 +236,29 @@ def test_unreadable_annotations(change: Callable[[Path], Path], message: str, tm
     assert result.exit_code == 1
     assert result.stdout == ""
     assert message in result.stderr
+
+
+def test_pairs_and_default_scales_are_shown(tmp_path: Path) -> None:
+    def rename(document: Document, _: Path) -> None:
+        names = document["categories"][0]["keypoints"]
+        names[:3] = ["beak", "wingL", "wingR"]
+
+    file = write_data(tmp_path, rename)
+    _, split = checked(file)
+    assert split["pairs"][0] == "wingL - wingR"
+    assert split["default_oks_sigmas"] == ["beak", "wingL", "wingR"]
+    shown = run("--annotations", file, "--image-dir", tmp_path / "images").stdout
+    assert "left/right pairs: wingL - wingR" in shown
+    assert "OKS sigma 0.079, a default: beak, wingL, wingR" in shown
+
+
+def test_what_the_data_look_like_is_a_fault(tmp_path: Path) -> None:
+    def unit(document: Document, _: Path) -> None:
+        for record in document["annotations"]:
+            record["keypoints"] = [v if i % 3 == 2 else v / 64 for i, v in enumerate(record["keypoints"])]
+
+    code, split = checked(write_data(tmp_path, unit))
+    assert code == 1
+    (fault,) = split["faults"]
+    assert fault["fault"].startswith("the coordinates of the labels look normalised")
+    assert (fault["count"], fault["training"]) == (IMAGES, "refused")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import itertools
 import json
@@ -301,3 +302,58 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     read, grown = json.loads(done.stdout)
     assert read == rows
     assert grown < 40  # MB; the file has 84
+
+
+NUMBERS = [["0", "1.5", "-2.25", "1.0", "2.0", "0.5"], ["1", "10.0", "20.0", "11.0", "21.0", "4.5"]]
+HEADER = ["image", "x", "y", "label_x", "label_y", "sigma"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize("header", [str, str.upper, str.title, " {} ".format, '"{}"'.format])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_of_any_spreadsheet_are_read(
+    separator: str, decimal: str, header: Callable[[str], str], encoding: str, tmp_path: Path
+) -> None:
+    if separator == decimal:
+        return
+    rows = [list(map(header, HEADER)), *([cell.replace(".", decimal) for cell in row] for row in NUMBERS)]
+    file = tmp_path / "points.csv"
+    file.write_text("\r\n".join(separator.join(row) for row in rows), encoding=encoding, newline="")
+    (points,) = open_points(file).chunks()
+    assert points.prediction.tolist() == [[1.5, -2.25], [10.0, 20.0]]
+    assert points.scale is not None
+    assert points.scale[:, 0].tolist() == [0.5, 4.5]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a;b;c\n1;2;3\n", "has no prediction: its columns are 'a;b;c', expected x, y"),
+        ("image;x;y;label_x;label_y\n0;1.234,5;2;3;4\n", r"row 0 .*: x is '1\.234,5', which is not a number"),
+        ("x,y,label_x,label_y\n1e13,2,3,4\n", r"row 0 .*: the prediction is beyond 1e\+12"),
+        ("x,y,label_x,label_y\n1,2,3,-1e300\n", r"row 0 .*: the label is beyond 1e\+12"),
+        ("x,y,label_x,label_y\n0.1,0.2,30,40\n0.3,0.4,60,50\n", "the predictions look normalised"),
+        ("x,y,label_x,label_y\n10,20,0.3,0.4\n30,40,0.6,0.5\n", "the labels look normalised"),
+    ],
+)
+def test_what_a_table_says_that_it_cannot_mean_is_named(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        open_points(tmp_path / "points.csv")
+
+
+@pytest.mark.parametrize("content", [gzip.compress(b"x,y\n1,2\n"), b"PK\x03\x04spreadsheet"])
+def test_a_table_that_is_compressed_is_called_so(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "points.csv").write_bytes(content)
+    with pytest.raises(DataError, match="is compressed, or a spreadsheet: unpack it"):
+        open_points(tmp_path / "points.csv")
+
+
+def test_predictions_in_the_corner_and_coordinates_below_1_are_remarked(tmp_path: Path) -> None:
+    (tmp_path / "corner.csv").write_text("x,y,label_x,label_y\n0,0,30,40\n0,0,50,60\n5,6,5,7\n")
+    (line,) = open_points(tmp_path / "corner.csv").remarks
+    assert line.startswith("2 predictions at exactly (0, 0)")
+    (tmp_path / "unit.csv").write_text("x,y,label_x,label_y\n0.1,0.2,0.3,0.4\n0.3,0.4,0.6,0.5\n")
+    (line,) = open_points(tmp_path / "unit.csv").remarks
+    assert "all coordinates lie between 0 and 1" in line

@@ -233,3 +233,53 @@ def test_a_real_model_on_real_photos(shared_data: Path) -> None:
     size = np.sqrt(predictions.box[:, 2] * predictions.box[:, 3])
     assert float(np.median(error / size[:, None])) < 0.05
     assert int((np.median(error, axis=1) > size / 4).sum()) >= 4  # the gross faults are still there
+
+
+@pytest.mark.parametrize(
+    ("written", "way"),
+    [
+        ([0, 0, 0], "0, 0, 0"), ([0, 0, 1], "0, 0"), ([0.0, -0.0, 0.7], "0, 0"), ([-1, -1, 0], "-1, -1"),
+        ([-1, -1, 0.9], "-1, -1"), ([25, 40, 0], "confidence 0"), ([-(2**31), -(2**31), 0.5], "beyond any image"),
+        ([1e30, 40, 0.5], "beyond any image"), (["0", "0", "1"], "0, 0"), ([1e300, 1e300, 0], "beyond any image"),
+    ],
+)  # fmt: skip
+def test_a_joint_that_was_not_predicted_is_told_in_every_dialect(
+    written: list[object], way: str, persons: Persons, write_json: Write
+) -> None:
+    lost = result(2)
+    lost["keypoints"][3:6] = written
+    predictions = read_predictions(write_json([result(1), lost, result(3)]), persons)
+    assert np.argwhere(~predictions.persons.labelled).tolist() == [[1, 1]]
+    assert predictions.lines == [f"1 x joint not predicted ({way}), the first: left_eye of record 1"]
+    assert np.abs(predictions.point).max() < 100
+
+
+def test_a_file_whose_confidences_are_all_0_says_nothing_of_them(persons: Persons, write_json: Write) -> None:
+    row = result(2)
+    row["keypoints"][2::3] = [0] * 17
+    row["keypoints"][:2] = [0, 0]
+    predictions = read_predictions(write_json([row]), persons)
+    assert predictions.left_out["joint not predicted (0, 0, 0)"] == 1
+    assert int(predictions.persons.labelled.sum()) == 16
+
+
+@pytest.mark.parametrize("category", [0, "0", 2, "face", "other"])
+def test_results_of_another_category_are_told_from_the_annotations(
+    category: object, persons: Persons, write_json: Write
+) -> None:
+    message = rf"1 records have category {category!r}, and the annotations' category with keypoints is 1 \(person\)"
+    with pytest.raises(DataError, match=message):
+        read_predictions(write_json([result(category_id=category)]), persons)
+
+
+@pytest.mark.parametrize("category", [1, "1", 1.0, "person", None])
+def test_categories_are_matched_by_id_or_name(category: object, persons: Persons, write_json: Write) -> None:
+    assert len(read_predictions(write_json([result(category_id=category)]), persons)) == 1
+
+
+def test_results_between_0_and_1_are_refused(persons: Persons, write_json: Write) -> None:
+    rows = [result(i) for i in (1, 2, 3)]
+    for row in rows:
+        row["keypoints"] = [v if k % 3 == 2 else v / 120 for k, v in enumerate(row["keypoints"])]
+    with pytest.raises(DataError, match=r"file\.json: the predictions look normalised"):
+        read_predictions(write_json(rows), persons)

@@ -263,3 +263,36 @@ def test_a_truncated_joints_mat_is_refused(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert f"{file} is not a readable MATLAB file" in result.stderr
     assert "truncated?" in result.stderr
+
+
+def test_training_says_what_it_mirrors_and_what_looks_odd(tmp_path: Path) -> None:
+    def nameless(document: Document, _: Path) -> None:
+        document["categories"][0]["keypoints"] = [f"point {i}" for i in range(17)]
+
+    def odd(document: Document, _: Path) -> None:
+        document["annotations"][3]["keypoints"][:2] = [5000, 5000]
+        document["annotations"][5].update(area=1e5, num_keypoints=0)
+        for image in document["images"]:
+            image["width"] = 32
+
+    paired = train_on(write_data(tmp_path / "paired", odd))
+    assert "8 left/right pairs: left_eye - right_eye, " in paired.stderr
+    assert "1 joints are their own mirror image" in paired.stderr
+    assert (
+        "skipped: 1 x label more than 5 boxes from its box, left out (--keep-wild keeps it), the first: annotation 104"
+    )
+    assert "1 x area is no share of the box, which OKS depends on, the first: annotation 106" in paired.stderr
+    assert "1 x num_keypoints is 0 although there are labels" in paired.stderr
+    assert "images that were looked at have another size than stated" in paired.stderr
+    alone = train_on(write_data(tmp_path / "alone", nameless))
+    assert "no left/right pairs were found in the joints' names: crops are not mirrored" in alone.stderr
+
+
+def test_wild_labels_are_kept_on_request(tmp_path: Path) -> None:
+    def wild(document: Document, _: Path) -> None:
+        document["annotations"][3]["keypoints"][:2] = [500, 500]
+
+    file = write_data(tmp_path, wild)
+    result = train(tmp_path, "--train-annotations", file, "--image-dir", tmp_path / "images", "--keep-wild")
+    assert skipped(result) == []
+    assert result.exit_code == 0

@@ -15,7 +15,8 @@ from probpose.cli.compare import compare
 from probpose.cli.train import train
 from probpose.cli.training_options import config_of
 from probpose.errors import ConfigError
-from probpose.inference.training.config import TrainConfig, config_fields, default_config, save_config
+from probpose.inference.training.config import TrainConfig, config_fields, default_config, save_config, with_usual_flip
+from probpose.skeleton import Skeleton
 
 OPTIONS = {option.name: option for option in train.params if isinstance(option, click.Option)}
 
@@ -173,3 +174,26 @@ def test_a_value_that_is_no_name_is_refused() -> None:
             parsed(*arguments)
     with pytest.raises(ConfigError, match="write it as name=value"):
         parsed("--option", "bins")
+
+
+def test_mirroring_is_turned_off_by_an_option() -> None:
+    assert parsed().augmentation.flip is None
+    assert parsed("--no-flip").augmentation.flip == parsed("--flip", "0").augmentation.flip == 0
+    assert parsed("--no-flip", "--flip", "0").augmentation.flip == 0
+    with pytest.raises(ConfigError, match=r"--no-flip and --flip say different things"):
+        parsed("--no-flip", "--flip", "0.5")
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "share"), [(("a", "b"), None, 0.0), (("a", "b"), 0.5, 0.5), (("a_l", "a_r"), None, 0.5),
+                                  (("a_l", "a_r"), 0.0, 0.0)]
+)  # fmt: skip
+def test_crops_are_mirrored_where_sides_are_known(names: tuple[str, str], asked: float | None, share: float) -> None:
+    config = default_config("synthetic", **({} if asked is None else {"flip": asked}))
+    assert with_usual_flip(config, Skeleton.from_names(names)).augmentation.flip == share
+
+
+@pytest.mark.parametrize("pairs", ["0-1,1-2", "0-1,0-1", "2-2"])
+def test_pairs_that_overlap_are_refused(pairs: str) -> None:
+    with pytest.raises(ConfigError, match="is in several pairs, and has one mirror image at most"):
+        parsed("--flip-pairs", pairs)

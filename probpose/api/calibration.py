@@ -35,6 +35,7 @@ from probpose.api.labels import Images, check_distribution, labels_of, numbered
 from probpose.api.tensors import positive
 from probpose.arrays import as_array, numbers
 from probpose.data.datasets.arrays import checked_boxes
+from probpose.data.datasets.drawn_boxes import BoxSource
 from probpose.data.persons import Persons
 from probpose.data.predictions.tables import open_points
 from probpose.errors import DataError
@@ -226,6 +227,7 @@ def calibrate_results(
     annotations: str | PathLike[str] | Persons,
     *,
     category: str | int | None = None,
+    box_from: BoxSource | None = None,
     method: Method = "auto",
     residual: str = "rle",
     per_joint: bool = False,
@@ -239,6 +241,7 @@ def calibrate_results(
         results: the file.
         annotations: of the same images, or their persons.
         category: name or id of the one category that counts, where the file has several with different joints.
+        box_from: where persons are, see `open_data`.
         method: see `calibrate`, and likewise the others.
         residual: family of the refitted residual density.
         per_joint: conformal guarantees by joint.
@@ -249,7 +252,9 @@ def calibrate_results(
     Raises:
         DataError: a file is faulty, or nothing can be matched.
     """
-    source = ResultsSource(Path(results), read_predictions(results, annotations, category=category), seed=seed)
+    source = ResultsSource(
+        Path(results), read_predictions(results, annotations, category=category, box_from=box_from), seed=seed
+    )
     return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
 
 

@@ -36,6 +36,7 @@ from probpose.data.datasets.image_lists import open_images, read_image_info
 from probpose.data.datasets.reading import Reading
 from probpose.data.joints import JointMap, match_joints
 from probpose.data.persons import Persons
+from probpose.data.plausible import refuse_other_units
 from probpose.data.predictions.results import Predictions
 from probpose.data.predictions.results import read_predictions as match_results
 from probpose.data.synthetic import write_synthetic
@@ -118,7 +119,11 @@ def open_data(
 
 
 def read_predictions(
-    results: PathOrText, annotations: PathOrText | Persons, *, category: str | int | None = None
+    results: PathOrText,
+    annotations: PathOrText | Persons,
+    *,
+    category: str | int | None = None,
+    box_from: BoxSource | None = None,
 ) -> Predictions:
     """Any model's COCO results file as arrays, matched to the annotated persons.
 
@@ -126,6 +131,7 @@ def read_predictions(
         results: the file.
         annotations: a COCO-format keypoint file of the same images, or its persons.
         category: name or id of the one category that counts, where the file has several with different joints.
+        box_from: where persons are, see `open_data`.
 
     Returns:
         `point`, `confidence`, `sigma_px`, ... of N persons, whose labels are `persons.keypoints` (N, K, 2) where
@@ -135,7 +141,9 @@ def read_predictions(
         DataError: a file is faulty, or nothing can be matched.
     """
     if not isinstance(annotations, Persons):
-        annotations = read_coco(Path(annotations), Path(annotations).parent, CocoOptions(category=_text(category)))
+        annotations = read_coco(
+            Path(annotations), Path(annotations).parent, CocoOptions(None, _text(category), box_from)
+        )
     return match_results(Path(results), annotations)
 
 
@@ -192,6 +200,7 @@ def describe_data(
         seed: of the test for several modes.
         out: folder for stats.json, targets.csv and the figures targets, marginals, persons (.png, .pdf).
     """
+    refuse_other_units(persons)
     statistics = TargetStatistics.of(persons, input_size, seed=seed)
     if out is not None:
         save_targets(statistics, persons, Path(out))
@@ -204,6 +213,7 @@ def list_images(
     skeleton: Skeleton = COCO,
     root: PathOrText | None = None,
     image_dir: PathOrText | None = None,
+    category: str | int | None = None,
     joint_map: JointMap | None = None,
     common_joints: bool = False,
 ) -> Persons:
@@ -214,6 +224,7 @@ def list_images(
         skeleton: of the run that will predict.
         root: folder of COCO.
         image_dir: folder of the images that the file lists; its own by default.
+        category: name or id of the one category of the file that counts; by default all with keypoints.
         joint_map: see `match_joints`; results are written in the order of the file's joints.
         common_joints: predict those joints of the file that the run has.
 
@@ -223,7 +234,9 @@ def list_images(
     file = Path(source)
     if file.suffix == ".json":
         folder = _path(image_dir) or file.parent
-        return read_image_info(file, folder, skeleton, joint_map=joint_map, common=common_joints)
+        return read_image_info(
+            file, folder, skeleton, category=_text(category), joint_map=joint_map, common=common_joints
+        )
     return open_images(str(source), skeleton, _path(root))
 
 

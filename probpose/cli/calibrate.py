@@ -98,10 +98,13 @@ def _calibration(run: Path | None, options: dict[str, Any], *, quiet: bool) -> p
         raise ConfigError("a run, --predictions and --table each name predictions: leave all but one out.")
     if (results is None) != (annotations is None):
         raise ConfigError("--predictions and --annotations go together: results, and the labels to judge them by.")
+    if run is None and (results or table) and (options["joint_map"] or options["common_joints"]):
+        raise ConfigError("--joint-map and --common-joints match the joints of a run: leave them out.")
     shared = {name: options[name] for name in ("method", "residual", "per_joint", "seed")}
     shared |= {"radius_px": options["radius"], "counting": pp.bars}
     if results is not None:
-        return pp.calibrate_results(results, annotations, category=options["category"], **shared)
+        labels = {name: options[name] for name in ("category", "box_from")}
+        return pp.calibrate_results(results, annotations, **labels, **shared)
     if table is not None:
         return pp.calibrate_table(table, **shared)
     say_device(options["device"], quiet=quiet)

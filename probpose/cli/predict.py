@@ -12,6 +12,7 @@ import click
 
 import probpose as pp
 from probpose.cli.options import (
+    category_option,
     detection_options,
     estimator_option,
     flip_test_option,
@@ -46,6 +47,7 @@ def _image_sets() -> Iterable[str]:
 @click.option("--image-info", type=click.Path(path_type=Path), help="Or of the images that a COCO file lists.")
 @click.option("--image-dir", type=click.Path(path_type=Path), help="Their folder. [that of --image-info]")
 @click.option("--boxes", type=click.Path(path_type=Path), help="COCO detections or annotations of the images.")
+@category_option
 @joint_options
 @detection_options
 @click.option("--least-score", type=float, default=0.0, show_default=True, help="Draw persons with this score.")
@@ -114,7 +116,7 @@ def _spelt(*names: str) -> list[str]:
 def _image_set(run: pp.Run, options: dict[str, Any]) -> pp.Persons:
     """The images of --dataset or --image-info."""
     if options["image_info"] is not None:
-        passed = {name: options[name] for name in ("image_dir", "joint_map", "common_joints")}
+        passed = {name: options[name] for name in ("image_dir", "category", "joint_map", "common_joints")}
         return pp.list_images(options["image_info"], skeleton=run.skeleton, **passed)
     own = run.config.data.data_root if run.config.data.dataset == "coco" else None
     return pp.list_images(options["split"] or "val", skeleton=run.skeleton, root=options["data_root"] or own)

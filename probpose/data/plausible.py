@@ -8,7 +8,8 @@ from __future__ import annotations
 
 __all__ = [
     "WILD", "dark_pictures", "fit_to_train", "look_at_pictures", "looks", "normalised", "oddities", "outside_box",
-    "refuse_other_predictions", "refuse_other_units", "remarks_on", "spoilt_labels", "wild_labels",
+    "refuse_normalised_boxes", "refuse_other_predictions", "refuse_other_units", "remarks_on", "spoilt_labels",
+    "wild_labels",
 ]  # fmt: skip
 
 from collections import Counter
@@ -37,6 +38,10 @@ _DARK = 32
 """Values of pictures that are all below are black to the eye."""
 _LOOKED_AT = 8
 
+_NORMALISED = (
+    "the coordinates of the {what} look normalised (none is larger than {most:.3g}), pixels are expected: multiply "
+    "them by the width and height of their image"
+)
 _FAR = f"label more than {WILD:g} boxes from its box"
 _CORNER = "label at exactly (0, 0) or (-1, -1): a missing joint?"
 _AWAY = "box does not touch the image"
@@ -115,6 +120,17 @@ def refuse_other_units(persons: Persons) -> None:
         raise DataError(f"{persons.name}: {line}.")
 
 
+def refuse_normalised_boxes(name: str, box: Array) -> None:
+    """Refuse boxes (B, 4) that all end between 0 and 1.
+
+    Raises:
+        DataError: they do.
+    """
+    most = float(np.abs(box[:, :2] + box[:, 2:]).max(initial=0.0))
+    if len(box) and most <= _UNIT:
+        raise DataError(f"{name}: {_NORMALISED.format(what='boxes', most=most)}.")
+
+
 def refuse_other_predictions(name: str, prediction: float, label: float) -> None:
     """Refuse predictions that all lie between 0 and 1 while their labels do not, or the other way round.
 
@@ -141,8 +157,7 @@ def normalised(persons: Persons) -> list[str]:
     ends = {"labels": labels, "boxes": persons.box[:, :2] + persons.box[:, 2:]}
     largest = {what: float(np.abs(end).max(initial=0.0)) for what, end in ends.items()}
     return [
-        f"the coordinates of the {what} look normalised (none is larger than {most:.3g}), pixels are expected: "
-        "multiply them by the width and height of their image"
+        _NORMALISED.format(what=what, most=most)
         for what, most in largest.items()
         if len(labels) >= _FEW and most <= _UNIT
     ]

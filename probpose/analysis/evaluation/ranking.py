@@ -61,7 +61,9 @@ class GroundTruth:
             return cls(persons)
         document = load_document(persons.annotations, persons.category)
         ids = keypoint_categories(document)
-        joints = next(len(c["keypoints"]) for c in document["categories"] if isinstance(c, dict) and c.get("id") in list(ids))
+        joints = next(
+            len(c["keypoints"]) for c in document["categories"] if isinstance(c, dict) and c.get("id") in list(ids)
+        )
         records = [r for r in document["annotations"] if isinstance(r, dict) and r.get("category_id") in list(ids)]
         known = [(place, r) for place, r in enumerate(records) if isinstance(r.get("id"), int)]
         here = set(persons.image_id.tolist())

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probpose.arrays import Array, Index, Mask, given, numbers
-from probpose.data.datasets.coco import AREA_OF_BOX, valid_box
+from probpose.data.datasets.coco import AREA_OF_BOX, LARGEST, valid_box
 from probpose.data.images import Image, read_image
 from probpose.data.persons import Persons
 from probpose.errors import DataError
@@ -90,7 +90,7 @@ def checked_labels(
         DataError: another shape, another visibility, or a label that is labelled and not finite; the first is named.
     """
     points = numbers(keypoints, what, (rows, len(joints), 2), finite=False)
-    known: Mask = np.asarray(np.isfinite(points).all(axis=-1))
+    known: Mask = np.asarray((np.abs(points) <= LARGEST).all(axis=-1))
     missing = np.isnan(points).any(axis=-1)
     flags = np.where(missing, 0, 2) if visibility is None else _checked_visibility(visibility, known.shape)
     broken = np.argwhere((flags > 0) & ~known)

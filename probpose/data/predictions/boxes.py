@@ -21,6 +21,7 @@ from probpose.data.datasets.document import id_key, load_json, number, tidy
 from probpose.data.datasets.file_names import folded
 from probpose.data.datasets.image_lists import Listing
 from probpose.data.persons import Persons
+from probpose.data.plausible import refuse_normalised_boxes
 from probpose.errors import DataError
 from probpose.skeleton import Skeleton
 
@@ -88,6 +89,7 @@ def read_boxes(file: Path, persons: Persons, least_score: float | None = None) -
             f"{file}: no usable box in {len(records)} records ({dict(skipped)}); is it of {persons.name}?"
             + _stated_categories(records, listing)
         )
+    refuse_normalised_boxes(str(file), np.array([row[1] for row in kept]))
     return Boxes(
         image_id=np.array([row[0] for row in kept], dtype=np.int64),
         file_name=tuple(listing.names[row[0]] for row in kept),

@@ -121,6 +121,9 @@ def points_of(raw: Mapping[str, Values], first: int, file: Path) -> Points:
     checks.refuse(lost, "the prediction is not finite: leave such rows out")
     lost = np.asarray(~np.isfinite(label).all(axis=1) & (visibility > 0))
     checks.refuse(lost, "the label is not finite: leave it blank (NaN) where there is none, or set visibility to 0")
+    for name, pair in (("prediction", prediction), ("label", np.where(visibility[:, None] > 0, label, 0.0))):
+        far = np.asarray((np.abs(pair) > _LARGEST).any(axis=1))
+        checks.refuse(far, f"the {name} is beyond {_LARGEST:g}, such as missing values are written as: leave it blank")
     confidence, area = checks.numbers("confidence"), checks.numbers("area")
     if confidence is not None:
         checks.refuse(np.isinf(confidence), "the confidence is infinite: write a number, or NaN where unknown")
@@ -140,6 +143,10 @@ def points_of(raw: Mapping[str, Values], first: int, file: Path) -> Points:
         area=area,
         unit=None if "unit" not in raw else checks.names("unit"),
     )
+
+
+_LARGEST = 1e12
+"""Of coordinates, in whatever unit they are: squares of larger ones end in nothing."""
 
 
 class _Checks:
