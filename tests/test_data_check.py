@@ -51,6 +51,7 @@ def test_sound_data(tmp_path: Path) -> None:
     assert split["counts"] == {
         "images_listed": 12,
         "images_read": 12,
+        "images_with_exif_orientation": 0,
         "images_used": 12,
         "images_without_annotations": 0,
         "annotations": 12,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -16,7 +17,14 @@ import numpy.typing as npt
 import pytest
 from PIL import Image as Pillow
 
-from probpose.data.images import read_image
+import probpose as pp
+from probpose.api.images import images_and_boxes
+from probpose.data.images import exif_orientation, read_image
+from probpose.errors import ConfigError
+from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.train import judged_on, open_split
+from probpose.skeleton import COCO
+from tests.conftest import coco_document, person_record
 
 RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8)
 
@@ -85,6 +93,52 @@ def test_an_image_is_as_stored_and_upright_on_request(tmp_path: Path, orientatio
     assert stored.shape == (16, 24, 3)
     assert upright.shape == ((16, 24, 3) if orientation < 5 else (24, 16, 3))
     assert np.array_equal(stored, upright) == (orientation == 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_an_orientation_is_found(tmp_path: Path, orientation: int, suffix: str) -> None:
+    exif = Pillow.Exif()
+    exif[0x010F] = "a camera"
+    exif[0x0112] = orientation
+    picture().save(tmp_path / f"a{suffix}", exif=exif.tobytes())
+    assert exif_orientation(tmp_path / f"a{suffix}") == orientation
+
+
+BROKEN = [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x01"]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+def test_a_broken_orientation_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert exif_orientation(tmp_path / "a.jpg") == 1
+    assert exif_orientation(tmp_path / "none.jpg") == 1
+
+
+def test_a_table_is_as_stored_or_upright(tmp_path: Path) -> None:
+    """From the file to the whole image's box, by the names of options."""
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    picture().save(tmp_path / "1.jpg", exif=exif.tobytes())
+    (tmp_path / "a.json").write_text(json.dumps(coco_document([person_record(1)])))
+    for turned, size in ((False, (16, 24)), (True, (24, 16))):
+        opened = pp.open_data(annotations=tmp_path / "a.json", image_dir=tmp_path, exif=turned)
+        whole = pp.persons([tmp_path / "1.jpg"], np.ones((1, 1, 2)), exif=turned)
+        for table in (opened, whole, opened.select([0])):
+            assert table.picture(table.file_name[0]).shape[:2] == size  # type: ignore[union-attr]
+        assert whole.box.tolist() == [[0, 0, size[1], size[0]]]
+        (reading,) = pp.read_records(annotations=tmp_path / "a.json", image_dir=tmp_path, exif=turned)
+        assert pp.check_data(reading).counts["images_with_exif_orientation"] == 1
+        persons, _, _ = images_and_boxes([tmp_path / "1.jpg"], None, COCO, None, upright=turned)
+        assert persons.box.tolist() == whole.box.tolist()
+
+
+def test_a_run_remembers_how_its_images_were() -> None:
+    config = TrainConfig().changed(train_annotations="a.json", val_annotations="b.json", exif=True)
+    assert judged_on(config, val_annotations="c.json").data.exif
+    assert not judged_on(config, dataset="coco").data.exif
+    with pytest.raises(ConfigError, match="--exif belongs to annotation files"):
+        open_split(TrainConfig().changed(exif=True), "val")
 
 
 def png(width: int, height: int) -> bytes:

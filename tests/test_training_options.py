@@ -27,6 +27,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "val_annotations": ("val.json", "val.json"),
     "image_dir": ("images", "images"),
     "flip_pairs": ("1-2,3-4", ((1, 2), (3, 4))),
+    "exif": ("", True),
     "selection": ("0.2", 0.2),
     "backbone": ("resnet34", "resnet34"),
     "weights": ("a.pth", "a.pth"),

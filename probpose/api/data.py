@@ -56,6 +56,7 @@ def persons(
     boxes: npt.ArrayLike | Tensor | None = None,
     image: npt.ArrayLike | Tensor | None = None,
     name: str = ARRAYS,
+    exif: bool = False,
 ) -> Persons:
     """Images with labelled keypoints as the table of persons that runs are trained and judged on.
 
@@ -67,6 +68,7 @@ def persons(
         boxes: (P, 4) x, y, width, height of each person; the whole image by default.
         image: (P,) index of each person's image; person i is in image i by default.
         name: of the data, for messages.
+        exif: turn image files as their EXIF orientation says; otherwise they are as stored.
 
     Raises:
         DataError: an array has another shape, a box has no area, or an image cannot be read or is not 8 bits deep.
@@ -79,8 +81,9 @@ def persons(
     if len(skeleton) != shape[1]:
         raise DataError(f"the skeleton has {len(skeleton)} joints, and the keypoints are of {shape[1]}.")
     return persons_of_arrays(
-        image_list(images), skeleton, keypoints=keypoints, visibility=visibility, boxes=boxes, image=image, name=name
-    )
+        image_list(images), skeleton, keypoints=keypoints, visibility=visibility, boxes=boxes, image=image, name=name,
+        upright=exif,
+    )  # fmt: skip
 
 
 def open_data(
@@ -93,6 +96,7 @@ def open_data(
     flip_pairs: Sequence[tuple[int, int]] | None = None,
     category: str | int | None = None,
     box_from: BoxSource | None = None,
+    exif: bool = False,
 ) -> Persons:
     """The annotated persons of a data set, or of any COCO-format keypoint file.
 
@@ -106,6 +110,7 @@ def open_data(
         category: name or id of its one category that counts; by default all with keypoints, which then have the same.
         box_from: "file", "labels" (drawn around them) or "image" (all of it); by default what the file says, and the
             labels where it has no box.
+        exif: turn images as their EXIF orientation says, for labels that were made on turned images.
 
     Raises:
         ConfigError: options that do not name one source of data.
@@ -114,7 +119,7 @@ def open_data(
     check_one_source(dataset, annotations, image_dir)
     return open_dataset(
         dataset or "", split, root=_path(root), annotations=_path(annotations), image_dir=_path(image_dir),
-        options=CocoOptions(flip_pairs, _text(category), box_from),
+        options=CocoOptions(flip_pairs, _text(category), box_from, exif),
     )  # fmt: skip
 
 
@@ -156,6 +161,7 @@ def read_records(
     image_dir: PathOrText | None = None,
     category: str | int | None = None,
     box_from: BoxSource | None = None,
+    exif: bool = False,
 ) -> list[Reading]:
     """Every record of a data set with what is wrong with it, one reading a split, for `check_data`.
 
@@ -167,14 +173,15 @@ def read_records(
         image_dir: folder of its images.
         category: see `open_data`.
         box_from: likewise.
+        exif: likewise.
 
     Raises:
         ConfigError: options that do not name one source of data.
         DataError: the data are missing or cannot be read.
     """
-    options = CocoOptions(None, _text(category), box_from)
+    options = CocoOptions(None, _text(category), box_from, exif)
     if dataset is not None and options != CocoOptions():
-        raise ConfigError("--category and --box-from belong to --annotations: leave them out.")
+        raise ConfigError("--category, --box-from and --exif belong to --annotations: leave them out.")
     check_one_source(dataset, annotations, image_dir)
     if annotations is not None and (root is not None or split is not None):
         raise ConfigError("--data-root and --split belong to a named data set: leave them out with --annotations.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["BoxesLike", "ImagesLike", "image_list", "images_and_boxes"]
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,12 @@ the detector's score."""
 
 
 def images_and_boxes(
-    images: ImagesLike | Persons, boxes: BoxesLike | None, skeleton: Skeleton, least_score: float | None
+    images: ImagesLike | Persons,
+    boxes: BoxesLike | None,
+    skeleton: Skeleton,
+    least_score: float | None,
+    *,
+    upright: bool = False,
 ) -> tuple[Persons, Boxes | None, list[str]]:
     """The images that can be read, the boxes in them, and "file: reason" of the others.
 
@@ -39,6 +45,7 @@ def images_and_boxes(
         boxes: in them; None for whole images, or for the boxes of the table.
         skeleton: of the persons in them.
         least_score: boxes with a lower score are left out.
+        upright: image files are turned as their EXIF orientation says, and boxes are of the turned images.
 
     Raises:
         DataError: no image can be read, the boxes cannot be used, or the table is of other joints.
@@ -46,9 +53,9 @@ def images_and_boxes(
     faults: list[str] = []
     several = match_joints(images, skeleton) if isinstance(images, Persons) else image_list(images)
     if isinstance(several, Persons):
-        persons, places = several, list(range(len(several)))
+        persons, places = replace(several, upright=upright), list(range(len(several)))
     else:
-        persons, places, faults = readable_images(several, skeleton)
+        persons, places, faults = readable_images(several, skeleton, upright=upright)
     if boxes is None:
         return persons, None, faults
     if isinstance(boxes, str | PathLike):

@@ -134,7 +134,9 @@ class Run:
         """
         _check_choices(estimator, score)
         recalibrated, method = self._recalibration(recalibrate)
-        persons, chosen, faults = images_and_boxes(images, boxes, self.skeleton, least_box_score)
+        persons, chosen, faults = images_and_boxes(
+            images, boxes, self.skeleton, least_box_score, upright=self.config.data.exif
+        )
         with counting("predicting", len(persons if chosen is None else chosen)) as progress:
             found = predict_table(
                 self._loaded.model, persons, self._loaded.input_size, boxes=chosen, nms=nms, recalibrate=recalibrated,

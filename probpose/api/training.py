@@ -121,7 +121,8 @@ def fit(
     """
     if foreign := [name for name in settings if name in _OF_FILES]:
         raise ConfigError(f"{foreign[0]} belongs to data in files, and fit trains on the arrays: leave it out.")
-    table = persons(images, keypoints, skeleton=skeleton, visibility=visibility, boxes=boxes, image=image)
+    exif = settings.get("exif", False)
+    table = persons(images, keypoints, skeleton=skeleton, visibility=visibility, boxes=boxes, image=image, exif=exif)
     usual = {"dataset": ARRAYS} | parse_spec(family)
     return _trained(TrainConfig().changed(**(usual | settings)), out, quiet, table)
 

@@ -30,6 +30,7 @@ Example:
 @click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Threads that decode images.")
 @category_option
 @box_from_option
+@click.option("--exif", is_flag=True, help="Turn images as their EXIF orientation says, as training does on request.")
 @json_option
 def check(shown: int, workers: int, as_json: bool, **options: Any) -> None:
     """Read a data set to the last image and report what is wrong with it, and what training does about it.

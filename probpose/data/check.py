@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from probpose.data.datasets.reading import Finding, Reading, label_finding
-from probpose.data.images import read_image
+from probpose.data.images import exif_orientation, read_image
 from probpose.data.plausible import dark_pictures, looks, normalised, oddities
 
 _COUNTS = {
@@ -136,10 +137,11 @@ def _decode(reading: Reading, workers: int, progress: Callable[[int], None]) -> 
     faulty: list[Finding] = []
     ids = {name: number for number, name in reversed(reading.images.items())}
     folder, files = reading.persons.image_dir, reading.files
+    look = partial(_size, upright=reading.persons.upright)
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(files), _AT_A_TIME):
             names = files[start : start + _AT_A_TIME]
-            for name, found in zip(names, pool.map(_size, (folder / name for name in names)), strict=True):
+            for name, found in zip(names, pool.map(look, (folder / name for name in names)), strict=True):
                 if isinstance(found, tuple):
                     sizes[name] = found[:2]
                     largest.append(found[2])
@@ -150,9 +152,9 @@ def _decode(reading: Reading, workers: int, progress: Callable[[int], None]) -> 
     return sizes, faulty, largest
 
 
-def _size(path: Path) -> tuple[int, int, int] | str:
+def _size(path: Path, *, upright: bool) -> tuple[int, int, int] | str:
     """Width, height and largest value, or why it cannot be read."""
-    image = read_image(path)
+    image = read_image(path, upright=upright)
     return image if isinstance(image, str) else (image.shape[1], image.shape[0], int(image.max()))
 
 
@@ -164,7 +166,7 @@ def _other_sizes(reading: Reading, sizes: _Sizes) -> Iterator[Finding]:
     for name, row in {name: row for row, name in enumerate(persons.file_name)}.items():
         stated = persons.stated_size[row]
         if name in sizes and np.isfinite(stated).all() and tuple(stated) != sizes[name]:
-            turned = "; turned by its EXIF orientation?" if tuple(stated[::-1]) == sizes[name] else ""
+            turned = "; turned by its EXIF orientation? Try --exif" if tuple(stated[::-1]) == sizes[name] else ""
             note = (
                 f"stated are {stated[0]:g} x {stated[1]:g} pixels, it has {sizes[name][0]} x {sizes[name][1]}{turned}"
             )
@@ -212,6 +214,7 @@ def _counts(reading: Reading, sizes: _Sizes) -> dict[str, int]:
     return {
         "images_listed": len(reading.images),
         "images_read": len(sizes),
+        "images_with_exif_orientation": sum(exif_orientation(persons.image_dir / name) > 1 for name in sizes),
         "images_used": len(used),
         "images_without_annotations": len(reading.images.keys() - annotated),
         "annotations": reading.records,

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Image", "read_image"]
+__all__ = ["Image", "exif_orientation", "read_image"]
 
 import os
+import struct
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probpose.data import PIXELS
-from probpose.files import describe, read_bytes
+from probpose.files import check_regular, describe, read_bytes
 
 Image = npt.NDArray[np.uint8]
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -50,6 +51,34 @@ def read_image(path: Path, *, upright: bool = False) -> Image | str:
             return f"an image of more than {limit} pixels, or a damaged one: {PIXELS} raises the limit"
         return f"not an image that can be decoded ({describe(error)})"
     return "not an image that can be decoded" if image is None else image
+
+
+def exif_orientation(path: Path) -> int:
+    """EXIF orientation of a JPEG or PNG, 2 to 8 where decoders that honour it turn or mirror pixels; otherwise 1."""
+    try:
+        check_regular(path)
+        with path.open("rb") as file:
+            start = file.read(_EXIF_WITHIN)
+    except (OSError, ValueError):
+        return 1
+    found = max(start.find(b"Exif\0\0") + 6, start.find(b"eXIf") + 4)
+    tiff = start[found:] if found > 4 else b""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None or len(tiff) < 10:
+        return 1
+    (place,) = struct.unpack_from(f"{order}I", tiff, 4)
+    entries = tiff[place + 2 : place + 2 + 12 * _MOST_ENTRIES]
+    for entry in (entries[i : i + 12] for i in range(0, len(entries) - 11, 12)):
+        tag, _, _, value, _ = struct.unpack(f"{order}HHIHH", entry)
+        if tag == _ORIENTATION:
+            return int(value) if 2 <= value <= 8 else 1
+    return 1
+
+
+_ORIENTATION = 0x0112
+_EXIF_WITHIN = 2**17
+"""Bytes that a picture's EXIF data begin in."""
+_MOST_ENTRIES = 64
 
 
 def _ends(jpeg: bytes) -> bool:

@@ -51,6 +51,7 @@ class Persons:
         file_order: which of the K joints each joint of the annotation file is, -1 for none; None where they stand in
             its order.
         remarks: what is to be said beside numbers that come from these persons.
+        upright: images in files are turned as their EXIF orientation says; otherwise they are as stored.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Persons:
     category: str | None = None
     file_order: tuple[int, ...] | None = None
     remarks: tuple[str, ...] = ()
+    upright: bool = False
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -107,7 +109,7 @@ class Persons:
 
     def picture(self, name: str) -> Image | str:
         """The image of that `file_name`, (h, w, 3) uint8 RGB, or why it cannot be read (`read_image`)."""
-        return self.pictures[name] if name in self.pictures else read_image(self.image_dir / name)
+        return self.pictures[name] if name in self.pictures else read_image(self.image_dir / name, upright=self.upright)
 
     def image_size(self, person: int) -> tuple[float, float] | None:
         """Width and height of a person's image, as stated or otherwise of the picture; None where it cannot be read."""

@@ -190,18 +190,21 @@ def _one_by_one(forwards: Iterable[Forward]) -> Iterator[Forward]:
             )  # fmt: skip
 
 
-def readable_images(images: Sequence[ImageLike], skeleton: Skeleton) -> tuple[Persons, list[int], list[str]]:
+def readable_images(
+    images: Sequence[ImageLike], skeleton: Skeleton, *, upright: bool = False
+) -> tuple[Persons, list[int], list[str]]:
     """One person for each image that can be read, the places of these images, and "file: reason" of the others.
 
     Raises:
         DataError: no image is given or can be read.
     """
     try:
-        return whole_images(images, skeleton), list(range(len(images))), []
+        return whole_images(images, skeleton, upright=upright), list(range(len(images))), []
     except DataError:
         files = [one for one in images if isinstance(one, str | PathLike)]
         faults = {str(file): fault for file in files if isinstance(fault := read_image(Path(file)), str)}
         places = [i for i, one in enumerate(images) if not (isinstance(one, str | PathLike) and str(one) in faults)]
         if not places or not faults:
             raise
-        return whole_images(images, skeleton, places), places, [f"{file}: {fault}" for file, fault in faults.items()]
+        persons = whole_images(images, skeleton, places, upright=upright)
+        return persons, places, [f"{file}: {fault}" for file, fault in faults.items()]

@@ -34,6 +34,7 @@ def persons_of_arrays(
     boxes: object = None,
     image: object = None,
     name: str = "arrays",
+    upright: bool = False,
 ) -> Persons:
     """Persons with their images, one person an image unless `image` says otherwise.
 
@@ -45,6 +46,7 @@ def persons_of_arrays(
         boxes: (P, 4) x, y, width, height, pixels; the whole image by default.
         image: (P,), index into `images` of each person; by default person i is in image i.
         name: of the data, for messages.
+        upright: turn image files as their EXIF orientation says.
 
     Raises:
         DataError: an array has another shape, a box has no area, or an image cannot be read or is not 8 bits deep.
@@ -52,7 +54,7 @@ def persons_of_arrays(
     pictures, names = pictures_of(images)
     count = _count(len(images), keypoints, image)
     row = np.arange(count) if image is None else _image_of_each(image, count, len(images))
-    box = _whole(pictures, names, row) if boxes is None else checked_boxes(boxes, count)
+    box = _whole(pictures, names, row, upright) if boxes is None else checked_boxes(boxes, count)
     shape = (count, len(skeleton))
     points, flags = np.zeros((*shape, 2)), np.zeros(shape, dtype=np.int64)
     if keypoints is not None:
@@ -70,6 +72,7 @@ def persons_of_arrays(
         keypoints=points,
         visibility=flags,
         pictures=pictures,
+        upright=upright,
     )
 
 
@@ -181,11 +184,11 @@ def _image_of_each(image: object, count: int, images: int) -> Index:
     return row.astype(np.int64)
 
 
-def _whole(pictures: dict[str, Image], names: Sequence[str], row: Index) -> Array:
+def _whole(pictures: dict[str, Image], names: Sequence[str], row: Index, upright: bool) -> Array:
     """Boxes (P, 4) that are the whole image."""
     sizes = {}
     for i in np.unique(row):
-        image = pictures[names[i]] if names[i] in pictures else read_image(Path(names[i]))
+        image = pictures[names[i]] if names[i] in pictures else read_image(Path(names[i]), upright=upright)
         if isinstance(image, str):
             raise DataError(f"{names[i]}: {image}. Give a readable JPEG or PNG file.")
         sizes[i] = (0.0, 0.0, image.shape[1], image.shape[0])

@@ -55,11 +55,13 @@ class CocoOptions:
         category: id or name of the one category that is read; None for all with keypoints, which then have the same.
         boxes: where persons are: the "file" says it, they are drawn around the "labels", or are the whole "image"; None
             for the file, or the labels where no record of it has a box.
+        upright: images are turned as their EXIF orientation says.
     """
 
     flip_pairs: Sequence[tuple[int, int]] | None = None
     category: str | None = None
     boxes: BoxSource | None = None
+    upright: bool = False
 
 
 class Row(NamedTuple):
@@ -289,7 +291,7 @@ def examine_coco(
     persons = _table(rows, images, skeleton, annotations, image_dir, name or annotations.stem)
     sizes = {record["id"]: _size(record) for record in document["images"] if _ids([record])}
     size = np.array([sizes[image] for image in persons.image_id.tolist()]).reshape(-1, 2)
-    persons = replace(persons, category=options.category, stated_size=size)
+    persons = replace(persons, category=options.category, stated_size=size, upright=options.upright)
     persons, beyond = _without_absurd(persons)
     if boxes in DRAWN:
         persons = DRAWN[boxes](persons)

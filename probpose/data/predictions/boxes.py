@@ -160,10 +160,13 @@ def unlabelled_persons(boxes: Boxes, persons: Persons) -> Persons:
         visibility=np.zeros((count, joints), dtype=np.int64),
         skipped=boxes.skipped,
         pictures=persons.pictures,
+        upright=persons.upright,
     )
 
 
-def whole_images(images: Sequence[ImageLike], skeleton: Skeleton, chosen: Sequence[int] | None = None) -> Persons:
+def whole_images(
+    images: Sequence[ImageLike], skeleton: Skeleton, chosen: Sequence[int] | None = None, *, upright: bool = False
+) -> Persons:
     """One unlabelled person per image, whose box is the whole image.
 
     The image id is the file's stem where all stems are distinct numbers of at most 18 digits, as in COCO, and otherwise
@@ -173,12 +176,13 @@ def whole_images(images: Sequence[ImageLike], skeleton: Skeleton, chosen: Sequen
         images: files or arrays.
         skeleton: of the persons.
         chosen: places of the images that are taken; all of them by default.
+        upright: turn image files as their EXIF orientation says.
 
     Raises:
         DataError: no image is given, or one cannot be read.
     """
     rows = range(len(images)) if chosen is None else chosen
-    persons = persons_of_arrays(images, skeleton, image=np.array(rows, dtype=np.int64), name="images")
+    persons = persons_of_arrays(images, skeleton, image=np.array(rows, dtype=np.int64), name="images", upright=upright)
     place = persons.image_id + 1
     stems = [Path(name).stem for name in persons.file_name]
     keys = [id_key(stem) for stem in stems if stem.isascii() and stem.isdigit()]

@@ -43,6 +43,9 @@ class DataConfig:
         "Where persons are: the file says it, around their labels, or the whole image.",
         unset="the file; the labels where it has no box",
     )
+    exif: bool = setting(
+        False, "Turn images of the annotations as their EXIF orientation says, for labels made on turned images."
+    )
     keep_wild: bool = setting(False, "Train on labels many boxes away from their box, or missing at (0, 0), too.")
     selection: float = setting(
         0.1,

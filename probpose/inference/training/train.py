@@ -48,13 +48,17 @@ def open_split(config: TrainConfig, split: Split) -> Persons:
     file = data.train_annotations if split == "train" else data.val_annotations
     if file is None and (data.train_annotations or data.val_annotations):
         raise ConfigError(f"no annotations are given for {split}: name them with --{split}-annotations.")
+    if data.exif and file is None:
+        raise ConfigError(
+            "--exif belongs to annotation files: leave it out, labels of data sets are as images are stored."
+        )
     persons = open_dataset(
         data.dataset,
         split,
         root=_path(data.data_root),
         annotations=_path(file),
         image_dir=_path(data.image_dir) if file else None,
-        options=CocoOptions(data.flip_pairs, data.category, data.box_from) if file else None,
+        options=CocoOptions(data.flip_pairs, data.category, data.box_from, data.exif) if file else None,
     )
     if len(persons) < LEAST_PERSONS:
         found = "; ".join(persons.left_out) or "none skipped"
@@ -80,9 +84,9 @@ def judged_on(
         image_dir: folder of its images.
     """
     named = {"data_root": data_root, "image_dir": image_dir, "dataset": dataset, "val_annotations": val_annotations}
-    changes: dict[str, str | None] = {name: value for name, value in named.items() if value is not None}
+    changes: dict[str, str | bool | None] = {name: value for name, value in named.items() if value is not None}
     if val_annotations is None and dataset not in (None, config.data.dataset):
-        changes = {"data_root": None, **changes, "train_annotations": None, "val_annotations": None}
+        changes = {"data_root": None, **changes, "exif": False, "train_annotations": None, "val_annotations": None}
     return config.changed(**changes)
 
 
