@@ -23,6 +23,9 @@ import numpy as np
 import probpose as pp
 from benchmarks.tables import report
 from probpose.analysis.calibration.calibrate import Settings, calibrate
+from probpose.analysis.calibration.cases import PARTS, Cases, Split
+from probpose.analysis.calibration.recalibration.base import NoRecalibration
+from probpose.analysis.calibration.recalibration.choose import choose, log_prob
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
 from probpose.analysis.calibration.sources.base import MemorySource
 from probpose.api.calibration import cases_of_arrays
@@ -56,7 +59,7 @@ def held(predictions: pp.Distribution, errors: Array) -> str:
     return f"{100 * (level <= 0.5).mean():.1f}, {100 * (level <= 0.9).mean():.1f}"
 
 
-def radii(seed: int) -> Iterator[Row]:
+def radii(seed: int, _: int) -> Iterator[Row]:
     """Fresh labels inside r50 and r90."""
     for share in (0.0, 0.03, 0.1):
         fit, fresh = (with_gross_errors(np.random.default_rng([seed, i]), 12_000, share) for i in (0, 1))
@@ -72,7 +75,7 @@ def radii(seed: int) -> Iterator[Row]:
         }
 
 
-def units(seed: int) -> Iterator[Row]:
+def units(seed: int, _: int) -> Iterator[Row]:
     """Sigma in another unit: the factor that is said, and what the regions hold after it."""
     errors = np.random.default_rng(seed).normal(size=(2000, 1, 2))
     for factor in (1 / 3000, 1 / 300, 100.0, 1e6):
@@ -87,7 +90,7 @@ def units(seed: int) -> Iterator[Row]:
         }
 
 
-def shapes(seed: int) -> Iterator[Row]:
+def shapes(seed: int, _: int) -> Iterator[Row]:
     """Errors of exactly the predicted standard deviation and another shape."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(8000, 1, 2))
@@ -108,14 +111,12 @@ def shapes(seed: int) -> Iterator[Row]:
         }
 
 
-def groups(seed: int) -> Iterator[Row]:
+def groups(seed: int, _: int) -> Iterator[Row]:
     """A conditional fault that a map of levels alone leaves, in the unit of the claim and in another."""
     rng = np.random.default_rng(seed)
     claimed, errors = np.exp(rng.uniform(0, np.log(8), (6000, 1, 1))), 3 * rng.normal(size=(6000, 1, 2))
     for unit in (1.0, 20.0):
-        source = MemorySource(
-            cases_of_arrays(predicted(6000, unit * claimed), errors, None, None, None, None, None, "made up")
-        )
+        source = MemorySource(made_up(unit * claimed, errors))
         after = calibrate(source, Settings(method="level")).record.after
         named = {one.group for one in after.deviations if "scale" in (one.group or "")} if after else set()
         yield {
@@ -126,7 +127,7 @@ def groups(seed: int) -> Iterator[Row]:
         }
 
 
-def confidences(seed: int) -> Iterator[Row]:
+def confidences(seed: int, _: int) -> Iterator[Row]:
     """What confidence says, rising, falling or most in its middle: labels inside r90 in fifths of it."""
     meanings: dict[str, Callable[[Array], Array]] = {
         "errors shrink with confidence": lambda c: 1 - c,
@@ -153,17 +154,25 @@ def confidences(seed: int) -> Iterator[Row]:
         }
 
 
+def made_up(sigma: float | Array, errors: Array) -> Cases:
+    """Predictions at 0 beside labels."""
+    predictions = predicted(len(errors), sigma, errors.shape[1])
+    return cases_of_arrays(predictions, errors, None, None, None, None, None, "made up")
+
+
 def choices(seed: int, repetitions: int) -> Iterator[Row]:
-    """`auto` of exact predictions: how often they are changed, and the largest loss."""
+    """Exact predictions: how often `auto`, of scale and levels, changes them, and the largest loss."""
+    fresh = made_up(1.0, np.random.default_rng(seed).normal(size=(20_000, 1, 2)))
+    exact = log_prob(NoRecalibration(), fresh).mean()
     for images in (20, 50, 250, 500, 1000, 2500):
         losses = []
         for repetition in range(repetitions):
-            errors = np.random.default_rng([seed, images, repetition]).normal(size=(images, 1, 2))
-            found = pp.calibrate(predicted(images), errors, residual="gaussian", seed=repetition)
-            if found.method != "none":
-                fresh = np.random.default_rng([seed, 0, repetition]).normal(size=(4000, 1, 2))
-                better = found.apply(predicted(4000)).log_prob(fresh)
-                losses.append(float((predicted(4000).log_prob(fresh) - better).mean()))
+            cases = made_up(1.0, np.random.default_rng([seed, images, repetition]).normal(size=(images, 1, 2)))
+            split = Split.of(cases.image, seed=repetition)
+            fit, calibrate_on = (split.select(cases, part) for part in PARTS[:2])
+            choice = choose(fit, calibrate_on, "auto", density=None, seed=repetition)
+            if choice.is_change:
+                losses.append(float(exact - log_prob(choice.chosen.recalibration, fresh).mean()))
         yield {
             "simulation": "auto, of an exact prediction",
             "truth": f"{images} images of one label",
@@ -172,7 +181,7 @@ def choices(seed: int, repetitions: int) -> Iterator[Row]:
         }
 
 
-def refits(seed: int) -> Iterator[Row]:
+def refits(seed: int, _: int) -> Iterator[Row]:
     """A Student-t and a flow refitted: degrees of freedom, and coverage of fresh labels."""
     for df in (2.2, 3.0, 10.0, np.inf):
         errors = 5 * elliptical(np.random.default_rng([seed, 0]), 20_000, df)
@@ -198,7 +207,7 @@ def refits(seed: int) -> Iterator[Row]:
         }
 
 
-def handed_back(seed: int) -> Iterator[Row]:
+def handed_back(seed: int, _: int) -> Iterator[Row]:
     """200 points, each a landmark of its own."""
     rng = np.random.default_rng(seed)
     points = rng.uniform(100, 200, (200, 2))
@@ -218,15 +227,29 @@ def handed_back(seed: int) -> Iterator[Row]:
     }
 
 
+SIMULATIONS: dict[str, Callable[[int, int], Iterator[Row]]] = {
+    "radii": radii,
+    "units": units,
+    "shapes": shapes,
+    "groups": groups,
+    "confidences": confidences,
+    "refits": refits,
+    "handed back": handed_back,
+    "choices": choices,
+}
+"""From seed and repetitions."""
+
+
 @click.command()
-@click.option("--repetitions", type=click.IntRange(1), default=40, show_default=True, help="Of `auto`, at each size.")
+@click.option("--repetitions", type=click.IntRange(1), default=200, show_default=True, help="Of auto, at each size.")
+@click.option("--only", type=click.Choice(list(SIMULATIONS)), help="One of them.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all draws.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for table.md and table.json.")
-def main(repetitions: int, seed: int, out: Path | None) -> None:
+def main(repetitions: int, only: str | None, seed: int, out: Path | None) -> None:
     """Ask questions whose answer is known, and print what is answered."""
-    asked = (radii, units, shapes, groups, confidences, refits, handed_back)
     rows: list[Row] = []
-    for row in itertools.chain(*(one(seed) for one in asked), choices(seed, repetitions)):
+    asked = SIMULATIONS if only is None else {only: SIMULATIONS[only]}
+    for row in itertools.chain(*(one(seed, repetitions) for one in asked.values())):
         click.echo(f"{row['simulation']}, {row['truth']}: {row['found']}", err=True)
         rows.append(row)
     report(rows, COLUMNS, out)
