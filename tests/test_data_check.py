@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from probpose.cli import main
+from probpose.data.datasets.file_names import leaves
 from tests.conftest import Document
 from tests.faulty import (
     FAULTY_IMAGES,
@@ -263,3 +264,21 @@ def test_what_the_data_look_like_is_a_fault(tmp_path: Path) -> None:
     (fault,) = split["faults"]
     assert fault["fault"].startswith("the coordinates of the labels look normalised")
     assert (fault["count"], fault["training"]) == (IMAGES, "refused")
+
+
+def test_names_that_leave_the_folder_are_named(tmp_path: Path) -> None:
+    def move(document: Document, images: Path) -> None:
+        record = document["images"][0]
+        (images / record["file_name"]).rename(images.parent / "elsewhere.jpg")
+        record["file_name"] = "../elsewhere.jpg"
+
+    code, split = checked(write_data(tmp_path, move))
+    assert code == 1
+    assert faults(split) == {"image outside its folder": (1, "kept")}
+    assert split["faults"][0]["first"][0]["image"] == "../elsewhere.jpg"
+
+
+def test_a_name_leaves_its_folder_in_any_spelling(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "images", tmp_path / "elsewhere.jpg"
+    for name in ("a.jpg", "../elsewhere.jpg", str(outside), str(inside / "b.jpg"), "sub/../a.jpg", "..\\c.jpg"):
+        assert leaves(inside, name) is (name in {"../elsewhere.jpg", str(outside), "..\\c.jpg"}), name

@@ -11,7 +11,15 @@ from typing import Any
 import click
 
 import probpose as pp
-from probpose.cli.options import data_options, json_option, machine_options, run_argument
+from probpose.cli.options import (
+    DATA,
+    MACHINE,
+    data_options,
+    json_option,
+    machine_options,
+    refuse_without_effect,
+    run_argument,
+)
 from probpose.cli.terminal import judged_persons, note, run_of, say_device
 from probpose.cli.types import LateChoice
 from probpose.errors import ConfigError
@@ -98,8 +106,12 @@ def _calibration(run: Path | None, options: dict[str, Any], *, quiet: bool) -> p
         raise ConfigError("a run, --predictions and --table each name predictions: leave all but one out.")
     if (results is None) != (annotations is None):
         raise ConfigError("--predictions and --annotations go together: results, and the labels to judge them by.")
-    if run is None and (results or table) and (options["joint_map"] or options["common_joints"]):
-        raise ConfigError("--joint-map and --common-joints match the joints of a run: leave them out.")
+    if results is not None:
+        refuse_without_effect({*DATA, *MACHINE} - {"category"}, "with --predictions")
+    if table is not None:
+        refuse_without_effect((*DATA, *MACHINE), "with --table")
+    if options["method"] not in ("auto", "conformal"):
+        refuse_without_effect(["per_joint"], f"with --recalibrate {options['method']}")
     shared = {name: options[name] for name in ("method", "residual", "per_joint", "seed")}
     shared |= {"radius_px": options["radius"], "counting": pp.bars}
     if results is not None:

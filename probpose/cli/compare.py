@@ -13,6 +13,7 @@ from rich.console import Console
 import probpose as pp
 from probpose.api.settings import families as known_families
 from probpose.api.settings import residuals as known_residuals
+from probpose.cli.options import refuse_without_effect
 from probpose.cli.terminal import note
 from probpose.cli.training_options import TrainingCommand, config_of, training_options
 from probpose.cli.types import NAMES
@@ -67,6 +68,8 @@ def compare(
     models = (*residuals, *families)
     if not (runs or models):
         raise click.UsageError("name what to compare: --residual, --family, or folders of runs.")
+    if not models:
+        refuse_without_effect(["seeds", "training"], "without models to train")
     try:
         comparison = pp.compare(
             runs, models, config=config_of(base, options) if models or base else None, seeds=seeds, reference=reference,

@@ -18,6 +18,7 @@ from probpose.cli.options import (
     json_option,
     machine_options,
     recalibration_option,
+    refuse_without_effect,
     run_argument,
     score_option,
 )
@@ -54,6 +55,8 @@ def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, 
 
     from rich.console import Console
 
+    if boxes == "gt":
+        refuse_without_effect(["nms", "least_box_score"], "without --boxes FILE")
     say_device(options["device"], quiet=as_json)
     loaded = run_of(run)
     persons = judged_persons(loaded, options)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
+    "DATA",
+    "MACHINE",
     "box_from_option",
     "category_option",
     "data_options",
@@ -14,6 +16,7 @@ __all__ = [
     "json_option",
     "machine_options",
     "recalibration_option",
+    "refuse_without_effect",
     "run_argument",
     "score_option",
     "shared",
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from probpose.cli.types import OKS, LateChoice
 
@@ -127,6 +131,36 @@ joint_options = shared(
     ),
     click.option("--common-joints", is_flag=True, help="Judge on the joints that data and run both have."),
 )
+
+
+def refuse_without_effect(names: Iterable[str], why: str) -> None:
+    """Refuse options that were typed though nothing depends on them.
+
+    Args:
+        names: of the parameters.
+        why: such as "with --table".
+
+    Raises:
+        UsageError: with all of them.
+    """
+    context = click.get_current_context()
+    typed = {name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    options = [option for option in context.command.params if option.name in typed]
+    spelt = [
+        (option.secondary_opts if context.params[option.name or ""] is False else option.opts)[0] for option in options
+    ]
+    if spelt:
+        raise click.UsageError(f"{', '.join(spelt)} without effect {why}: leave that out.")
+
+
+DATA = (
+    "dataset", "data_root", "split", "val_annotations", "image_dir", "category", "box_from", "joint_map",
+    "common_joints",
+)  # fmt: skip
+"""Parameters of `data_options`."""
+
+MACHINE = ("device", "batch_size", "workers")
+"""Parameters of `machine_options`."""
 
 data_options = shared(
     click.option("--dataset", type=dataset_choice, help="Data set. [that of the run]"),

@@ -19,6 +19,7 @@ from probpose.cli.options import (
     joint_options,
     machine_options,
     recalibration_option,
+    refuse_without_effect,
     score_option,
 )
 from probpose.cli.terminal import note, run_of, say, say_device, say_recalibration
@@ -74,10 +75,14 @@ def predict(paths: tuple[Path, ...], out: Path | None, overlays: bool | None, se
     images = list(paths[1:] if named is not None else paths)
     of_set = options["dataset"] is not None or options["image_info"] is not None
     server = server or options["split"] == "test-dev"
+    drawn = not of_set if overlays is None else overlays
     _check(images, of_set, server, options)
+    if options["boxes"] is None:
+        refuse_without_effect(["nms", "least_box_score"], "without --boxes")
+    if not drawn:
+        refuse_without_effect(["least_score"], "without overlays")
     say_device(options["device"])
     run = run_of(named)
-    drawn = not of_set if overlays is None else overlays
     recalibrate = say_recalibration(run, options["recalibration"])
     passed = ("boxes", "nms", "least_box_score", "flip_test", "estimator", "score", "batch_size", "device", "workers")
     poses = run.predict(

@@ -29,7 +29,7 @@ import numpy as np
 from probpose.arrays import Array
 from probpose.data.datasets.document import flat, keypoint_categories, load_document, number
 from probpose.data.datasets.drawn_boxes import DRAWN, BoxSource, box_of_labels, whole_image
-from probpose.data.datasets.file_names import as_on_disk
+from probpose.data.datasets.file_names import as_on_disk, leaves
 from probpose.data.datasets.reading import Finding, Reading, label_finding
 from probpose.data.persons import Persons
 from probpose.errors import DataError
@@ -297,6 +297,7 @@ def examine_coco(
         persons = DRAWN[boxes](persons)
     used = set(persons.annotation_id.tolist())
     kept = [*_odd_ids(document, annotations, images), *_uncounted(document, annotations, images, used)]
+    kept += _elsewhere(images, annotations, image_dir)
     return Reading(persons, annotations, len(document["annotations"]), images, [*left_out, *beyond], kept)
 
 
@@ -332,6 +333,12 @@ def _odd_ids(document: dict[str, Any], file: Path, images: dict[int, str]) -> li
             fault = _Fault("annotation id missing, used before or no number", f"id {reprlib.repr(stated)}")
             found.append(_finding(fault, file, index, record, images))
     return found
+
+
+def _elsewhere(images: dict[int, str], file: Path, folder: Path) -> list[Finding]:
+    """Images whose name leads out of their folder, such as /data/1.jpg or ../1.jpg: another machine lacks them."""
+    names = {image: name for image, name in images.items() if leaves(folder, name)}
+    return [Finding("image outside its folder", file, "images", None, image, name) for image, name in names.items()]
 
 
 def _uncounted(document: dict[str, Any], file: Path, images: dict[int, str], used: set[int]) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["as_on_disk", "find_image", "folded"]
+__all__ = ["as_on_disk", "find_image", "folded", "leaves"]
 
 import os
 import unicodedata
@@ -44,6 +44,12 @@ def as_on_disk(folder: Path, images: dict[int, str]) -> dict[int, str]:
             if len(found := alike[folded(os.path.basename(images[image]))]) == 1:
                 changed[image] = os.path.join(part, found[0])
     return images | changed
+
+
+def leaves(folder: Path, name: str) -> bool:
+    """Whether a file called `name` lies outside the folder that the name is relative to."""
+    place = os.path.normpath(os.path.join(folder.absolute(), name.replace("\\", "/")))
+    return not Path(place).is_relative_to(os.path.normpath(folder.absolute()))
 
 
 def _files(folder: Path) -> frozenset[str]:

@@ -9,13 +9,14 @@ __all__ = [
     "config_from",
     "default_config",
     "load_config",
+    "refuse_without_effect",
     "save_config",
     "with_usual_flip",
 ]
 
 import tomllib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from os import PathLike
@@ -166,9 +167,39 @@ def config_from(base: Path | None, changes: Mapping[str, Any]) -> TrainConfig:
         ConfigError: the file cannot be read, no setting has this name, or a value is out of range.
     """
     if base is not None:
-        return load_config(base).changed(**changes)
-    usual = "custom" if "train_annotations" in changes else "synthetic"
-    return default_config(**{"dataset": usual, **changes})
+        config = load_config(base).changed(**changes)
+    else:
+        usual = "custom" if "train_annotations" in changes else "synthetic"
+        config = default_config(**{"dataset": usual, **changes})
+    refuse_without_effect(config, changes)
+    return config
+
+
+def refuse_without_effect(config: TrainConfig, named: Mapping[str, Any]) -> None:
+    """Refuse settings that a user names though nothing depends on them.
+
+    Args:
+        config: with them.
+        named: by the user; None stands for not named.
+
+    Raises:
+        ConfigError: one of them counts only beside another setting.
+    """
+    for name, (has_effect, where) in _DEPENDENT.items():
+        if named.get(name) is not None and not has_effect(config):
+            raise ConfigError(f"{name} is without effect {where}: leave it out.")
+
+
+def _has_file(config: TrainConfig) -> bool:
+    return (config.data.train_annotations or config.data.val_annotations) is not None
+
+
+_DEPENDENT: Mapping[str, tuple[Callable[[TrainConfig], bool], str]] = {
+    "image_dir": (_has_file, "without train_annotations; the folder of a data set is data_root"),
+    "lr_steps": (lambda config: config.optimiser.schedule == "step", "without schedule=step"),
+    "prior_scale": (lambda config: config.model.prior is not None, "without a prior"),
+}
+"""Settings that count only beside others."""
 
 
 USUAL_FLIP = 0.5

@@ -18,7 +18,7 @@ from probpose.data.persons import Persons, target_points
 from probpose.data.plausible import fit_to_train, look_at_pictures, refuse_other_units, remarks_on
 from probpose.errors import ConfigError, DataError
 from probpose.inference.device import open_device
-from probpose.inference.training.config import TrainConfig, with_usual_flip
+from probpose.inference.training.config import TrainConfig, refuse_without_effect, with_usual_flip
 from probpose.inference.training.report import Report
 from probpose.inference.training.runs import RunFolder, read_config, read_skeleton, untrained_model
 from probpose.inference.training.trainer import Trainer
@@ -82,12 +82,17 @@ def judged_on(
         data_root: its folder.
         val_annotations: a COCO-format keypoint file in place of a data set.
         image_dir: folder of its images.
+
+    Raises:
+        ConfigError: one that has no effect, such as `image_dir` beside a data set by name.
     """
     named = {"data_root": data_root, "image_dir": image_dir, "dataset": dataset, "val_annotations": val_annotations}
     changes: dict[str, str | bool | None] = {name: value for name, value in named.items() if value is not None}
     if val_annotations is None and dataset not in (None, config.data.dataset):
         changes = {"data_root": None, **changes, "exif": False, "train_annotations": None, "val_annotations": None}
-    return config.changed(**changes)
+    judged = config.changed(**changes)
+    refuse_without_effect(judged, named)
+    return judged
 
 
 def saw(config: TrainConfig, judged: TrainConfig, split: Split) -> bool:
