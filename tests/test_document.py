@@ -218,8 +218,10 @@ def without_boxes(document: Document) -> Document:
     return document
 
 
-def test_boxes_are_drawn_around_labels_where_a_file_has_none(write_json: Write, tmp_path: Path) -> None:
-    persons = read_coco(write_json(without_boxes(coco_document([person_record(1)]))), tmp_path)
+@pytest.mark.parametrize("written", ["missing", None, [], [0, 0, 0, 0], [0.0] * 4])
+def test_boxes_are_drawn_around_labels_where_a_file_has_none(written: Any, write_json: Write, tmp_path: Path) -> None:
+    document = coco_document([person_record(1, bbox=written)])
+    persons = read_coco(write_json(without_boxes(document) if written == "missing" else document), tmp_path)
     margin = MARGIN * 32
     assert persons.box[0].tolist() == pytest.approx([20.5 - margin, 30.5 - margin, 16 + 2 * margin, 32 + 2 * margin])
     assert any("boxes are drawn around the labels" in line for line in persons.remarks)

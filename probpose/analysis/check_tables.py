@@ -26,6 +26,7 @@ def _joints(check: DataCheck) -> list[Text]:
     lines = [f"  left/right pairs: {pairs}"]
     if check.default_sigmas:
         lines.append(f"  OKS sigma {DEFAULT_OKS_SIGMA}, a default: {', '.join(check.default_sigmas)}")
+    lines += [f"  {remark}" for remark in check.remarks]
     return [letters(line) for line in lines]
 
 

@@ -67,6 +67,7 @@ class DataCheck:
         faults: in the order in which they were found.
         pairs: left and right joints by name.
         default_sigmas: joints whose OKS sigma is a default.
+        remarks: on what is done to the data as a whole.
     """
 
     name: str
@@ -76,6 +77,7 @@ class DataCheck:
     faults: tuple[Fault, ...]
     pairs: tuple[str, ...] = ()
     default_sigmas: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """Everything, with paths as text."""
@@ -85,6 +87,7 @@ class DataCheck:
         ]
         paths = {"annotations": str(self.annotations), "image_dir": str(self.image_dir)}
         joints = {"pairs": list(self.pairs), "default_oks_sigmas": list(self.default_sigmas)}
+        joints |= {"remarks": list(self.remarks)}
         return {"name": self.name, **paths, "counts": self.counts, **joints, "faults": faults}
 
 
@@ -117,7 +120,7 @@ def check_data(
     skeleton = persons.skeleton
     return DataCheck(
         persons.name, reading.file, persons.image_dir, _counts(reading, sizes), tuple(faults),
-        tuple(skeleton.pair_names), tuple(skeleton.default_sigmas),
+        tuple(skeleton.pair_names), tuple(skeleton.default_sigmas), persons.remarks,
     )  # fmt: skip
 
 

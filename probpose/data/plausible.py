@@ -74,15 +74,10 @@ def _missing(persons: Persons) -> Mask:
 def fit_to_train(persons: Persons, *, keep_wild: bool = False) -> Persons:
     """The persons without labels many boxes away, and without joints written as (0, 0); counted and named in `skipped`.
 
-    Persons whose box does not touch their image are left out too.
-
     Args:
         persons: to train on.
         keep_wild: keep those labels.
     """
-    if len(away := _away(persons, persons.stated_size)):
-        findings = [label_finding(persons, _AWAY, row, None, _box_text(persons, row)) for row in away]
-        persons = _said(persons.select(np.setdiff1d(np.arange(len(persons)), away)), findings)
     if keep_wild:
         return persons
     lost = _missing(persons) & outside_box(persons)

@@ -302,9 +302,9 @@ def examine_coco(
 
 
 def _usual_boxes(document: dict[str, Any]) -> BoxSource:
-    """Those of the file, unless it has none."""
+    """Those of the file, unless it has none: they are missing, null, empty or zeros throughout."""
     records = [r for r in document["annotations"] if isinstance(r, dict) and "keypoints" in r]
-    return "labels" if records and not any("bbox" in record for record in records) else "file"
+    return "labels" if records and all(r.get("bbox") in (None, [], [0, 0, 0, 0]) for r in records) else "file"
 
 
 def _size(record: dict[str, Any]) -> tuple[float, float]:

@@ -60,7 +60,8 @@ def _filled(persons: Persons, remark: str) -> Persons:
 
 
 _REMARKS = {
-    "labels": f"boxes are drawn around the labels, with a margin of {MARGIN:.0%} of the longer side (--box-from)",
+    "labels": f"boxes are drawn around the labels with a margin of {MARGIN:.0%} of the longer side; a person with "
+    "one label has the whole image (--box-from)",
     "image": "the box of every person is the whole image (--box-from)",
 }
 
