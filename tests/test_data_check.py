@@ -240,6 +240,25 @@ def test_unreadable_annotations(change: Callable[[Path], Path], message: str, tm
     assert message in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("place", "box", "fault", "training"),
+    [
+        ([0, 0], [10, 20, 40, 44], "label at exactly (0, 0) or (-1, -1): a missing joint?", "skipped"),
+        ([0, 0], [0, 0, 64, 64], "label at exactly (0, 0) or (-1, -1), in its box: a missing joint?", "kept"),
+        ([900, 20], [10, 20, 40, 44], "label more than 5 boxes from its box", "skipped"),
+    ],
+)
+def test_labels_that_are_hardly_labels(
+    place: list[int], box: list[int], fault: str, training: str, tmp_path: Path
+) -> None:
+    def change(document: Document, _: Path) -> None:
+        document["annotations"][4]["keypoints"][:2] = place
+        document["annotations"][4]["bbox"] = box
+
+    _, split = checked(write_data(tmp_path, change))
+    assert faults(split)[fault] == (1, training)
+
+
 def test_pairs_and_default_scales_are_shown(tmp_path: Path) -> None:
     def rename(document: Document, _: Path) -> None:
         names = document["categories"][0]["keypoints"]

@@ -107,7 +107,7 @@ def _calibration(run: Path | None, options: dict[str, Any], *, quiet: bool) -> p
     if (results is None) != (annotations is None):
         raise ConfigError("--predictions and --annotations go together: results, and the labels to judge them by.")
     if results is not None:
-        refuse_without_effect({*DATA, *MACHINE} - {"category"}, "with --predictions")
+        refuse_without_effect({*DATA, *MACHINE} - {"category", "box_from"}, "with --predictions")
     if table is not None:
         refuse_without_effect((*DATA, *MACHINE), "with --table")
     if options["method"] not in ("auto", "conformal"):

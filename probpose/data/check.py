@@ -16,7 +16,7 @@ import numpy as np
 
 from probpose.data.datasets.reading import Finding, Reading, label_finding
 from probpose.data.images import exif_orientation, read_image
-from probpose.data.plausible import dark_pictures, looks, normalised, oddities
+from probpose.data.plausible import LEFT_OUT, dark_pictures, looks, normalised, oddities
 
 _COUNTS = {
     "crowd": "crowds",
@@ -111,8 +111,10 @@ def check_data(
     persons = reading.persons
     size = np.array([sizes.get(name, (np.nan, np.nan)) for name in persons.file_name]).reshape(-1, 2)
     kept = (*reading.kept, *_several_ids(reading), *_outside(reading, sizes), *_other_sizes(reading, sizes))
-    kept = (*kept, *oddities(persons, size))
-    faults = [*_grouped([*records, *faulty], shown, "skipped"), *_grouped(kept, shown, "kept")]
+    odd = list(oddities(persons, size))
+    skipped = [*records, *faulty, *(finding for finding in odd if finding.reason in LEFT_OUT)]
+    kept = (*kept, *(finding for finding in odd if finding.reason not in LEFT_OUT))
+    faults = [*_grouped(skipped, shown, "skipped"), *_grouped(kept, shown, "kept")]
     refused = normalised(persons)
     for line in (*looks(persons, size), *dark_pictures(largest)):
         faults.append(Fault(line, "refused" if line in refused else "kept", len(persons), ()))

@@ -7,9 +7,9 @@ Nothing here is sure, so it is named and counted, and the data are used as they 
 from __future__ import annotations
 
 __all__ = [
-    "WILD", "dark_pictures", "fit_to_train", "look_at_pictures", "looks", "normalised", "oddities", "outside_box",
-    "refuse_normalised_boxes", "refuse_other_predictions", "refuse_other_units", "remarks_on", "spoilt_labels",
-    "wild_labels",
+    "LEFT_OUT", "WILD", "dark_pictures", "fit_to_train", "look_at_pictures", "looks", "normalised", "oddities",
+    "outside_box", "refuse_normalised_boxes", "refuse_other_predictions", "refuse_other_units", "remarks_on",
+    "spoilt_labels", "wild_labels",
 ]  # fmt: skip
 
 from collections import Counter
@@ -44,9 +44,13 @@ _NORMALISED = (
 )
 _FAR = f"label more than {WILD:g} boxes from its box"
 _CORNER = "label at exactly (0, 0) or (-1, -1): a missing joint?"
+_CORNER_OF_BOX = "label at exactly (0, 0) or (-1, -1), in its box: a missing joint?"
 _AWAY = "box does not touch the image"
 _BEYOND = "box reaches beyond the image"
 _LABELS = "box holds less than half of its labels"
+LEFT_OUT = frozenset((_FAR, _CORNER, _AWAY))
+"""Reasons of `oddities` for which training leaves the label, or the person, out."""
+
 _AREA = "area is no share of the box, which OKS depends on"
 
 
@@ -196,17 +200,18 @@ def oddities(persons: Persons, size: Array | None = None) -> Iterator[Finding]:
     if normalised(persons):
         return
     size = persons.stated_size if size is None else size
-    missing = _missing(persons)
-    yield from _named(persons, missing, _CORNER)
+    missing, outside = _missing(persons), outside_box(persons)
+    yield from _named(persons, missing & outside, _CORNER)
+    yield from _named(persons, missing & ~outside, _CORNER_OF_BOX)
     yield from _named(persons, wild_labels(persons) & ~missing, _FAR)
     away = _away(persons, size)
     for row in away:
         yield label_finding(persons, _AWAY, row, None, _box_text(persons, row))
     for row in np.setdiff1d(_stick_out(persons, size), away).tolist():
         yield label_finding(persons, _BEYOND, row, None, _box_text(persons, row))
-    outside = outside_box(persons).sum(axis=1)
-    for row in np.flatnonzero(2 * outside > persons.labelled.sum(axis=1)).tolist():
-        note = f"{outside[row]} of {int(persons.labelled[row].sum())} labels outside the {_box_text(persons, row)}"
+    lost = outside.sum(axis=1)
+    for row in np.flatnonzero(2 * lost > persons.labelled.sum(axis=1)).tolist():
+        note = f"{lost[row]} of {int(persons.labelled[row].sum())} labels outside the {_box_text(persons, row)}"
         yield label_finding(persons, _LABELS, row, None, note)
     share = persons.area / persons.box[:, 2:].prod(axis=1)
     for row in np.flatnonzero((share < _SHARES[0]) | (share > _SHARES[1])).tolist():

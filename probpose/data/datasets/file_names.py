@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["as_on_disk", "find_image", "folded", "leaves"]
+__all__ = ["as_on_disk", "by_name", "find_image", "folded", "leaves"]
 
 import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
@@ -59,7 +58,12 @@ def _files(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def find_image(value: object, names: Mapping[int, str], stated: Mapping[Key, int] = _NO_IDS) -> int | None:
+def find_image(
+    value: object,
+    names: Mapping[int, str],
+    stated: Mapping[Key, int] = _NO_IDS,
+    index: Mapping[str, Mapping[str, list[int]]] | None = None,
+) -> int | None:
     """The id of the image that a file calls `value`; None where there is no such image.
 
     A number is an id. Text is an id, or the whole file name, the base name or the stem of one image; what is tried
@@ -69,6 +73,7 @@ def find_image(value: object, names: Mapping[int, str], stated: Mapping[Key, int
         value: as another file has it.
         names: file name by image id.
         stated: image id by what its own file calls it, where that is another than the id.
+        index: `by_name` of the names, where many are asked for.
 
     Raises:
         DataError: several images are meant; two are named, and what was tried.
@@ -79,8 +84,9 @@ def find_image(value: object, names: Mapping[int, str], stated: Mapping[Key, int
     by_id = stated.get(key, key if isinstance(key, int) and key in names else None)
     if not isinstance(value, str) or (by_id is not None and value.strip() == str(key)):
         return by_id
+    known = by_name(names) if index is None else index
     for what, told in _TOLD.items():
-        found = _by_name(tuple(names.items()), what).get(told(value.strip()), [])
+        found = known[what].get(told(value.strip()), [])
         meant = list(dict.fromkeys([*([] if by_id is None else [by_id]), *found]))
         if len(meant) > 1:
             one, other = (f"{names[image]} (image {image})" for image in meant[:2])
@@ -112,10 +118,10 @@ _TOLD: dict[str, Callable[[str], str]] = {
 """How a file name is told, the surest first."""
 
 
-@lru_cache(maxsize=8)
-def _by_name(names: tuple[tuple[int, str], ...], what: str) -> dict[str, list[int]]:
-    """Images by what their names are told by."""
-    found: dict[str, list[int]] = {}
-    for image, name in names:
-        found.setdefault(_TOLD[what](name), []).append(image)
+def by_name(names: Mapping[int, str]) -> dict[str, dict[str, list[int]]]:
+    """Ids of images by what their names are told by, for each way to tell them."""
+    found: dict[str, dict[str, list[int]]] = {what: {} for what in _TOLD}
+    for what, told in _TOLD.items():
+        for image, name in names.items():
+            found[what].setdefault(told(name), []).append(image)
     return found

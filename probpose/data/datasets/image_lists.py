@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["IMAGE_SETS", "Listing", "open_images", "read_image_info", "read_listing"]
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from probpose.data.datasets.catalogue import dataset_root
 from probpose.data.datasets.coco import sift_images
 from probpose.data.datasets.document import Key, id_key, keypoint_categories, load_json, tidy
-from probpose.data.datasets.file_names import find_image
+from probpose.data.datasets.file_names import by_name, find_image
 from probpose.data.joints import JointMap, match_joints
 from probpose.data.persons import Persons
 from probpose.errors import ConfigError, DataError
@@ -123,7 +124,11 @@ class Listing:
 
     def image(self, value: object) -> int | None:
         """The id of the image that another file calls `value` (`find_image`)."""
-        return find_image(value, self.names, self.stated)
+        return find_image(value, self.names, self.stated, self._index)
+
+    @cached_property
+    def _index(self) -> dict[str, dict[str, list[int]]]:
+        return by_name(self.names)
 
     def counts(self, category: object) -> bool:
         """Whether persons count that another file puts into `category`, by id or name."""
