@@ -25,6 +25,7 @@ from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import Boxes
 from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual, LaplaceResidual, Native, ResidualDensity
+from tests.conftest import save_image
 from tests.fakes import Array, ConstantRegressor, fake_model, spread_out, table
 
 SIZE = (16, 12)
@@ -228,6 +229,8 @@ def test_detected_boxes_give_cocos_metrics_alone(tmp_path: Path) -> None:
 def test_precision_by_either_score_is_that_of_its_own_evaluation(tmp_path: Path) -> None:
     """Each person in two boxes, one of them beside the person, of which the detector is surer."""
     persons = table(tmp_path, 6, files=3)
+    for i in range(3):  # so wide that all boxes are in it
+        save_image(tmp_path / f"{i}.png", np.zeros((90, 450, 3), dtype=np.uint8))
     loc, scale, presence = spread_out()
     persons.box[:, :2] = [[0, 0], [0, 0], [0, 0], [400, 0], [400, 0], [400, 0]]
     persons.box[:, 2:] = [[60, 80], [50, 70], [70, 60], [20, 80], [15, 70], [20, 60]]
