@@ -48,6 +48,8 @@ def test_round_trip(tmp_path: Path) -> None:
         ("speed = 3", "unknown option 'speed'"),
         ("precision = 'fp8'", "expected one of 'fp32', 'bf16'"),
         ("lr_steps = 3", "expected a list"),
+        ("flip_pairs = [[0]]", "flip_pairs has [0]: expected 2 values"),
+        ("flip_pairs = [[0, 1, 2]]", "expected 2 values"),
         ("epochs = [", "cannot be read as TOML"),
         ("selection = 1.5", "selection is 1.5"),
     ],

@@ -70,6 +70,8 @@ def checked(value: Any, hint: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where} is {value!r}: expected a list.")
+        if choices[-1] is not Ellipsis and len(value) != len(choices):
+            raise ConfigError(f"{where} has {value!r}: expected {len(choices)} values.")
         return tuple(checked(item, choices[0], where) for item in value)
     if origin is dict:
         if not isinstance(value, dict):
