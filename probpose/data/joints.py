@@ -18,6 +18,7 @@ import numpy as np
 from probpose.arrays import Mask
 from probpose.data.persons import Persons
 from probpose.errors import DataError
+from probpose.files import read_bytes, reading
 from probpose.skeleton import Skeleton
 
 JointMap = Mapping[str, str] | str | PathLike[str]
@@ -114,13 +115,9 @@ def read_joint_map(file: Path) -> dict[str, str]:
     Raises:
         DataError: the file is missing, of another kind, or holds something else than names.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
+    with reading(file, "is no table of joints", advice='write lines such as "left hip" = "hip_l".'):
+        text = read_bytes(file).decode("utf-8-sig")
         table = json.loads(text) if file.suffix.lower() == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}. Check the path.") from error
-    except ValueError as error:
-        raise DataError(f'{file} is no table of joints ({error}): write lines such as "left hip" = "hip_l".') from error
     if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
         raise DataError(f"{file} is no table of joints: write the run's name by the data's name, and nothing else.")
     return table

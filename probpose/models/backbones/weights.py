@@ -53,7 +53,8 @@ def load_backbone_weights(backbone: Backbone, path: Path) -> LoadedWeights:
             )
         if state[name].is_floating_point() != own[name].is_floating_point():
             raise CheckpointError(f"{path}: {name} holds {state[name].dtype}, the backbone needs {own[name].dtype}.")
-    backbone.load_state_dict({name: state[name] for name in shared}, strict=False)
+    with reading(path, "cannot be read as weights", CheckpointError, "download or save it again."):
+        backbone.load_state_dict({name: state[name] for name in shared}, strict=False)
     missing = tuple(name for name in own if name not in state and not name.endswith("num_batches_tracked"))
     return LoadedWeights(len(shared), missing, tuple(name for name in state if name not in own))
 
