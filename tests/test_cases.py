@@ -99,3 +99,24 @@ def test_parts_are_gathered_and_thinned_by_image() -> None:
     unlabelled = replace(cases, visibility=np.zeros_like(cases.visibility))
     with pytest.raises(DataError, match="there is no labelled keypoint in the part 'test'"):
         gather(MemorySource(unlabelled), split, "test")
+
+
+def test_bins_that_look_alike_are_told_apart() -> None:
+    """Scales and confidences that differ in the fifth digit, or not at all: no bin hides another."""
+    cases = fake_cases(persons=300)
+    located = cases.predictive.as_location_scale()
+    for spread, bins in ((1e-4, 5), (0.0, 1)):
+        factor = 1 + spread * torch.rand(300, 6, 1, 1, generator=torch.Generator().manual_seed(0)).double()
+        scale = factor * 2 * torch.eye(2).double()
+        scores = cases.under(located.replace(scale=scale)).scores()
+        size, confidence = cases.size_px[scores.person], np.round(scores.scale_px, 9)
+        confidence[::7] = np.nan
+        masks = Groups.of(scores, size, cases.joints, confidence).masks(scores, size, confidence)
+        for kind, counted in (("scale", np.ones(len(scores))), ("confidence", np.isfinite(confidence))):
+            parts = [mask for name, mask in masks.items() if name.startswith(kind)]
+            if bins > 1:
+                np.testing.assert_array_equal(np.sum(parts, axis=0), counted)
+                assert len(parts) == bins
+                assert min(mask.sum() for mask in parts) > 0.15 * len(scores)
+            else:
+                assert all(mask.any() and not mask.all() for mask in parts)
