@@ -63,3 +63,15 @@ def test_wrong_tails_are_mended() -> None:
 def test_too_few_labels_are_refused() -> None:
     with pytest.raises(DataError, match="10 labels are too few"):
         LevelMap.fit(np.linspace(0, 1, 10))
+
+
+@pytest.mark.parametrize(("labels", "slopes"), [(60, 1), (250, 2), (599, 5), (5000, 6)])
+def test_a_map_has_as_many_slopes_as_its_labels_bear(labels: int, slopes: int) -> None:
+    """An exact prediction is hardly changed by what chance makes of few labels: half a parameter over their number."""
+    losses = []
+    for seed in range(8):
+        level = np.random.default_rng(seed).uniform(size=labels)
+        fitted = LevelMap.fit(level)
+        assert len(fitted.knots) == slopes + 1
+        losses.append(-fitted.log_density(np.random.default_rng(99).uniform(size=20_000)).mean())
+    assert np.mean(losses) < 2 * slopes / (2 * labels)

@@ -27,8 +27,11 @@ from probpose.errors import DataError
 FURTHEST = 10.0
 """Largest t: levels from 2^16 nodes are not resolved beyond 1 - exp(-10)."""
 
-LEAST = 300
-"""Labels that a map needs: fifty for each of its slopes."""
+LEAST = 50
+"""Labels that a map needs."""
+
+PER_SLOPE = 100
+"""Labels for each slope of a map after the first: with fewer it has fewer, and in the end one, which is a scale."""
 
 _QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
 
@@ -58,7 +61,7 @@ class LevelMap:
         if len(level) < LEAST:
             raise DataError(f"{len(level)} labels are too few for a map of the levels: {LEAST} are needed.")
         t = _to_t(level)
-        knots = np.concatenate([[0.0], np.unique(np.quantile(t, _QUANTILES).clip(0.02, FURTHEST))])
+        knots = np.concatenate([[0.0], np.unique(np.quantile(t, _quantiles(len(t))).clip(0.02, FURTHEST))])
 
         def loss(log_slopes: Array) -> float:
             return -float(cls._of(knots, log_slopes)._log_density(t).mean())
@@ -96,6 +99,12 @@ class LevelMap:
         slope = curve.derivative()(inner)
         last = float(curve.derivative()(self.knots[-1]))
         return curve(inner) + last * (t - inner), np.maximum(slope, 1e-8)
+
+
+def _quantiles(labels: int) -> Array:
+    """Where the knots of a map of so many labels are: among all `_QUANTILES`, at equal distances."""
+    count, most = max(1, min(labels // PER_SLOPE, len(_QUANTILES))), len(_QUANTILES)
+    return np.interp(np.arange(1, count + 1) / (count + 1), np.arange(1, most + 1) / (most + 1), _QUANTILES)
 
 
 def _to_t(level: Array) -> Array:
