@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from probpose.analysis.evaluation.comparison_report import (
     write_html,
 )
 from probpose.analysis.evaluation.evaluate import evaluate
-from probpose.analysis.evaluation.scores import RunFacts, Scores, _Key, _read, kept_scores, score_run
+from probpose.analysis.evaluation.scores import RunFacts, Scores, _Key, _read, _write, kept_scores, score_run
 from probpose.cli import main
 from probpose.data.datasets.catalogue import open_dataset
 from probpose.errors import ConfigError, DataError
@@ -228,3 +230,29 @@ def test_the_text_of_the_figure_does_not_overlap(name: str) -> None:
     boxes += [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     assert all(figure.bbox.contains(*corner) for box in boxes for corner in box.corners())
+
+
+KEY = asdict(_Key("a", "b"))
+DAMAGED: dict[str, Any] = {
+    "a column is shorter": {"log_prob": np.ones(2)},
+    "a column has another shape": {"error_px": np.ones(3)},
+    "a column is text": {"joint": np.array(["a", "b", "c"])},
+    "an error is no number": {"error_px": np.full((3, 3), np.nan)},
+    "the record is no JSON": {"record": "{"},
+    "a fact is of another type": {"record": json.dumps({"key": KEY, "facts": {"parameters": "9"}})},
+    "the facts are missing": {"record": json.dumps({"key": KEY})},
+    "the record is a list": {"record": "[]"},
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_scores_are_as_if_there_were_none(name: str, tmp_path: Path) -> None:
+    """So that they are computed again; the file is a sound archive."""
+    index, number, pairs = np.arange(3), np.ones(3), np.ones((3, 3))
+    facts = RunFacts(parameters=9, flops=9, AP=0.5, images_per_s=None, epoch=1, gauge="moment")
+    _write(tmp_path / "s.npz", _Key("a", "b"), Scores(index, index, index, number, number, number, pairs, pairs, facts))
+    assert _read(tmp_path / "s.npz", _Key("a", "b")) is not None
+    with np.load(tmp_path / "s.npz") as arrays:
+        columns = dict(arrays)
+    np.savez(tmp_path / "s.npz", **columns | DAMAGED[name])
+    assert _read(tmp_path / "s.npz", _Key("a", "b")) is None

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 
 import probpose as pp
+from probpose.cli.terminal import run_of
 from probpose.data.persons import Persons
 from probpose.errors import CheckpointError, DataError, ProbposeError, TrainingError
 from probpose.inference.training.checkpoint import load_checkpoint
@@ -155,6 +156,13 @@ def test_without_best_a_run_does_not_go_on(run: RunFolder) -> None:
     refused(run, CheckpointError, "best.safetensors is missing, and no later epoch was better")
 
 
+def test_the_best_checkpoint_of_another_run_is_none(run: RunFolder) -> None:
+    best_is(run, False)
+    rewrite(run.best, lambda header: header.update(probpose='{"epoch": 1, "format": 1, "selection_nll_nats": 5.0}'))
+    rewrite(run.best, lambda header: header.pop("sha256"))
+    refused(run, CheckpointError, "best.safetensors is not the best checkpoint of this run")
+
+
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
 def test_changed_bits_are_no_weights(run: RunFolder, place: float) -> None:
     content = bytearray(run.last.read_bytes())
@@ -207,6 +215,8 @@ def test_a_checkpoint_of_an_earlier_version_is_read_with_a_word(
     rewrite(run.best, lambda header: header.update(probpose='{"epoch": 2, "format": 1}'))
     rewrite(run.best, lambda header: header.pop("sha256"))
     assert not pp.load(run.path).verified
+    assert not run_of(run.path).verified
+    assert "of an earlier version, without a checksum: it is not verified" in capfd.readouterr().err
     resumed = pp.resume(run.path, persons=persons())
     assert (
         "last.safetensors is of an earlier version: neither it nor the data can be verified" in capfd.readouterr().err

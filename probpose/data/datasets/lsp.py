@@ -89,7 +89,8 @@ def examine_leeds(spec: Leeds, split: Literal["train", "val"], root: Path) -> Re
     numbers = _numbers(spec, split, len(joints))
     if not len(numbers):
         raise DataError(f"{file} holds {len(joints)} persons: none is of the split {split!r} of {spec.name}.")
-    points, flags = joints[numbers - 1, :, :2] - 1.0, joints[numbers - 1, :, 2]
+    with np.errstate(all="ignore"):  # what is not finite is named below
+        points, flags = joints[numbers - 1, :, :2] - 1.0, joints[numbers - 1, :, 2]
     labelled = flags != 0 if spec.flag == "labelled" else np.ones(flags.shape, dtype=np.bool_)
     images = {int(number): f"im{number:0{spec.digits}d}.jpg" for number in numbers}
     faults = [_fault(person, label) for person, label in zip(points, labelled, strict=True)]

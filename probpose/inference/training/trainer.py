@@ -168,7 +168,8 @@ class Trainer:
                 raise CheckpointError(
                     f"{file} is missing, and no later epoch was better: restore it, or start over with another --out."
                 )
-            load_checkpoint(file)
+            if load_checkpoint(file).record.get("selection_nll_nats") != self.best:
+                raise CheckpointError(f"{file} is not the best checkpoint of this run: restore that one.")
 
     def fit(self, report: Report, on_epoch: Callable[[], None] = lambda: None) -> None:
         """Train the epochs that are left.
