@@ -14,6 +14,7 @@ from probpose.analysis.evaluation.compare_runs import compare_runs, save_compari
 from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.figures.curves import redraw_curves
 from probpose.data.persons import Persons
+from probpose.data.plausible import remarks_on
 from probpose.errors import ConfigError, TrainingError
 from probpose.inference.device import open_device
 from probpose.inference.training.comparison import check_reference, entries, entry_of_run, is_finished, train_entries
@@ -54,7 +55,7 @@ def compare(
             in any order.
         out: folder for the runs, and for comparison.md, .html, .csv, .json, .png and .pdf; None writes nothing.
         device: of the networks that are judged; that of the configuration by default.
-        say: called with a line for each run that is trained, or left out.
+        say: called with a line for each run that is trained or left out, and what is to be said beside the numbers.
         counting: shows how far each evaluation is.
         settings: of training, by the names of the options of `probpose train`.
 
@@ -83,6 +84,8 @@ def compare(
         raise TrainingError("no run is finished yet.")
     if persons is None:
         persons = open_split(config if models or named else finished[0].config, "val")
+    for line in (*persons.remarks, *remarks_on(persons)):
+        say(f"note: {line}")
     opened = open_device(device or config.machine.device)
     comparison = compare_runs(finished, persons, reference, device=opened, counting=counting, common=common_joints)
     if out is not None:
