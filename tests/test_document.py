@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import probpose as pp
+from probpose.analysis.figures import curves
 from probpose.data.check import check_data
 from probpose.data.datasets.coco import CocoOptions, examine_coco, read_coco
 from probpose.data.datasets.document import id_key, load_document, load_json
@@ -254,7 +255,8 @@ def test_where_boxes_come_from_can_be_said(
     assert read_coco(file, tmp_path, CocoOptions(boxes=source)).box.tolist() == [expected]
 
 
-def test_a_single_joint_without_boxes_is_trained_and_judged(tmp_path: Path) -> None:
+def test_a_single_joint_without_boxes_is_trained_and_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curves, "draw_curves", lambda *_: None)
     rng, records = np.random.default_rng(0), []
     for i in range(1, 13):
         save_image(tmp_path / f"{i}.jpg", rng.integers(0, 255, (40, 40, 3), dtype=np.uint8))

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 import probpose as pp
 from probpose.analysis.evaluation.scores import score_run
+from probpose.analysis.figures import curves
 from probpose.cli import main
 from probpose.data.joints import match_joints, read_joint_map
 from probpose.data.persons import Persons
@@ -58,11 +59,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.json").write_text(json.dumps(content))
     (folder / "map.toml").write_text('snout = "nose"\nend = "tail"\n')
     (folder / "map.json").write_text('{"snout": "nose", "end": "tail"}')
-    pp.train(
-        train_annotations=folder / "same.json", image_dir=folder, val_annotations=folder / "order.json", epochs=1,
-        batch_size=8, input_size=(32, 32), backbone="small", residual="laplace", workers=0, quiet=True,
-        out=folder / "run",
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "draw_curves", lambda *_: None)
+        pp.train(
+            train_annotations=folder / "same.json", image_dir=folder, val_annotations=folder / "order.json", epochs=1,
+            batch_size=8, input_size=(32, 32), backbone="small", residual="laplace", workers=0, quiet=True,
+            out=folder / "run",
+        )  # fmt: skip
     return folder
 
 
