@@ -29,6 +29,7 @@ from scipy import stats
 from probpose.analysis.calibration.cases import PARTS, Cases, Split
 from probpose.analysis.calibration.recalibration.base import NoRecalibration, Recalibration, fit_level, fit_scale
 from probpose.analysis.calibration.recalibration.conformal import fit_conformal
+from probpose.analysis.calibration.recalibration.levels import ENOUGH
 from probpose.analysis.evaluation.statistics import Difference, paired_difference
 from probpose.analysis.table import number
 from probpose.arrays import Array, Index
@@ -131,7 +132,7 @@ def choose(
     for name, make in _makers(fit, density).items():
         bases += attempt(name, partial(_candidate, name, make, calibrate))
     base = Gains(bases, image).choose()[0].recalibration
-    with_density = [*bases, *attempt("level", partial(_level, base, calibrate, seed))]
+    with_density = [*bases, *attempt("level", partial(_level, base, calibrate, seed, asked_for=method == "level"))]
     conformal = Candidate("conformal", fit_conformal(base, calibrate, per_joint=per_joint, seed=seed), None)
     gains = Gains(with_density, image)
     if method == "auto":
@@ -233,7 +234,10 @@ def _words(difference: Difference) -> str:
     return f"{number(difference.mean, 3)} ± {number(difference.se, 3)} nats a keypoint"
 
 
-def _level(base: Recalibration, calibrate: Cases, seed: int) -> Candidate:
+def _level(base: Recalibration, calibrate: Cases, seed: int, *, asked_for: bool) -> Candidate:
+    labels = int(calibrate.labelled.sum())
+    if not asked_for and labels < ENOUGH:
+        raise DataError(f"{labels} labels are too few to choose a map of the levels by: {ENOUGH} are needed.")
     crossed = _cross_fitted(base, calibrate, seed)
     return Candidate("level", fit_level(base, calibrate, seed=seed), crossed)
 

@@ -13,7 +13,7 @@ between a few knots, a straight line beyond, fitted by maximum likelihood.
 
 from __future__ import annotations
 
-__all__ = ["LevelMap"]
+__all__ = ["ENOUGH", "LevelMap"]
 
 from dataclasses import dataclass
 
@@ -29,6 +29,9 @@ FURTHEST = 10.0
 
 LEAST = 50
 """Labels that a map needs."""
+
+ENOUGH = 600
+"""Labels from which on a map is considered where none was asked for: of fewer it says little more than a scale does."""
 
 PER_SLOPE = 100
 """Labels for each slope of a map after the first: with fewer it has fewer, and in the end one, which is a scale."""
