@@ -71,7 +71,8 @@ def test_a_results_file_gets_a_noise_model(files: tuple[Path, Path]) -> None:
     assert {row["cure"] for row in saved["elpd"]} == {"none", "scale", "scale per joint", "density", "level"}
     handed = json.loads((folder / "recalibrated.json").read_text())
     assert len(handed) == PERSONS
-    assert {"image_id", "category_id", "keypoints", "score", "sigma_px", "r50_px", "r90_px", "gauge"} == handed[0].keys()
+    names = {"image_id", "category_id", "keypoints", "score", "sigma_px", "r50_px", "r90_px", "gauge"}
+    assert names == handed[0].keys()
     inside = [r <= 1.01 * s for row in handed for r, s in zip(row["r50_px"], row["r90_px"], strict=True)]
     assert all(inside)
     assert {row["gauge"] for row in handed} == {saved["recalibrated"]["gauge"]} == {"quantile"}

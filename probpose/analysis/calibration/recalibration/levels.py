@@ -30,7 +30,7 @@ FURTHEST = 10.0
 LEAST = 50
 """Labels that a map needs."""
 
-ENOUGH = 600
+ENOUGH = 300
 """Labels from which on a map is considered where none was asked for: of fewer it says little more than a scale does."""
 
 PER_SLOPE = 100
