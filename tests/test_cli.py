@@ -108,6 +108,20 @@ def test_any_coco_format_file_trains_and_is_judged(trained: Path, monkeypatch: p
     assert numbers["nll_nats"] > 0
 
 
+def test_evaluate_prints_its_tables_where_the_run_cannot_be_written(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    (folder,) = Path("runs").iterdir()
+    shutil.copytree(folder, "whole/run")
+    Path("whole/run/evaluation.json").unlink(missing_ok=True)
+    Path("whole/run/evaluation.json").mkdir()  # so that no file of this name can be written, whoever runs the test
+    result = run(["evaluate", "whole/run"])
+    assert result.exit_code == 0
+    assert "NLL nats" in result.stdout
+    assert "warning: the numbers are not kept in the run" in result.stderr
+
+
 def test_evaluate_prints_one_json_object(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained)
     result = run(["evaluate", "--json", "--flip-test"])

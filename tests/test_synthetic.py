@@ -173,6 +173,14 @@ def test_only_a_synthetic_data_set_is_replaced(tmp_path: Path) -> None:
     write_synthetic(tmp_path / "data", 3, 0, progress=False)
     write_synthetic(tmp_path / "data", 4, 0, progress=False)
     assert read_spec(tmp_path / "data").images == 4
+    for name in ("notes.txt", "annotations/mine.json", "train2017/holiday.jpg", "run/config.toml"):
+        precious = tmp_path / "data" / name
+        precious.parent.mkdir(exist_ok=True)
+        precious.write_text("precious")
+        with pytest.raises(DataError, match=f"such as {name.split('/')[0]}"):
+            write_synthetic(tmp_path / "data", 3, 0, progress=False)
+        assert precious.read_text() == "precious"
+        precious.unlink()
 
 
 def test_arguments_out_of_range(tmp_path: Path) -> None:
