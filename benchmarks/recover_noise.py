@@ -143,7 +143,7 @@ def fit(
     net = PointNet(family)
     targets = Targets.of(train.y, torch.ones(len(train.y), 1, dtype=torch.bool))
     nn.init.zeros_(net.loc.weight)
-    net.loc.bias.data.copy_(targets.mean[0])
+    net.loc.bias.data.copy_(targets.median[0])
     net.scale.start_at(targets.spread)
     model = KeypointModel(net, build(family, gauge=gauge), [0], residual_family_of(family).objective())  # type: ignore[arg-type]
     loss = negative_log_likelihood(model)

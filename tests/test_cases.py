@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
+import probpose as pp
 from probpose.analysis.calibration.cases import Split
 from probpose.analysis.calibration.diagnostics.coverage import Groups
 from probpose.analysis.calibration.sources.base import MemorySource, gather
@@ -120,3 +121,26 @@ def test_bins_that_look_alike_are_told_apart() -> None:
                 assert min(mask.sum() for mask in parts) > 0.15 * len(scores)
             else:
                 assert all(mask.any() and not mask.all() for mask in parts)
+
+
+@pytest.mark.parametrize("images", range(3, 12))
+def test_no_part_of_a_split_is_empty(images: int) -> None:
+    for seed in range(5):
+        counts = np.bincount(Split.of(np.arange(images), seed=seed).part, minlength=3)
+        assert counts.min() >= 1
+        assert counts.sum() == images
+        assert counts[0] + counts[2] >= counts[1]
+
+
+def test_a_joint_that_is_exact_by_construction_ends_nothing() -> None:
+    """A root joint that model and labels both put at the origin: the others are fitted, and it is named."""
+    rng = np.random.default_rng(0)
+    labels = rng.normal(0, 3, (300, 3, 2))
+    labels[:, 0] = 0.0
+    predictions = pp.Gaussian(np.zeros_like(labels), sigma=np.full((300, 3), 2.0), joints=("root", "left", "right"))
+    report = pp.calibrate(predictions, labels, method="density", residual="gaussian")
+    assert any(line.startswith("joint root: ") for line in report.left_out)
+    assert not any("joint left" in line for line in report.left_out)
+    coverage = pp.coverage(pp.score(report.apply(predictions), labels), 0.9)
+    assert not isinstance(coverage, dict)
+    assert 0.85 < coverage.value <= 1

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from probpose.data.datasets.catalogue import open_dataset
-from probpose.errors import ConfigError
+from probpose.errors import CheckpointError, ConfigError
 from probpose.experimental.learned_blur import LearnedBlur, learned_blur
 from probpose.inference.training.config import default_config
 from probpose.inference.training.runs import RunFolder
@@ -127,7 +127,7 @@ def test_the_blur_of_a_run(figures: Path, tmp_path: Path) -> None:
     labels = {"labels": "density", "label_density": str(first.path), "layers": 1, "width": 8}
     start_training(default_config("synthetic", family="heatmap", options=labels, **options), second)
     assert second.best.exists()
-    with pytest.raises(ConfigError, match="does not exist"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         learned_blur(tmp_path / "nothing", persons)
     with pytest.raises(ConfigError, match="has no residual density of its own"):
         learned_blur(second.path, persons)

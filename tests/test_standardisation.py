@@ -46,7 +46,7 @@ def standardised_model(family: str, spread: float = 0.5) -> KeypointModel:
 def test_fitted_targets_have_unit_spread_and_are_mirrored_as_crops_are(span: float) -> None:
     standardisation, wanted = Standardisation(PARTNER, span), targets()
     found = standardisation.fit(wanted)
-    second = (found.spread**2 + found.mean**2) * span**2  # about the origin, averaged over each pair
+    second = (found.spread**2 + found.median**2) * span**2  # about the origin, averaged over each pair
     assert torch.allclose((second + second[PARTNER]) / 2, torch.ones(JOINTS, 2), atol=1e-5)
     mirror = torch.tensor([-1.0, 1.0])
     mirrored = (wanted.keypoints * mirror)[:, PARTNER]

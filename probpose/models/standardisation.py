@@ -40,13 +40,13 @@ class Standardisation(nn.Module):
 
     def fit(self, targets: Targets) -> Targets:
         """Take m and s from targets in network units, and return the targets in t."""
-        height = (targets.mean + targets.mean[self.partner])[:, 1] / 2
+        height = (targets.median + targets.median[self.partner])[:, 1] / 2
         origin = torch.stack([torch.zeros_like(height), height], -1)
-        square = targets.spread**2 + (targets.mean - origin) ** 2
+        square = targets.spread**2 + (targets.median - origin) ** 2
         self.origin.copy_(origin)
         self.unit.copy_(self.span * ((square + square[self.partner]) / 2).sqrt())
         return targets._replace(
-            mean=self.to_unit(targets.mean),
+            median=self.to_unit(targets.median),
             spread=targets.spread / self.unit,
             keypoints=self.to_unit(targets.keypoints),
         )

@@ -64,14 +64,14 @@ class Targets(NamedTuple):
     """Where labels lie in the training crops.
 
     Attributes:
-        mean: median per joint and axis, (K, 2).
+        median: per joint and axis, (K, 2).
         spread: half the 16-84% width per joint and axis, (K, 2), which no single label moves.
         labelled: share of the persons, (K,).
         keypoints: (n, K, 2), anything where `known` is False.
         known: (n, K) bool.
     """
 
-    mean: Tensor
+    median: Tensor
     spread: Tensor
     labelled: Tensor
     keypoints: Tensor
@@ -83,12 +83,12 @@ class Targets(NamedTuple):
         known = torch.where(labelled.unsqueeze(-1), keypoints, torch.nan)
         count = labelled.sum(0).unsqueeze(-1)
         overall = known.flatten(0, 1).nanmedian(0).values.nan_to_num(0.0)
-        mean = torch.where(count > 0, known.nanmedian(0).values, overall)
-        low, high = (_quantile(known - mean, share) for share in _BODY)
+        median = torch.where(count > 0, known.nanmedian(0).values, overall)
+        low, high = (_quantile(known - median, share) for share in _BODY)
         spread = torch.where(count > 1, (high - low) / 2, torch.nan)
         usual = spread.flatten().nanmedian().nan_to_num(0.0)
         spread = torch.where(spread.isnan(), usual, spread).clamp_min(LEAST_SPREAD)
-        return cls(mean, spread, labelled.float().mean(0), keypoints, labelled)
+        return cls(median, spread, labelled.float().mean(0), keypoints, labelled)
 
 
 _BODY = (0.1587, 0.8413)

@@ -71,5 +71,5 @@ class LocationScaleRegressor(Regressor):
         """Start at the training targets: mu at their mean, the scale at their spread, presence at its frequency."""
         super().start_at(targets)
         with torch.no_grad():
-            self.loc.bias.copy_(targets.mean.flatten())
+            self.loc.bias.copy_(targets.median.flatten())
         self.scale.start_at(targets.spread)
