@@ -9,6 +9,7 @@ from dataclasses import fields
 
 import numpy as np
 from rich.console import Group
+from rich.padding import Padding
 
 from probpose.analysis.evaluation.coco import CocoMetrics
 from probpose.analysis.evaluation.existence import Existence
@@ -40,10 +41,9 @@ _POINTS = {
 
 def evaluation_tables(evaluation: Evaluation) -> Group:
     """Summary, per-joint table (none with detected boxes) and notes on what was left out."""
-    tables = [_summary(evaluation)]
-    if evaluation.labels is not None:
-        tables.append(_joints(evaluation.labels.joints))
-    return Group(*(table.terminal() for table in tables), *(letters(note, style="dim") for note in _notes(evaluation)))
+    summary = Padding(_summary(evaluation).terminal(), (0, 0, 0, 1), expand=False)
+    joints = [] if evaluation.labels is None else [_joints(evaluation.labels.joints).terminal()]
+    return Group(summary, *joints, *(letters(note, style="dim") for note in _notes(evaluation)))
 
 
 def _summary(e: Evaluation) -> Table:
