@@ -28,7 +28,30 @@ SECONDS = 600
 NEVER = ("!Traceback", "!Trace Shapes", "!MarkupError")
 
 EXPECTED: dict[str, tuple[str, ...]] = {
+    "files/01-run-judged-on-other-joints": (r"val_five has the joints .*, and the run predicts",),
+    "files/02-sides-not-found-in-names": (
+        r"(?s)words (\{'AP': 0.[89].*?\}).*sleap \1",
+        r"\['F_L_paw', 'F_R_paw'\] \(\(0, 1\),\)",
+        r"(?m)^noflip \{'AP': 0.9",
+    ),
+    "files/04-one-wild-label": (
+        r"1e4 \{'AP': 0.9",
+        r"label more than 5 boxes from its box",
+        "!no step could be trained",
+    ),
+    "files/05-normalised-coordinates": (r"labels look normalised", r"predictions look normalised", "!AP  .* 1.000"),
     "files/06-same-file-name-in-two-folders": (r"annotated: (\{.*\})\npersons per image, predicted: \1",),
+    "files/07-undetected-written-as-0-0-1": (r"(?s)(nll 5.05, after 5.05.*?\n).*\1.*\1",),
+    "files/10-sixteen-bit-images": (r"(?s)min 0 max 255.*min 0 max 255",),
+    "files/11-boxes-as-two-corners": (r"17 of 17 labels outside the box", r"(?s)\[exit 1\].*\[exit 1\]"),
+    "files/13-missing-joint-as-0-0-2": (r"a missing joint\? +1\d\d ",),
+    "files/14-numbers-as-text": ("!incomplete record",),
+    "files/16-results-of-yolo-and-alphapose": (r"category 0",),
+    "files/18-no-faults-and-no-person": (r"flag 0 and a place", "!no faults"),
+    "files/22-skeleton-list-odd": (r"\[32, 33\]",),
+    "files/23-table-from-a-european-spreadsheet": ("!has no prediction", "!the header has 1"),
+    "files/24-json-not-in-plain-utf8": ("!truncated",),
+    "files/25-pictures-of-all-kinds": (r"no faults", r"tiff mean difference to Pillow 0.00"),
 }
 """Regular expressions by case."""
 

@@ -45,6 +45,9 @@ def test_an_option_without_effect_is_refused(
     "changes",
     [
         {"image_dir": "images"},
+        {"flip_pairs": ((0, 1),)},
+        {"category": "person", "dataset": "coco"},
+        {"box_from": "labels", "dataset": "lspet"},
         {"lr_steps": (3,), "schedule": "cosine"},
         {"prior_scale": 2.0},
     ],

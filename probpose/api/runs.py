@@ -35,7 +35,7 @@ from probpose.data.predictions.boxes import read_boxes
 from probpose.errors import ConfigError
 from probpose.files import write_atomically
 from probpose.inference.device import open_device
-from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.config import TrainConfig, refuse_without_effect
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
 from probpose.inference.training.train import judged_on, open_split, saw
 from probpose.progress import Counting, silent
@@ -178,6 +178,7 @@ class Run:
         judged = self._judged(dataset, root, annotations, image_dir)
         named = {"category": None if category is None else str(category), "box_from": box_from}
         judged = judged.changed(**{name: value for name, value in named.items() if value is not None})
+        refuse_without_effect(judged, named)
         if judged.data.dataset == ARRAYS and judged.data.val_annotations is None:
             raise ConfigError(
                 f"the run {self.path} was trained on arrays, which it does not keep: name persons, such as "

@@ -196,6 +196,7 @@ def _has_file(config: TrainConfig) -> bool:
 
 _DEPENDENT: Mapping[str, tuple[Callable[[TrainConfig], bool], str]] = {
     "image_dir": (_has_file, "without train_annotations; the folder of a data set is data_root"),
+    **dict.fromkeys(("flip_pairs", "category", "box_from"), (_has_file, "without an annotation file")),
     "lr_steps": (lambda config: config.optimiser.schedule == "step", "without schedule=step"),
     "prior_scale": (lambda config: config.model.prior is not None, "without a prior"),
 }
