@@ -157,6 +157,7 @@ class Run:
         box_from: BoxSource | None = None,
         joint_map: JointMap | None = None,
         common_joints: bool = False,
+        move_boxes: float = 0.0,
     ) -> Persons:
         """Annotated persons to judge the run on: those of its own configuration, or others; with the run's joints.
 
@@ -170,6 +171,8 @@ class Run:
             box_from: see `open_data`; that of the run by default.
             joint_map: the run's name by the data's name of joints, or a file that holds it, where names differ.
             common_joints: judge on the joints that both have.
+            move_boxes: share of their sides by which boxes are moved and enlarged at random, for boxes that were drawn
+                around labels say where labels lie.
 
         Raises:
             ConfigError: options that do not go together, or a run that was trained on arrays.
@@ -184,7 +187,8 @@ class Run:
                 f"the run {self.path} was trained on arrays, which it does not keep: name persons, such as "
                 "probpose.persons(images, keypoints, skeleton=run.skeleton)."
             )
-        return match_joints(open_split(judged, split), self.skeleton, joint_map, common=common_joints)
+        persons = match_joints(open_split(judged, split), self.skeleton, joint_map, common=common_joints)
+        return persons.with_moved_boxes(move_boxes) if move_boxes else persons
 
     def saw(
         self, split: Split = "val", *, dataset: str | None = None, annotations: str | PathLike[str] | None = None

@@ -155,7 +155,7 @@ def refuse_without_effect(names: Iterable[str], why: str) -> None:
 
 DATA = (
     "dataset", "data_root", "split", "val_annotations", "image_dir", "category", "box_from", "joint_map",
-    "common_joints",
+    "common_joints", "move_boxes",
 )  # fmt: skip
 """Parameters of `data_options`."""
 
@@ -173,4 +173,11 @@ data_options = shared(
     category_option,
     box_from_option,
     joint_options,
+    click.option(
+        "--move-boxes",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        show_default=True,
+        help="Move and enlarge boxes by up to this share: those drawn around labels say where labels lie.",
+    ),
 )

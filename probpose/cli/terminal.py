@@ -73,5 +73,5 @@ def judged_persons(run: pp.Run, options: Mapping[str, Any]) -> pp.Persons:
     named = {"dataset": options["dataset"], "annotations": options["val_annotations"]}
     if run.saw(options["split"], **named):
         note("warning: the model was trained or chosen on these data.")
-    passed = ("image_dir", "category", "box_from", "joint_map", "common_joints")
+    passed = ("image_dir", "category", "box_from", "joint_map", "common_joints", "move_boxes")
     return run.data(options["split"], root=options["data_root"], **named, **{name: options[name] for name in passed})

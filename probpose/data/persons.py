@@ -119,6 +119,23 @@ class Persons:
         image = self.picture(self.file_name[person])
         return None if isinstance(image, str) else (float(image.shape[1]), float(image.shape[0]))
 
+    def with_moved_boxes(self, share: float, *, seed: int = 0) -> Persons:
+        """The persons with boxes moved at random and enlarged, so that they say nothing of where labels lie.
+
+        Boxes that are drawn around labels have labels on their borders, which a model may know almost exactly. Each box
+        is enlarged by up to twice `share` of its sides, and moved by up to half of `share`, along each axis by itself.
+
+        Args:
+            share: of width and height, such as 0.1; areas stay.
+            seed: of the draws, each person's by annotation id.
+        """
+        ids = self.annotation_id.astype(np.uint64).tolist()
+        draws = np.array([np.random.default_rng([seed, number]).uniform(size=4) for number in ids]).reshape(-1, 2, 2)
+        size = self.box[:, 2:] * (1 + 2 * share * draws[:, 0])
+        centre = self.box[:, :2] + self.box[:, 2:] * (0.5 + share * (draws[:, 1] - 0.5))
+        remark = f"boxes are moved by up to {share / 2:.0%} and enlarged by up to {2 * share:.0%} (--move-boxes)"
+        return replace(self, box=np.concatenate([centre - size / 2, size], axis=1), remarks=(*self.remarks, remark))
+
     def without_labels(self, chosen: npt.NDArray[np.bool_]) -> Persons:
         """The persons with the chosen labels (P, K) taken away, those that have others left."""
         visibility = np.where(chosen, 0, self.visibility)
