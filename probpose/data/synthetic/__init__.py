@@ -1,5 +1,5 @@
 """Rendered human figures with known annotation noise."""
 
-__all__ = ["MARKER", "SyntheticSpec", "read_spec", "truth_file", "write_synthetic"]
+__all__ = ["SyntheticSpec", "read_spec", "truth_file", "write_synthetic"]
 
-from probpose.data.synthetic.write import MARKER, SyntheticSpec, read_spec, truth_file, write_synthetic
+from probpose.data.synthetic.write import SyntheticSpec, read_spec, truth_file, write_synthetic
