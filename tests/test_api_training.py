@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import probpose as pp
+from probpose.analysis.figures.curves import LiveCurves
 from probpose.errors import ConfigError, DataError
 from tests.api_cases import SMALL, blobs
 from tests.conftest import save_image
@@ -111,11 +112,11 @@ def test_quiet_says_nothing_and_otherwise_it_is_the_report(tmp_path: Path, capfd
 def test_an_interrupted_run_on_arrays_goes_on_with_its_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = pp.fit(IMAGES, LABELS, skeleton=["blob"], out=tmp_path / "whole", **SMALL)
 
-    def stop(folder: object) -> None:
+    def stop(curves: LiveCurves, folder: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("probpose.api.training.redraw_curves", stop)
+        patch.setattr(LiveCurves, "__call__", stop)
         with pytest.raises(KeyboardInterrupt):
             pp.fit(IMAGES, LABELS, skeleton=["blob"], out=tmp_path / "half", **SMALL)
     with pytest.raises(ConfigError, match="was trained on arrays, which it does not keep: name persons"):

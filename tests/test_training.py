@@ -15,6 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from probpose.analysis.figures import curves
 from probpose.analysis.figures.curves import draw_curves
 from probpose.data.loading import CropDataset, loader
 from probpose.errors import CheckpointError, ConfigError, DataError
@@ -232,6 +233,37 @@ def test_per_joint_full_quantile_bf16_trains(figures: Path, tmp_path: Path) -> N
 def test_curves_are_drawn(finished: RunFolder, tmp_path: Path) -> None:
     draw_curves(finished.log, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("pause", "drawn"), [(1e6, ["a", "b"]), (0.0, ["a", "a", "b"])])
+def test_curves_of_a_training_are_drawn_at_times_and_at_its_end(
+    pause: float, drawn: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(curves, "PAUSE_S", pause)
+    monkeypatch.setattr(curves, "draw_curves", lambda log, out: found.append(log.parent.name))
+    with curves.LiveCurves() as live:
+        for name in ("a", "a", "b"):
+            live(RunFolder(tmp_path / name))
+    assert found == drawn
+
+
+@pytest.mark.parametrize(("ending", "told"), [(KeyboardInterrupt, KeyboardInterrupt), (None, OSError)])
+def test_what_ended_a_training_is_told_where_its_curves_cannot_be_drawn(
+    ending: type[BaseException] | None, told: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def train() -> None:
+        with curves.LiveCurves() as live:
+            live(RunFolder(tmp_path))
+            if ending is not None:
+                raise ending
+
+    monkeypatch.setattr(curves, "draw_curves", full)
+    with pytest.raises(told):
+        train()
 
 
 def test_log_survives_a_half_written_line(finished: RunFolder, tmp_path: Path) -> None:

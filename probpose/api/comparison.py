@@ -12,7 +12,7 @@ from typing import Any
 
 from probpose.analysis.evaluation.compare_runs import compare_runs, save_comparison
 from probpose.analysis.evaluation.comparison import Comparison
-from probpose.analysis.figures.curves import redraw_curves
+from probpose.analysis.figures.curves import LiveCurves
 from probpose.data.persons import Persons
 from probpose.data.plausible import remarks_on
 from probpose.errors import ConfigError, TrainingError
@@ -75,7 +75,8 @@ def compare(
     own = entries(config, models, seeds, Path(out)) if models and out is not None else []
     chosen = [*own, *(entry_of_run(Path(run)) for run in runs)]
     check_reference(reference, chosen)
-    failed = train_entries(own, on_epoch=redraw_curves, say=say) if training else []
+    with LiveCurves() as curves:
+        failed = train_entries(own, on_epoch=curves, say=say) if training else []
     finished = [entry for entry in chosen if is_finished(entry)]
     for entry in chosen:
         if entry not in finished:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy.typing as npt
 from torch import Tensor
 
-from probpose.analysis.figures.curves import redraw_curves
+from probpose.analysis.figures.curves import LiveCurves
 from probpose.api.data import SkeletonLike, persons
 from probpose.api.images import ImagesLike
 from probpose.api.runs import Run
@@ -63,7 +63,8 @@ def resume(path: str | PathLike[str] | None = None, *, persons: Persons | None =
     folder = newest_run() if path is None else RunFolder(Path(path))
     if persons is None and read_config(folder).data.dataset == ARRAYS:
         raise ConfigError(f"the run {folder.path} was trained on arrays, which it does not keep: name persons.")
-    resume_training(folder, persons=persons, on_epoch=redraw_curves, quiet=quiet)
+    with LiveCurves() as curves:
+        resume_training(folder, persons=persons, on_epoch=curves, quiet=quiet)
     return Run(load_run(folder.path))
 
 
@@ -132,5 +133,6 @@ _OF_FILES = {"dataset", "data_root", "train_annotations", "val_annotations", "im
 
 def _trained(config: TrainConfig, out: str | PathLike[str] | None, quiet: bool, table: Persons | None) -> Run:
     folder = new_run_folder(config) if out is None else RunFolder(Path(out))
-    start_training(config, folder, persons=table, on_epoch=redraw_curves, quiet=quiet)
+    with LiveCurves() as curves:
+        start_training(config, folder, persons=table, on_epoch=curves, quiet=quiet)
     return Run(load_run(folder.path))

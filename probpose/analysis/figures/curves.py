@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["draw_curves", "redraw_curves"]
+__all__ = ["LiveCurves", "draw_curves"]
 
+import contextlib
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,9 +45,38 @@ def draw_curves(log: Path, out: Path) -> None:
     figure.savefig(out, dpi=120)
 
 
-def redraw_curves(folder: RunFolder) -> None:
-    """Draw the learning curves of a run where it keeps them."""
-    draw_curves(folder.log, folder.curves)
+PAUSE_S = 20.0
+"""Seconds between two drawings of a run that trains: one takes as long as many an epoch of a small network."""
+
+
+class LiveCurves:
+    """Draws the learning curves of runs that train, every `PAUSE_S` at most and when they end, as a context manager.
+
+    It is called with the folder of a run after each of its epochs.
+    """
+
+    def __init__(self) -> None:
+        self._drawn = time.monotonic()
+        self._waiting: RunFolder | None = None
+
+    def __enter__(self) -> LiveCurves:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with contextlib.suppress(*(() if kind is None else (OSError,))):  # what ended the training is the news
+            self._draw()
+
+    def __call__(self, folder: RunFolder) -> None:
+        if self._waiting is not None and self._waiting.path != folder.path:
+            self._draw()
+        self._waiting = folder
+        if time.monotonic() - self._drawn >= PAUSE_S:
+            self._draw()
+
+    def _draw(self) -> None:
+        if self._waiting is not None:
+            draw_curves(self._waiting.log, self._waiting.curves)
+        self._drawn, self._waiting = time.monotonic(), None
 
 
 def _column(records: Sequence[dict[str, Any]], name: str) -> list[float]:
