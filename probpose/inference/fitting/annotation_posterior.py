@@ -1,0 +1,110 @@
+"""Posterior of how annotators err when they label: biases, precisions, covariances, tails, and the true locations.
+
+The model is `probpose.models.annotation_model`.
+"""
+
+from __future__ import annotations
+
+__all__ = ["LARGEST_K_HAT", "AnnotationPosterior", "Method", "Noise"]
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from probpose.arrays import Array, Index, Mask
+from probpose.data.repeated_labels import RepeatedLabels
+from probpose.inference.fitting.residual_posterior import Convergence
+
+Noise = Literal["gaussian", "student_t", "flow"]
+Method = Literal["nuts", "svi"]
+
+LARGEST_K_HAT = 0.7
+"""Above that, draws of the guide do not represent the posterior (Vehtari et al., "Pareto Smoothed Importance Sampling",
+JMLR 2024; Yao et al., "Yes, but Did It Work?", ICML 2018)."""
+
+
+@dataclass(frozen=True)
+class AnnotationPosterior:
+    """Draws, S a chain, for A annotators and K landmarks; and what follows for labels and true locations.
+
+    L_k is the scale of the typical annotator's error at the reference size: for Gaussian noise and for a flow the
+    factor of its covariance; for Student-t noise the covariance is L L' df / (df - 2).
+
+    Attributes:
+        labels: M labels of I objects.
+        noise: law of the errors.
+        method: how it was sampled.
+        draws: by name, each (chains, S, ...): `bias` (A, K, 2) in the labels' unit at the reference size, summing to
+            zero over annotators in every landmark; `tau` (A, K), an annotator's scale relative to the typical one's,
+            with geometric mean 1 over annotators; `scale` (K, 2), standard deviations of L L' per axis, and `rho` (K,)
+            its correlation; `df` (K,), for Student-t noise; `size_exponent` (), where sizes are known; `bias_spread`
+            (K,), standard deviation of the annotators' biases in units of L; `tau_spread` () and
+            `tau_spread_landmark` (), of the annotators' log tau over all landmarks and by landmark, where there are
+            three annotators or more.
+        reference_size: square root of the area at which `scale` holds, in the labels' unit; 1 where sizes are unknown.
+        diverging: (chains, S).
+        log_likelihood: (chains, S, P), nats: the predictive log density of each scored label given the other labels of
+            the same landmark and object and the draw; the true location is integrated out. NaN for a label alone.
+        scored: (P,), the rows of the labels behind `log_likelihood`.
+        truth_mean: (I, K, 2), posterior mean of the true locations; NaN where nobody labelled.
+        truth_covariance: (I, K, 2, 2), their posterior covariance, the uncertainty of everything else included.
+        convergence: R-hat, effective sample size and divergences.
+        k_hat: Pareto shape of the importance ratios of the guide, for `svi`; otherwise None.
+        seed: of chains and guide.
+    """
+
+    labels: RepeatedLabels
+    noise: Noise
+    method: Method
+    draws: dict[str, Array]
+    reference_size: float
+    diverging: Mask
+    log_likelihood: Array
+    scored: Index
+    truth_mean: Array
+    truth_covariance: Array
+    convergence: Convergence
+    k_hat: float | None
+    seed: int
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the draws may not be the posterior, and what to do; empty when nothing is wrong."""
+        lines = self.convergence.warnings
+        if self.k_hat is not None and not self.k_hat <= LARGEST_K_HAT:
+            lines.append(
+                f"k-hat of the guide is {self.k_hat:.2f}, over {LARGEST_K_HAT}: its draws are not the posterior, and "
+                "intervals may be too narrow. Take --method nuts, of fewer objects if need be."
+            )
+        return lines
+
+    @property
+    def converged(self) -> bool:
+        """Nothing says that the draws are not the posterior."""
+        return not self.problems
+
+    @property
+    def unidentified(self) -> list[str]:
+        """What the labels cannot tell, in words."""
+        lines = ["A bias that all annotators share is invisible: biases are relative to their mean."]
+        if len(self.labels.annotators) == 2:
+            lines.append("Of two annotators only the pooled precision is identified: both have the relative scale 1.")
+        alone = len(self.labels.alone)
+        if alone:
+            lines.append(f"{alone} of {len(self.labels)} labels stand alone: they say nothing about errors.")
+        return lines
+
+    def covariance(self) -> Array:
+        """Covariance of the typical annotator's error at the reference size, (chains, S, K, 2, 2), squared unit.
+
+        Infinite where Student-t noise has two degrees of freedom or fewer.
+        """
+        scale, rho = self.draws["scale"], self.draws["rho"]
+        unit = np.stack([np.ones_like(rho), rho, rho, np.ones_like(rho)], -1).reshape(*rho.shape, 2, 2)
+        covariance = scale[..., :, None] * scale[..., None, :] * unit
+        df = self.draws.get("df")
+        if df is None:
+            return covariance
+        with np.errstate(divide="ignore"):
+            return covariance * np.where(df > 2, df / (df - 2), np.inf)[..., None, None]
