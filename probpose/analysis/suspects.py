@@ -42,8 +42,9 @@ from probpose.data.plausible import remarks_on
 from probpose.errors import DataError
 from probpose.files import write_atomically
 from probpose.inference.fitting.gross_em import Rates, fit_rates, responsibilities
-from probpose.models.heads.gross import Terms, anywhere, sides
+from probpose.models.heads.gross import Terms, anywhere
 from probpose.models.keypoint_model import KeypointModel
+from probpose.models.label_errors import sides
 from probpose.models.predictive.contract import Predictive
 from probpose.models.scores import Labels, LabelScores
 from probpose.text import formula_free

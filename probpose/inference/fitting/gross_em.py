@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from probpose.models.heads.gross import MOST_EXCHANGED, Terms, sides
+from probpose.models.heads.gross import MOST_EXCHANGED, Terms
+from probpose.models.label_errors import sides
 
 ITERATIONS = 500
 TOLERANCE = 1e-9

@@ -25,7 +25,6 @@ __all__ = [
     "GrossRegressor",
     "Terms",
     "anywhere",
-    "sides",
     "terms_of",
 ]
 
@@ -46,6 +45,7 @@ from probpose.models.backbones.base import Backbone
 from probpose.models.densities import Residual, StudentTResidual
 from probpose.models.densities.nodes import uniform_nodes
 from probpose.models.heads.location_scale import LocationScaleHeads, LocationScaleRegressor, ScaleBuilder
+from probpose.models.label_errors import sides
 from probpose.models.objectives import Objective
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.crop import TAIL_SCALE
@@ -236,13 +236,6 @@ def anywhere(like: Tensor) -> LocationScale:
     """T, in network units, for persons and joints, dtype and device of `like` (N, K, 2)."""
     scale = TAIL_SCALE * torch.eye(2).to(like).expand(*like.shape, 2)
     return LocationScale(torch.zeros_like(like), scale, _broad_residual(like.dtype, like.device))
-
-
-def sides(partner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Joints with a mirror image, those images, and joints without, from the index of mirror images (K,)."""
-    joints = torch.arange(len(partner), device=partner.device)
-    left = joints[joints < partner]
-    return left, partner[left], joints[joints == partner]
 
 
 def _event(name: str, probability: Tensor) -> Tensor:

@@ -1,0 +1,183 @@
+"""The record of an audit: the labels with the probabilities of what they are, which page, JSON and CSV are made of."""
+
+from __future__ import annotations
+
+__all__ = ["ACTIONS", "COLUMNS", "Action", "Audit", "Rate"]
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from probpose.arrays import Array, Index
+from probpose.data.persons import Persons
+from probpose.models.label_errors import KINDS
+from probpose.text import formula_free
+
+Action = Literal["keep", "exchange", "move", "unlabel"]
+
+ACTIONS: tuple[Action, ...] = get_args(Action)
+"""What is proposed for a label: keep it, give it to the other side, put it where the models see the joint, drop it."""
+
+COLUMNS = (
+    "file_name", "image_id", "annotation_id", "joint", "x", "y", "predicted_x", "predicted_y", "predicted_xx",
+    "predicted_xy", "predicted_yy", *KINDS, "person_exchanged", "action", "corrected_x", "corrected_y", "corrected_xx",
+    "corrected_xy", "corrected_yy",
+)  # fmt: skip
+"""Of audit.csv: pixels, square pixels for the covariances, probabilities."""
+
+_HARMLESS = ("good", "jitter")
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often something happens, with its posterior.
+
+    Attributes:
+        event: a kind of error of one label, or "pair exchanged", "person exchanged", or either by a model.
+        joint: its name; None for all joints together.
+        mean: posterior mean of the probability.
+        sd: posterior standard deviation.
+    """
+
+    event: str
+    joint: str | None
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """M labelled keypoints of N persons with K joints, in pixels of the original images; person by person.
+
+    Attributes:
+        name: of the data.
+        persons: the table of the N persons.
+        models: names of what predicted them.
+        rates: of the events.
+        row: (M,), the label's person in the table.
+        joint: (M,).
+        predicted: (M, 2), mean of the good density, which all models make together.
+        covariance: (M, 2, 2), of it.
+        mirror: (M, 2), the same mean of the mirror image; NaN for joints without one.
+        probability: (M, 6), of `KINDS`, summing to 1.
+        action: (M,), proposed, index into `ACTIONS`.
+        corrected: (M, 2), where the joint is believed to be, from the label and what was predicted.
+        corrected_covariance: (M, 2, 2), of it.
+        exchanged: (N,), probability that all labels of the person are on the other side.
+        unreadable: one "file: reason" for each person whose image could not be read.
+        remarks: what is to be said beside the numbers.
+    """
+
+    name: str
+    persons: Persons
+    models: tuple[str, ...]
+    rates: tuple[Rate, ...]
+    row: Index
+    joint: Index
+    predicted: Array
+    covariance: Array
+    mirror: Array
+    probability: Array
+    action: Index
+    corrected: Array
+    corrected_covariance: Array
+    exchanged: Array
+    unreadable: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def label(self) -> Array:
+        """(M, 2), where the labels are."""
+        return self.persons.keypoints[self.row, self.joint]
+
+    @property
+    def suspicion(self) -> Array:
+        """(M,), probability that the label is not about its joint: neither good nor jitter."""
+        harmless = [KINDS.index(kind) for kind in _HARMLESS]
+        return np.asarray(np.clip(1 - self.probability[:, harmless].sum(1), 0.0, 1.0))
+
+    @property
+    def order(self) -> Index:
+        """(M,), the labels by suspicion, the greatest first."""
+        return np.asarray(np.argsort(-self.suspicion, kind="stable"), dtype=np.int64)
+
+    def probable(self, index: int) -> str:
+        """The most probable kind of a label."""
+        return KINDS[int(self.probability[index].argmax())]
+
+    def entry(self, index: int) -> dict[str, Any]:
+        """One label, by the names of `COLUMNS`."""
+        row, persons = int(self.row[index]), self.persons
+        (xx, xy), (_, yy) = self.covariance[index].tolist()
+        (after_xx, after_xy), (_, after_yy) = self.corrected_covariance[index].tolist()
+        values = (
+            persons.file_name[row], int(persons.image_id[row]), int(persons.annotation_id[row]),
+            persons.skeleton.joints[int(self.joint[index])], *self.label[index].tolist(),
+            *self.predicted[index].tolist(), xx, xy, yy, *self.probability[index].tolist(), float(self.exchanged[row]),
+            ACTIONS[int(self.action[index])], *self.corrected[index].tolist(), after_xx, after_xy, after_yy,
+        )  # fmt: skip
+        return dict(zip(COLUMNS, values, strict=True))
+
+    def csv(self) -> str:
+        """Every label, in the order of the table."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for index in range(len(self)):
+            writer.writerow([_cell(value) for value in self.entry(index).values()])
+        return text.getvalue()
+
+    def to_json(self) -> dict[str, Any]:
+        """What audit.json holds: a label's `person` is its place in `persons`; numbers are rounded to 4 digits."""
+        persons = self.persons
+        rates = [{"event": r.event, "joint": r.joint, "mean": r.mean, "sd": r.sd} for r in self.rates]
+        return {
+            "name": self.name,
+            "models": list(self.models),
+            "kinds": list(KINDS),
+            "joints": list(persons.skeleton.joints),
+            "rates": rates,
+            "persons": [
+                {
+                    "image_id": int(persons.image_id[row]),
+                    "file_name": persons.file_name[row],
+                    "annotation_id": int(persons.annotation_id[row]),
+                    "bbox": _rounded(persons.box[row]),
+                    "exchanged": round(float(self.exchanged[row]), _DIGITS),
+                }
+                for row in range(len(persons))
+            ],
+            "labels": [self._label_json(index) for index in range(len(self))],
+            "unreadable": list(self.unreadable),
+            "remarks": list(self.remarks),
+        }
+
+    def _label_json(self, index: int) -> dict[str, Any]:
+        mirror = self.mirror[index]
+        return {
+            "person": int(self.row[index]),
+            "joint": self.persons.skeleton.joints[int(self.joint[index])],
+            "label": _rounded(self.label[index]),
+            "predicted": _rounded(self.predicted[index]),
+            "covariance": _rounded(self.covariance[index]),
+            "mirror": _rounded(mirror) if np.isfinite(mirror).all() else None,
+            "probability": _rounded(self.probability[index]),
+            "action": ACTIONS[int(self.action[index])],
+            "corrected": _rounded(self.corrected[index]),
+            "corrected_covariance": _rounded(self.corrected_covariance[index]),
+        }
+
+
+def _rounded(values: Array) -> Any:
+    return np.round(values, _DIGITS).tolist()
+
+
+def _cell(value: float | int | str) -> int | str:
+    return f"{value:.6g}" if isinstance(value, float) else formula_free(value) if isinstance(value, str) else value
