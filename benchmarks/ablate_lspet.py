@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pyro
 from torch import Tensor
 
 from benchmarks.tables import report
@@ -59,12 +58,9 @@ class BetaLikelihood(Objective[LocationScale]):
     def __init__(self, beta: float) -> None:
         self.beta = beta
 
-    def __call__(self, predictive: LocationScale, keypoints: Tensor | None) -> None:
-        if keypoints is None:
-            pyro.sample("keypoints", predictive)
-            return
+    def score(self, predictive: LocationScale, keypoints: Tensor) -> Tensor:
         weight = (0.5 * self.beta * predictive.log_abs_det.detach()).exp()
-        pyro.factor("keypoints_weighted", weight / weight.mean() * predictive.log_prob(keypoints))
+        return weight / weight.mean() * predictive.log_prob(keypoints)
 
 
 def _by_beta(model: KeypointModel) -> None:

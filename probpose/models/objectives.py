@@ -66,7 +66,7 @@ P = TypeVar("P", bound=Predictive, contravariant=True)
 
 
 class Objective(ABC, Generic[P]):
-    """States, in the plates of persons and joints, what the labels contribute. To add one, implement `__call__`.
+    """States, in the plates of persons and joints, what the labels contribute. To add one, implement `score`.
 
     `P` is the class of predictive distributions that it is made for.
 
@@ -93,9 +93,16 @@ class Objective(ABC, Generic[P]):
         with person, joint, poutine.mask(mask=cast(torch.BoolTensor, labelled)), mean:
             self(predictive, keypoints)
 
-    @abstractmethod
     def __call__(self, predictive: P, keypoints: Tensor | None) -> None:
         """Pyro statements for `predictive` (N, K) and labels (N, K, 2), or None to draw them."""
+        if keypoints is None:
+            pyro.sample("keypoints", cast(Predictive, predictive))
+        else:
+            pyro.factor("score", self.score(predictive, keypoints))
+
+    @abstractmethod
+    def score(self, predictive: P, keypoints: Tensor) -> Tensor:
+        """What is maximised, (N, K) nats, for labels (N, K, 2): the log density, or a term with another gradient."""
 
 
 class Likelihood(Objective[Predictive]):
@@ -103,6 +110,9 @@ class Likelihood(Objective[Predictive]):
 
     def __call__(self, predictive: Predictive, keypoints: Tensor | None) -> None:
         pyro.sample("keypoints", predictive, obs=keypoints)
+
+    def score(self, predictive: Predictive, keypoints: Tensor) -> Tensor:
+        return predictive.log_prob(keypoints)
 
 
 class LaplaceFirst(Objective[LocationScale]):
@@ -127,18 +137,15 @@ class LaplaceFirst(Objective[LocationScale]):
     def begin_epoch(self, share: float) -> None:
         self.joint = share >= self.until
 
-    def __call__(self, predictive: LocationScale, keypoints: Tensor | None) -> None:
-        if keypoints is None or (self.joint and self.location_by == "likelihood"):
-            pyro.sample("keypoints", predictive, obs=keypoints)
-            return
+    def score(self, predictive: LocationScale, keypoints: Tensor) -> Tensor:
+        if self.joint and self.location_by == "likelihood":
+            return predictive.log_prob(keypoints)
         loc, scale = predictive.loc.detach(), predictive.scale.detach()
         laplace = predictive.replace(residual=LaplaceResidual(gauge=predictive.gauge).to(loc)())
         if self.joint:
-            pyro.sample("keypoints", predictive.replace(loc=loc), obs=keypoints)
-            pyro.factor("location", laplace.replace(scale=scale).log_prob(keypoints))
-        else:
-            pyro.sample("keypoints", laplace, obs=keypoints)
-            pyro.factor("residual", predictive.replace(loc=loc, scale=scale).log_prob(keypoints))
+            location = laplace.replace(scale=scale)
+            return predictive.replace(loc=loc).log_prob(keypoints) + location.log_prob(keypoints)
+        return laplace.log_prob(keypoints) + predictive.replace(loc=loc, scale=scale).log_prob(keypoints)
 
 
 class PointLoss(Objective[LocationScale]):
@@ -153,10 +160,10 @@ class PointLoss(Objective[LocationScale]):
     def __init__(self, power: int) -> None:
         self.power = power
 
-    def __call__(self, predictive: LocationScale, keypoints: Tensor | None) -> None:
-        pyro.sample("keypoints", predictive.replace(loc=predictive.loc.detach()), obs=keypoints)
-        if keypoints is not None:
-            pyro.factor("point_loss", -(predictive.loc - keypoints).abs().pow(self.power).sum(-1))
+    def score(self, predictive: LocationScale, keypoints: Tensor) -> Tensor:
+        fixed = predictive.replace(loc=predictive.loc.detach())
+        loss = (predictive.loc - keypoints).abs().pow(self.power).sum(-1)
+        return fixed.log_prob(keypoints) - loss
 
 
 class PublishedRLE(Objective[LocationScale]):
@@ -169,11 +176,8 @@ class PublishedRLE(Objective[LocationScale]):
     def __init__(self, variant: Literal["official", "mmpose"] = "official") -> None:
         self.variant = variant
 
-    def __call__(self, predictive: LocationScale, keypoints: Tensor | None) -> None:
-        if keypoints is None:
-            pyro.sample("keypoints", predictive)
-            return
-        pyro.factor("published_rle", -published_rle_loss(predictive, keypoints, self.variant).sum(-1))
+    def score(self, predictive: LocationScale, keypoints: Tensor) -> Tensor:
+        return -published_rle_loss(predictive, keypoints, self.variant).sum(-1)
 
 
 def published_rle_loss(predictive: LocationScale, keypoints: Tensor, variant: str) -> Tensor:
@@ -222,10 +226,9 @@ class WithExpectedOKS(Objective[LocationScale]):
     def begin_epoch(self, share: float) -> None:
         self.base.begin_epoch(share)
 
-    def __call__(self, predictive: LocationScale, keypoints: Tensor | None) -> None:
-        self.base(predictive, keypoints)
-        if keypoints is not None:
-            pyro.factor("expected_oks", self.weight * expected_oks(predictive, keypoints, self.sigmas, self.aspect))
+    def score(self, predictive: LocationScale, keypoints: Tensor) -> Tensor:
+        oks = expected_oks(predictive, keypoints, self.sigmas, self.aspect)
+        return self.base.score(predictive, keypoints) + self.weight * oks
 
 
 def expected_oks(predictive: LocationScale, keypoints: Tensor, oks_sigmas: Tensor, aspect: float) -> Tensor:

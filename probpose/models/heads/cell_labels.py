@@ -14,7 +14,6 @@ from __future__ import annotations
 
 __all__ = ["CellLabels", "labels_of"]
 
-import pyro
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -35,12 +34,6 @@ class CellLabels(Objective[CropDensity]):
 
     def __init__(self, blur: Blur) -> None:
         self.blur = blur
-
-    def __call__(self, predictive: CropDensity, keypoints: Tensor | None) -> None:
-        if keypoints is None:
-            pyro.sample("keypoints", predictive)
-            return
-        pyro.factor("cell_labels", self.score(predictive, keypoints))
 
     def score(self, predictive: CropDensity, keypoints: Tensor) -> Tensor:
         """The objective (N, K) in nats at labels (N, K, 2)."""

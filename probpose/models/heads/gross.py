@@ -196,9 +196,9 @@ class Exchanged(Objective[GrossMixture]):
     def begin_epoch(self, share: float) -> None:
         self.joined = share >= self.after
 
-    def __call__(self, predictive: GrossMixture, keypoints: Tensor | None) -> None:
-        """Without labels: a label is drawn joint by joint from its marginal density."""
-        pyro.sample("keypoints", predictive, obs=keypoints)
+    def score(self, predictive: GrossMixture, keypoints: Tensor) -> Tensor:
+        """Joint by joint, as labels are drawn."""
+        return predictive.log_prob(keypoints)
 
     def observe(
         self, predictive: GrossMixture, keypoints: Tensor | None, labelled: Tensor, person: plate, joint: plate

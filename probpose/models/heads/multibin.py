@@ -18,7 +18,6 @@ __all__ = ["AxisBins", "BinBound", "MultiBinOptions", "MultiBinRegressor", "Plan
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import pyro
 import torch
 from torch import Tensor, nn
 
@@ -137,13 +136,7 @@ class BinBound(Objective[AxisBins | PlaneBins]):
     def __init__(self, assign: Literal["hold", "soft"], overlap: float) -> None:
         self.assign, self.overlap = assign, overlap
 
-    def __call__(self, predictive: AxisBins | PlaneBins, keypoints: Tensor | None) -> None:
-        if keypoints is None:
-            pyro.sample("keypoints", predictive)
-            return
-        pyro.factor("bin_bound", self.bound(predictive, keypoints))
-
-    def bound(self, predictive: AxisBins | PlaneBins, keypoints: Tensor) -> Tensor:
+    def score(self, predictive: AxisBins | PlaneBins, keypoints: Tensor) -> Tensor:
         """The bound (N, K) in nats at labels (N, K, 2): the sum over bins, where they are along an axis over both."""
         q = self.assignment(predictive.bin_distance(keypoints))
         inside = predictive.component_log_prob(keypoints) + predictive.log_weights
