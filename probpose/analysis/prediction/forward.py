@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Forward", "Recalibrate", "freeze", "predict_persons"]
+__all__ = ["Forward", "Recalibrate", "freeze", "predict_held_out", "predict_persons"]
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +15,8 @@ from torch import Tensor
 from probpose.data.loading import Batch, CropDataset, loader
 from probpose.data.persons import Persons
 from probpose.errors import CheckpointError, DataError
+from probpose.inference.training.folds import Fold
+from probpose.inference.training.runs import load_run
 from probpose.models.densities import Residual
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.predictive.contract import Predictive
@@ -106,6 +108,45 @@ def predict_persons(
         done += len(batch) + len(batch.unreadable)
         if progress is not None:
             progress(done)
+
+
+def predict_held_out(
+    folds: Sequence[Fold],
+    persons: Persons,
+    *,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Iterator[Forward]:
+    """Predict each person by the network that has not seen its image, fold by fold, without flip test.
+
+    Each network has a residual density of its own: distributions of different folds cannot be joined.
+
+    Args:
+        folds: of these persons (`probpose.inference.training.folds.train_folds`).
+        persons: the table.
+        batch_size: see `predict_persons`; likewise the others.
+        device: of the networks; distributions are on the CPU.
+        workers: processes that read images.
+        progress: called after each batch with the number of persons done so far.
+
+    Raises:
+        DataError, CheckpointError: see `predict_persons`.
+    """
+    done = 0
+    for fold in folds:
+        run = load_run(fold.folder.path)
+        for forward in predict_persons(
+            run.model, persons.select(fold.rows), run.input_size, batch_size=batch_size, device=device,
+            workers=workers, residual=freeze(run.model), progress=_counted_from(done, progress),
+        ):  # fmt: skip
+            yield replace(forward, rows=fold.rows[forward.rows])
+        done += len(fold.rows)
+
+
+def _counted_from(done: int, progress: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda count: progress(done + count)
 
 
 def _recalibrated(forward: Forward, recalibrate: Recalibrate, persons: Persons) -> Forward:

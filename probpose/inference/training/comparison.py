@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from probpose.data.persons import Persons
 from probpose.errors import ConfigError, RunInUseError, TrainingError
 from probpose.inference.training.config import TrainConfig
 from probpose.inference.training.report import read_log
@@ -80,15 +81,19 @@ def check_reference(reference: str | None, chosen: Iterable[Entry]) -> None:
         raise ConfigError(f"the reference {reference!r} is not compared: choose one of {', '.join(labels)}.")
 
 
-def is_finished(entry: Entry) -> bool:
+def is_finished(entry: Entry, *, remedy: str = "compare in another --out, or give the same options as before") -> bool:
     """Whether the run has been trained to its end.
+
+    Args:
+        entry: the run.
+        remedy: what to do about another configuration.
 
     Raises:
         ConfigError: the folder holds a run with another configuration.
     """
     if not entry.folder.config.exists():
         return False
-    _check_same(entry)
+    _check_same(entry, remedy)
     records = read_log(entry.folder.log)
     return bool(records) and records[-1]["epoch"] == entry.config.optimiser.epochs
 
@@ -126,26 +131,37 @@ def train_entries(
     return failed
 
 
-def train_entry(entry: Entry, on_epoch: Callable[[RunFolder], None] = lambda _: None) -> None:
+def train_entry(
+    entry: Entry,
+    persons: Persons | None = None,
+    *,
+    on_epoch: Callable[[RunFolder], None] = lambda _: None,
+    verify: bool = False,
+    quiet: bool = False,
+) -> None:
     """Train a run, or go on with it where it was interrupted.
+
+    Args:
+        entry: the run.
+        persons: to train on; those that its configuration names by default.
+        on_epoch: called with the folder after each epoch.
+        verify: also of a run that is finished, read the checkpoint and compare its data with those of now.
+        quiet: show no progress.
 
     Raises:
         RunInUseError: another process trains it.
         ProbposeError: what training raises, or the folder holds a run with another configuration.
     """
     if not entry.folder.config.exists():
-        start_training(entry.config, entry.folder, on_epoch=on_epoch)
-    elif not is_finished(entry):
-        resume_training(entry.folder, on_epoch=on_epoch)
+        start_training(entry.config, entry.folder, persons=persons, on_epoch=on_epoch, quiet=quiet)
+    elif verify or not is_finished(entry):
+        resume_training(entry.folder, persons=persons, on_epoch=on_epoch, quiet=quiet)
 
 
-def _check_same(entry: Entry) -> None:
+def _check_same(entry: Entry, remedy: str) -> None:
     found, wanted = read_config(entry.folder).flat(), entry.config.flat()
     open_ones = {"flip"} if wanted["flip"] is None else set()  # a run that is there has decided
     counted = [name for name in wanted if name not in _WHERE and name not in open_ones]
     different = [f"{name} {found[name]!r}, not {wanted[name]!r}" for name in counted if found[name] != wanted[name]]
     if different:
-        raise ConfigError(
-            f"{entry.folder.path} holds a run with {'; '.join(different)}: compare in another --out, or give the same "
-            "options as before."
-        )
+        raise ConfigError(f"{entry.folder.path} holds a run with {'; '.join(different)}: {remedy}.")
