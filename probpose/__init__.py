@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from probpose.api.distributions import Heatmap as Heatmap
     from probpose.api.distributions import Laplace as Laplace
     from probpose.api.distributions import Samples as Samples
+    from probpose.api.oks_sigmas import oks_sigmas as oks_sigmas
+    from probpose.api.oks_sigmas import save_oks_sigmas as save_oks_sigmas
     from probpose.api.poses import Poses as Poses
     from probpose.api.posterior import LevelMap as LevelMap
     from probpose.api.posterior import draw_levels as draw_levels
@@ -93,11 +95,13 @@ _HOMES = {
     "new_folder": "probpose.api.training",
     "newest": "probpose.api.training",
     "match_joints": "probpose.api.data",
+    "oks_sigmas": "probpose.api.oks_sigmas",
     "open_data": "probpose.api.data",
     "persons": "probpose.api.data",
     "read_predictions": "probpose.api.data",
     "read_records": "probpose.api.data",
     "resume": "probpose.api.training",
+    "save_oks_sigmas": "probpose.api.oks_sigmas",
     "save_posterior": "probpose.api.posterior",
     "save_suspects": "probpose.analysis.suspects",
     "score": "probpose.api.scoring",

@@ -103,6 +103,7 @@ class Skeleton:
         joints: Sequence[str],
         edges: Sequence[tuple[int, int]] = (),
         flip_pairs: Sequence[tuple[int, int]] | None = None,
+        oks_sigmas: Sequence[float] | None = None,
     ) -> Skeleton:
         """Skeleton from joint names: flip pairs and OKS sigmas are read off the names where not given.
 
@@ -110,10 +111,11 @@ class Skeleton:
             joints: joint names.
             edges: pairs of 0-based joint indices.
             flip_pairs: pairs of 0-based joint indices; None takes those of `pairs_from_names`.
+            oks_sigmas: one a joint; None takes COCO's by name, and `DEFAULT_OKS_SIGMA` of joints that it does not name.
         """
         pairs = pairs_from_names(joints) if flip_pairs is None else tuple(flip_pairs)
-        sigmas = tuple(oks_sigma_of(name) for name in joints)
-        return cls(tuple(joints), tuple(edges), tuple(pairs), sigmas)
+        sigmas = map(oks_sigma_of, joints) if oks_sigmas is None else oks_sigmas
+        return cls(tuple(joints), tuple(edges), tuple(pairs), tuple(sigmas))
 
 
 def pairs_from_names(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probpose.data.datasets.coco import AREA_OF_BOX, CocoOptions, examine_coco, read_coco
+from probpose.data.datasets.coco import AREA_OF_BOX, CocoOptions, examine_coco, read_coco, read_skeleton
 from probpose.data.datasets.reading import Finding
 from probpose.errors import DataError
 from probpose.skeleton import COCO
@@ -202,3 +202,19 @@ def test_real_coco_sample(split: str, persons: int, shared_data: Path) -> None:
     assert set(table.skeleton.edges) == set(COCO.edges)
     assert table.skeleton.flip_pairs == COCO.flip_pairs
     assert all(table.path(i).is_file() for i in range(persons))
+
+
+@pytest.mark.parametrize("name", ["oks_sigmas", "kpt_oks_sigmas", "sigmas"])
+def test_a_category_may_state_oks_sigmas(name: str, write_json: Write) -> None:
+    document = coco_document([person_record(1)])
+    stated = [0.01 * (joint + 1) for joint in range(17)]
+    document["categories"][0][name] = stated
+    assert read_skeleton(write_json(document), CocoOptions()).oks_sigmas == tuple(stated)
+
+
+@pytest.mark.parametrize("stated", [[0.1] * 16, [0.1] * 16 + [0], [0.1] * 16 + ["a"], 0.1, {"nose": 0.1}], ids=str)
+def test_oks_sigmas_that_are_none_are_refused(stated: object, write_json: Write) -> None:
+    document = coco_document([person_record(1)])
+    document["categories"][0]["oks_sigmas"] = stated
+    with pytest.raises(DataError, match=r"file\.json: .*OKS sigma"):
+        read_skeleton(write_json(document), CocoOptions())

@@ -13,6 +13,7 @@ from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.evaluation.comparison_report import comparison_tables
 from probpose.analysis.evaluation.outcome import Evaluation
 from probpose.analysis.evaluation.tables import evaluation_tables
+from probpose.analysis.oks_sigmas.record import OksSigmas
 from probpose.analysis.suspects import GrossLabels, suspects_table
 from probpose.analysis.targets.statistics import TargetStatistics
 from probpose.analysis.targets.tables import targets_tables
@@ -38,6 +39,11 @@ tables.register(TargetStatistics, targets_tables)
 tables.register(DataCheck, check_tables)
 tables.register(Calibration, Calibration.tables)
 tables.register(GrossLabels, suspects_table)
+
+
+@tables.register
+def _(result: OksSigmas) -> RenderableType:
+    return Group(*(table.terminal() for table in result.tables))
 
 
 @tables.register

@@ -18,11 +18,13 @@ COMMANDS = {
     "data": "Make, check and describe data sets.",
     "evaluate": "Evaluate a run: AP, PCK, error, nats per keypoint, coverage, sigma, r50 and r90.",
     "models": "List families, residual densities and backbones, with what each costs.",
+    "oks-sigmas": "OKS sigmas of any skeleton with intervals, from repeated labels or from labels and models.",
     "predict": "Predict keypoints and their uncertainty.",
     "suspects": "Find labels that are probably wrong: left and right exchanged, or far off.",
     "train": "Train a keypoint regressor by maximum likelihood.",
 }
-"""The first line of the help of each command, which is the attribute of its name in the module of its name."""
+"""The first line of the help of each command, which is the attribute of its name in the module of its name; there a
+hyphen is an underscore."""
 
 EPILOG = """\b
 Example:
@@ -35,7 +37,7 @@ Example:
 
 @click.group(
     cls=LazyGroup,
-    places={name: f"probpose.cli.{name}:{name}" for name in COMMANDS},
+    places={name: f"probpose.cli.{(own := name.replace('-', '_'))}:{own}" for name in COMMANDS},
     lines=COMMANDS,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

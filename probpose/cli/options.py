@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "DATA",
     "MACHINE",
+    "ManyValues",
     "box_from_option",
     "category_option",
     "data_options",
@@ -131,6 +132,23 @@ joint_options = shared(
     ),
     click.option("--common-joints", is_flag=True, help="Judge on the joints that data and run both have."),
 )
+
+
+class ManyValues(click.Command):
+    """A command whose repeatable options take several values at once: `--option a b` is `--option a --option b`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before each value that follows its first one, up to the next option."""
+        repeatable = {name for one in self.params if getattr(one, "multiple", False) for name in one.opts}
+        spread: list[str] = []
+        current = None
+        for word in args:
+            if word.startswith("-"):
+                current = word if word in repeatable else None
+            elif current is not None and spread[-1] != current:
+                spread.append(current)
+            spread.append(word)
+        return super().parse_args(ctx, spread)
 
 
 def refuse_without_effect(names: Iterable[str], why: str) -> None:

@@ -42,6 +42,7 @@ LARGEST = 1e7
 """Pixels: no image is so large, and no coordinate in one so far away."""
 
 _LARGEST_AREA = LARGEST**2
+_SIGMAS = ("oks_sigmas", "kpt_oks_sigmas", "sigmas")
 _FLAGS = frozenset((0.0, 1.0, 2.0))
 _NEEDED = frozenset(("image_id", "category_id", "bbox", "keypoints"))
 
@@ -391,9 +392,20 @@ def _skeleton(document: dict[str, Any], file: Path, flip_pairs: Sequence[tuple[i
     joints = [str(joint) for joint in categories[0]["keypoints"]]
     edges = _edges(categories[0].get("skeleton") or (), joints, file)
     try:
-        return Skeleton.from_names(joints, edges, flip_pairs)
+        return Skeleton.from_names(joints, edges, flip_pairs, _sigmas(categories[0]))
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+
+
+def _sigmas(category: dict[str, Any]) -> list[float] | None:
+    """The category's OKS sigmas, which COCO has not but others write; None where it has none."""
+    stated = next((category[name] for name in _SIGMAS if category.get(name) is not None), None)
+    if stated is None:
+        return None
+    found = [number(value) for value in stated] if isinstance(stated, list) else [None]
+    if None in found:
+        raise DataError(f"the category's OKS sigmas are {reprlib.repr(stated)}: give one number a joint, or none.")
+    return [value for value in found if value is not None]
 
 
 def _edges(pairs: Any, joints: Sequence[str], file: Path) -> list[tuple[int, int]]:

@@ -1,0 +1,83 @@
+"""`probpose oks-sigmas`."""
+
+from __future__ import annotations
+
+__all__ = ["oks_sigmas"]
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+import probpose as pp
+from probpose.cli.options import ManyValues, category_option, json_option
+from probpose.cli.terminal import note, say
+
+EPILOG = """\b
+Example:
+  probpose oks-sigmas --annotations person_keypoints.json --predictions thunder.json lightning.json
+  probpose oks-sigmas --annotations person_keypoints.json --predictions a.json b.json --correlation 0 0.8
+"""
+
+
+@click.command("oks-sigmas", cls=ManyValues, epilog=EPILOG)
+@click.option(
+    "--annotations", multiple=True, required=True, type=click.Path(path_type=Path), help="COCO-format keypoint file."
+)
+@click.option("--predictions", multiple=True, type=click.Path(path_type=Path), help="COCO results of models.")
+@click.option(
+    "--correlation",
+    nargs=2,
+    type=click.FloatRange(0, 0.95),
+    default=(0.0, 0.5),
+    show_default=True,
+    help="Range of the correlation of two models' errors.",
+)
+@click.option(
+    "--statistic",
+    type=click.Choice(["core", "all"]),
+    default="core",
+    show_default=True,
+    help="Of models: leave gross errors out, or count all.",
+)
+@click.option("--level", type=click.FloatRange(0, 1, True, True), default=0.9, show_default=True, help="Of intervals.")
+@category_option
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap over images.")
+@click.option("--out", type=click.Path(path_type=Path), default="oks_sigmas", show_default=True, help="Folder.")
+@json_option
+def oks_sigmas(
+    annotations: tuple[Path, ...],
+    predictions: tuple[Path, ...],
+    correlation: tuple[float, float],
+    statistic: Literal["core", "all"],
+    level: float,
+    category: str | None,
+    seed: int,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """OKS sigmas of any skeleton with intervals, from repeated labels or from labels and models.
+
+    sigma is sqrt(E[d^2 / area]), d the distance of one label from the true location. Single labels and two models or
+    more tell it by triple collocation, as far as the correlation of the models' errors is known; one model tells an
+    upper bound. Writes oks_sigmas.json, .csv and .md, and category.json, whose oks_sigmas every command reads from
+    annotations.
+    """
+    import json
+
+    from rich.console import Console
+
+    found = pp.oks_sigmas(
+        annotations[0], predictions, correlation=correlation, statistic=statistic, level=level, category=category,
+        seed=seed, counting=pp.bars,
+    )  # fmt: skip
+    written = pp.save_oks_sigmas(found, out)
+    for line in found.remarks:
+        note(f"note: {line}")
+    if as_json:
+        click.echo(json.dumps(found.to_json(), allow_nan=False))
+    else:
+        Console().print(pp.tables(found))
+        if not found.unit:
+            say(found.numpy_line)
+    note(f"written: {', '.join(map(str, written))}")
