@@ -18,8 +18,8 @@ from probpose.analysis.calibration.diagnostics.record import UsefulnessRecord
 from probpose.analysis.calibration.report.density import density_pictures
 from probpose.analysis.calibration.report.density_table import TAIL_SHARE, Shape, density_table
 from probpose.analysis.calibration.report.page import write_report
-from probpose.analysis.calibration.report.style import style
 from probpose.analysis.calibration.tables import LISTED
+from probpose.analysis.pages.pictures import style
 from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual, LaplaceResidual, StudentTResidual
 from tests.report_outcomes import fake_outcome

@@ -71,7 +71,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"probpose", f"{'-'.join(wheel.name.split('-')[:2])}.dist-info"}
     assert "probpose/py.typed" in names
-    assert "probpose/analysis/calibration/report/templates/report.html" in names
+    assert "probpose/analysis/pages/templates/report.html" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

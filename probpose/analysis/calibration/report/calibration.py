@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from probpose.analysis.calibration.diagnostics.coverage import LEVELS
 from probpose.analysis.calibration.diagnostics.location import AXES
 from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
-from probpose.analysis.calibration.report.style import LINE, MUTED, STATES, Picture, log_ticks, panel
+from probpose.analysis.calibration.report.states import STATES
 from probpose.analysis.calibration.tables import States
+from probpose.analysis.pages.pictures import LINE, MUTED, Picture, log_ticks, panel
 from probpose.arrays import Array
 
 LEAST_SHARE = 0.1

@@ -15,8 +15,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from probpose.analysis.calibration.cases import Residuals
 from probpose.analysis.calibration.diagnostics.location import AXES
-from probpose.analysis.calibration.report.style import WIDTH, Picture, panel, short
 from probpose.analysis.figures.residual import LEVELS, ResidualGrid, draw_contours, draw_marginal, draw_met
+from probpose.analysis.pages.pictures import WIDTH, Picture, panel, short
 from probpose.models.residual_families import peers
 
 Grids = Mapping[str, ResidualGrid]

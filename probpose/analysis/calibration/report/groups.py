@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
 from probpose.analysis.calibration.diagnostics.coverage import LEVELS
 from probpose.analysis.calibration.diagnostics.record import GroupRecord
-from probpose.analysis.calibration.report.style import COLOURS, INK, LINE, MUTED, STATES, Picture, panel, short
+from probpose.analysis.calibration.report.states import STATES
 from probpose.analysis.calibration.tables import States, interval
+from probpose.analysis.pages.pictures import COLOURS, INK, LINE, MUTED, Picture, panel, short
 from probpose.arrays import Array
 
 MOST_GROUPS = 45

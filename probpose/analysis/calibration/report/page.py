@@ -1,14 +1,11 @@
-"""The report: verdict, pictures and tables in one HTML file that loads nothing and runs no script, and its figures."""
+"""The calibration report: what the page says of an outcome."""
 
 from __future__ import annotations
 
-__all__ = ["Section", "render", "report_html", "sections_of", "write_report"]
+__all__ = ["report_html", "write_report"]
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from probpose.analysis.calibration.calibrate import Outcome
 from probpose.analysis.calibration.cases import Residuals
@@ -18,44 +15,50 @@ from probpose.analysis.calibration.report.calibration import axes_picture, cover
 from probpose.analysis.calibration.report.density import density_pictures
 from probpose.analysis.calibration.report.density_table import density_table
 from probpose.analysis.calibration.report.groups import correlation_pictures, groups_picture
-from probpose.analysis.calibration.report.style import Picture, style
 from probpose.analysis.calibration.report.usefulness import confidence_picture, score_picture, sparsification_picture
 from probpose.analysis.calibration.tables import diagnosis_tables, percent, states_of
-from probpose.analysis.table import Table, number
-from probpose.errors import DataError
-from probpose.files import write_atomically
+from probpose.analysis.pages.pictures import Picture, style
+from probpose.analysis.pages.report import Report, Section
+from probpose.analysis.table import number
 
-_TEMPLATES = Environment(
-    loader=PackageLoader("probpose.analysis.calibration.report"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+PAGE = "report.html"
 
 
-@dataclass(frozen=True)
-class Section:
-    """Pictures and tables under one heading."""
-
-    title: str
-    pictures: Sequence[Picture] = field(default_factory=list)
-    tables: Sequence[Table] = field(default_factory=list)
+def report_html(outcome: Outcome) -> str:
+    """The page as text."""
+    with style():
+        return _report(outcome).html()
 
 
-def render(record: CalibrationRecord, sections: Sequence[Section]) -> str:
-    """The page as text.
+def write_report(outcome: Outcome, folder: Path) -> Path:
+    """Write FOLDER/report.html and its figures: see `Report.write`.
 
     Args:
-        record: of a calibration.
-        sections: to show below the verdict, in their order; inside the context `style()`.
+        outcome: of a calibration.
+        folder: made where it is missing.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: the disk is full or the folder is not writable.
     """
-    return _TEMPLATES.get_template("report.html").render(
-        record=record,
+    with style():
+        return _report(outcome).write(folder / PAGE)
+
+
+def _report(outcome: Outcome) -> Report:
+    record = outcome.record
+    return Report(
+        kind="Calibration report",
+        name=record.name,
+        verdict=record.verdict.text,
         state=_state(record.verdict),
+        reason=record.recalibrated.reason,
         headline=_headline(record),
         facts=_facts(record),
-        sections=sections,
+        sections=_sections(outcome),
+        numbers="calibration.json",
     )
 
 
@@ -99,7 +102,7 @@ def _facts(record: CalibrationRecord) -> list[str]:
     ]
 
 
-def sections_of(outcome: Outcome) -> list[Section]:
+def _sections(outcome: Outcome) -> list[Section]:
     """The sections of the page that have something to show."""
     record = outcome.record
     joints, states = record.joints, states_of(record)
@@ -138,47 +141,3 @@ def _densities(found: dict[str, Residuals], joints: Sequence[str]) -> list[Secti
         )
         for first, (state, residuals) in zip((True, False), found.items(), strict=False)
     ]
-
-
-PAGE, FIGURES = "report.html", "figures"
-
-
-def report_html(outcome: Outcome) -> str:
-    """The page as text."""
-    with style():
-        return render(outcome.record, sections_of(outcome))
-
-
-def write_report(outcome: Outcome, folder: Path) -> Path:
-    """Write FOLDER/report.html, which needs no other file, and its figures as PNG and PDF into FOLDER/figures.
-
-    The page is written last, and whole or not at all.
-
-    Args:
-        outcome: of a calibration.
-        folder: made where it is missing.
-
-    Returns:
-        The page.
-
-    Raises:
-        DataError: the disk is full or the folder is not writable.
-    """
-    try:
-        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-        with style():
-            sections = sections_of(outcome)
-            _save(sections, folder / FIGURES)
-            page = render(outcome.record, sections)
-        write_atomically(folder / PAGE, page.encode())
-    except OSError as error:
-        raise DataError(
-            f"the report cannot be written to {folder}: {error.strerror or error}. Make room, or name another folder."
-        ) from error
-    return folder / PAGE
-
-
-def _save(sections: list[Section], folder: Path) -> None:
-    for section in sections:
-        for picture in section.pictures:
-            picture.save(folder)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from probpose.analysis.calibration.diagnostics.record import OksRecord, UsefulnessRecord
-from probpose.analysis.calibration.report.style import COLOURS, LINE, MUTED, STATES, Picture, panel
+from probpose.analysis.calibration.report.states import STATES
 from probpose.analysis.calibration.tables import States
+from probpose.analysis.pages.pictures import COLOURS, LINE, MUTED, Picture, panel
 from probpose.arrays import Array
 
 

@@ -1,6 +1,6 @@
-"""The look of the report's figures: one set of colours for paper, which the page swaps for those of light and dark.
+"""The look of a page's figures: one set of colours for paper, which the page swaps for those of light and dark.
 
-A picture of the report: a figure that is saved as PNG and PDF, and set into the page as SVG.
+A picture of a report: a figure that is saved as PNG and PDF, and set into the page as SVG.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ __all__ = [
     "INK",
     "LINE",
     "MUTED",
-    "STATES",
     "WIDTH",
-    "Look",
     "Picture",
     "log_ticks",
     "panel",
@@ -40,9 +38,8 @@ from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.files import write_atomically
 
 INK, MUTED, LINE = "#1b2733", "#5b6875", "#ccd3da"
-BEFORE, AFTER = "#c2571a", "#1f6fb2"
 
-COLOURS = {"ink": INK, "muted": MUTED, "line": LINE, "orange": BEFORE, "blue": AFTER, "green": "#3a8f4d"}
+COLOURS = {"ink": INK, "muted": MUTED, "line": LINE, "orange": "#c2571a", "blue": "#1f6fb2", "green": "#3a8f4d"}
 """Colours by the name of the page's CSS variable. Orange and blue are told apart with every common colour blindness."""
 
 WIDTH = 4.2
@@ -74,21 +71,8 @@ _SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Look:
-    """How the prediction before or after recalibration is drawn."""
-
-    colour: str
-    marker: str
-    line: str
-    shift: float
-
-
-STATES = {"before": Look(BEFORE, "o", "--", -0.17), "after": Look(AFTER, "s", "-", 0.17)}
-
-
 def style() -> AbstractContextManager[None]:
-    """The context in which figures of the report are made and saved."""
+    """The context in which figures of a report are made and saved."""
     return matplotlib.rc_context(_SETTINGS)
 
 
