@@ -51,6 +51,8 @@ from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import read_boxes
 from probpose.data.predictions.results import read_predictions
 from probpose.data.predictions.tables import open_points
+from probpose.data.repeated_documents import read_label_documents
+from probpose.data.repeated_tables import read_label_table
 from probpose.data.synthetic import read_spec
 from probpose.errors import ProbposeError
 from probpose.inference.training.checkpoint import load_checkpoint, load_state, save_checkpoint
@@ -205,6 +207,9 @@ TABLE = {
 CSV = b"x,y,label_x,label_y,sigma,image,joint,visibility\n" + b"".join(
     f"{i},{i + 1},{i}.5,{i + 2},2,{i // 2}.jpg,{'ab'[i % 2]},2\n".encode() for i in range(12)
 )
+REPEATED = b"image,instance,annotator,landmark,x_mm,y_mm,area\n" + b"".join(
+    f"{i // 4}.jpg,1,{'ab'[i % 2]},{'cd'[i // 2 % 2]},{i},{i / 2},9\n".encode() for i in range(12)
+)
 CONFIG = default_config("coco", family="heatmap", options={"layers": 2}, flip_pairs=((1, 2),))
 SETTINGS = written(lambda file: save_config(CONFIG, file))().decode()
 
@@ -263,6 +268,10 @@ READERS = {
     ),
     "npz table": Reader("a.npz", archive_of(**TABLE), read_points),
     "csv table": Reader("a.csv", lambda: CSV, read_points),
+    "labels": Reader("a.csv", lambda: REPEATED, read_label_table),
+    "labels of an annotator": of_json(
+        DOCUMENT, lambda file: read_label_documents([persons(file.parent).annotations or file, file])
+    ),
     "truth": Reader("truth.npz", archive_of(**TRUTH), lambda file: _truth(file, persons(file.parent))),
     "scores": Reader("scores.npz", written(lambda file: _write(file, KEY, scores())), lambda file: _read(file, KEY)),
     "joints.mat": Reader(

@@ -29,6 +29,8 @@ class RepeatedLabels:
         xy: (M, 2) float64, in `unit`.
         area: (I,) float64, of the objects, in squared `unit`; NaN where unknown.
         unit: "px", "mm" or another.
+        images: I names, of the image that each object is in; empty where every object is an image of its own.
+        remarks: what is to be said beside numbers that come from these labels.
 
     Raises:
         DataError: an index is out of range, a coordinate not finite, an area not positive, an annotator's label of an
@@ -46,6 +48,8 @@ class RepeatedLabels:
     xy: Array
     area: Array
     unit: str = "px"
+    images: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_shapes()
@@ -66,6 +70,11 @@ class RepeatedLabels:
         table = np.zeros((len(self.objects), len(self.landmarks)), dtype=np.int64)
         np.add.at(table, (self.object, self.landmark), 1)
         return table
+
+    @property
+    def image(self) -> Index:
+        """Number of the image of each object, (I,): objects of one image need not be independent."""
+        return np.unique(self.images or self.objects, return_inverse=True)[1].astype(np.int64)
 
     @property
     def alone(self) -> Index:

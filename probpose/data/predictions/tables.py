@@ -82,13 +82,20 @@ def blocks(column: Column, rows: int) -> Iterator[Values]:
         yield from (column[start : start + rows] for start in range(0, len(column), rows))
 
 
-def read_columns(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+def read_columns(
+    file: Path, known: Collection[str], words: Collection[str] = _WORDS
+) -> tuple[dict[str, Column], list[str]]:
     """The known columns of a .csv, .parquet or .npz file, and the names of the others.
+
+    Args:
+        file: its path.
+        known: names of columns.
+        words: those of them that hold text; the others hold numbers.
 
     Raises:
         DataError: the file is missing, damaged or of another kind.
     """
-    readers: dict[str, Callable[[Path, Collection[str]], tuple[dict[str, Column], list[str]]]] = {
+    readers: dict[str, Callable[[Path, Collection[str], Collection[str]], tuple[dict[str, Column], list[str]]]] = {
         ".csv": _read_csv,
         ".parquet": _read_parquet,
         ".npz": _open_npz,
@@ -97,10 +104,10 @@ def read_columns(file: Path, known: Collection[str]) -> tuple[dict[str, Column],
         raise DataError(f"{file}: tables of points end in {', '.join(readers)}; for a COCO results file (.json) give "
                         "--predictions and --annotations.")  # fmt: skip
     with reading(file, "cannot be read as a table"):
-        return readers[file.suffix.lower()](file, known)
+        return readers[file.suffix.lower()](file, known, words)
 
 
-def _read_csv(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+def _read_csv(file: Path, known: Collection[str], words: Collection[str]) -> tuple[dict[str, Column], list[str]]:
     encoding = _encoding(file)
     try:
         with file.open(newline="", encoding=encoding) as stream:
@@ -113,15 +120,11 @@ def _read_csv(file: Path, known: Collection[str]) -> tuple[dict[str, Column], li
             parts: dict[str, list[Values]] = {name: [] for name in header if name in known}
             first = 0
             while rows := [line for line in itertools.islice(lines, _CSV_ROWS) if line]:
-                _add_rows(parts, header, rows, first, file, separator)
+                _add_rows(parts, header, rows, first, file, separator, words)
                 first += len(rows)
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{file} is not a CSV file in UTF-8 ({error}): save it as UTF-8, with commas.") from error
-    if any(header) and not parts:
-        raise DataError(f"{file} has no prediction: its columns are {', '.join(map(repr, header))}, expected x, y, ...")
     columns: dict[str, Column] = {name: np.concatenate(part or [np.empty(0)]) for name, part in parts.items()}
-    if "image" in columns:
-        columns["image"] = _ids(np.concatenate(parts["image"] or [np.empty(0)]))
     return columns, [name for name in header if name not in known]
 
 
@@ -165,16 +168,22 @@ def _ids(cells: Values) -> Values:
 
 
 def _add_rows(
-    parts: dict[str, list[Values]], header: list[str], rows: list[list[str]], first: int, file: Path, separator: str
+    parts: dict[str, list[Values]],
+    header: list[str],
+    rows: list[list[str]],
+    first: int,
+    file: Path,
+    separator: str,
+    words: Collection[str],
 ) -> None:
     for i, row in enumerate(rows, first):
         if len(row) != len(header):
             raise DataError(f"{file}, row {i} (the first is 0): {len(row)} cells, the header has {len(header)}.")
     for name, cells in zip(header, zip(*rows, strict=True), strict=True):
         if name in parts:
-            if name not in _WORDS and separator != ",":
+            if name not in words and separator != ",":
                 cells = tuple(_with_point(cell) for cell in cells)
-            parts[name].append(np.array(cells) if name in _WORDS else _as_numbers(cells, name, first, file))
+            parts[name].append(np.array(cells) if name in words else _as_numbers(cells, name, first, file))
 
 
 def _with_point(cell: str) -> str:
@@ -197,7 +206,7 @@ def _as_numbers(cells: tuple[str, ...], name: str, first: int, file: Path) -> Va
         return np.array(numbers)
 
 
-def _read_parquet(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+def _read_parquet(file: Path, known: Collection[str], words: Collection[str]) -> tuple[dict[str, Column], list[str]]:
     try:
         parquet = importlib.import_module("pyarrow.parquet")
     except ImportError as error:
@@ -212,12 +221,12 @@ def _read_parquet(file: Path, known: Collection[str]) -> tuple[dict[str, Column]
         if table.column(name).type.num_fields:
             raise DataError(f"{file}: {name} holds {table.column(name).type}: expected a number or a text in each row.")
         values = table.column(name).to_numpy()
-        is_text = values.dtype == object and name in _WORDS
+        is_text = values.dtype == object and name in words
         columns[name] = np.array(["" if v is None else v for v in values], dtype=str) if is_text else values
     return columns, [name for name in names if name not in known]
 
 
-def _open_npz(file: Path, known: Collection[str]) -> tuple[dict[str, Column], list[str]]:
+def _open_npz(file: Path, known: Collection[str], _: Collection[str]) -> tuple[dict[str, Column], list[str]]:
     with reading(file, "is not an .npz file", advice=_AGAIN), zipfile.ZipFile(file) as archive:
         names = {Path(member).stem: member for member in archive.namelist() if member.endswith(".npy")}
         columns = {name: _open_member(archive, member, file) for name, member in names.items() if name in known}
@@ -325,6 +334,12 @@ def open_points(file: Path) -> PointsTable:
             of an image or of a unit are not adjacent.
     """
     columns, ignored = read_columns(file, COLUMNS)
+    if not columns and any(ignored):
+        raise DataError(
+            f"{file} has no prediction: its columns are {', '.join(map(repr, ignored))}, expected x, y, ..."
+        )
+    if isinstance(image := columns.get("image"), np.ndarray):
+        columns["image"] = _ids(image)
     rows = check_columns({name: column.shape for name, column in columns.items()}, file)
     images, units = _Begun("image", file), _Begun("unit", file)
     joints: dict[str, None] = {}
