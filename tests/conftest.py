@@ -16,6 +16,7 @@ import torch
 from probpose.data.persons import Persons
 from probpose.data.synthetic import write_synthetic
 from probpose.skeleton import COCO
+from tests.browser import PROGRAMS, Browser
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # tests compare bits, which only the CPU repeats; the commands they start too
 
@@ -38,6 +39,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the folder of real data beside the repository")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    """A browser; tests that need it are skipped without one."""
+    found = Browser.found(tmp_path_factory.mktemp("browser"))
+    if found is None:
+        pytest.skip(f"no browser is installed (any of {', '.join(PROGRAMS)})")
+    return found
 
 
 @pytest.fixture(scope="session")

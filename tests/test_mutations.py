@@ -28,6 +28,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from probpose.analysis.audit.decisions import FORMAT, decided, digest_of, read_decisions
 from probpose.analysis.calibration.recalibration.base import (
     LevelRecalibration,
     NoRecalibration,
@@ -65,8 +66,9 @@ from probpose.models.backbones.weights import load_backbone_weights
 from probpose.models.noise_model import NoiseModel
 from probpose.models.residual_families import build_residual
 from probpose.skeleton import COCO
+from tests.audit_cases import corrupted
 from tests.calibration_cases import fake_cases
-from tests.conftest import coco_document, person_record
+from tests.conftest import coco_document, make_persons, person_record
 from tests.test_calibration_record import EXAMPLE
 
 DOCUMENT = coco_document([person_record(1), person_record(2, image=2)], images=2)
@@ -224,12 +226,25 @@ def read_settings(file: Path) -> None:
     load_config(made)
 
 
+AUDIT = corrupted(make_persons(Path(), ["1.jpg", "2.jpg"], [1, 2, 30, 40], [[9.0, 8.0]] * 17))
+DECISIONS = {
+    "format": FORMAT, "version": 1, "audit": digest_of(AUDIT), "name": "a",
+    "decisions": [
+        {
+            "image_id": number, "annotation_id": number, "joint": "nose", "decision": "accept", "action": "move",
+            "to": [1, 2.5],
+        }
+        for number in (0, 1)
+    ],
+}  # fmt: skip
+
 JOINTS = np.random.default_rng(0).uniform(1, 9, (14, 3, 5))
 TRUTH = {"annotation_id": np.arange(3), "position": np.zeros((3, 17, 2)), "scale": np.ones((3, 17, 2))}
 
 READERS = {
     "annotations": of_json(DOCUMENT, lambda file: read_coco(file, file.parent)),
     "list of images": of_json(DOCUMENT, lambda file: read_image_info(file, file.parent, COCO)),
+    "decisions": of_json(DECISIONS, lambda file: decided(AUDIT, read_decisions(file, AUDIT))),
     "joint map": of_json({"left hip": "hip_l", "b": "c"}, read_joint_map),
     "results": of_json(RESULTS, lambda file: read_predictions(file, persons(file.parent))),
     "boxes": of_json(DETECTIONS, lambda file: read_boxes(file, persons(file.parent))),

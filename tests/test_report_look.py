@@ -2,97 +2,18 @@
 
 from __future__ import annotations
 
-import html
-import json
 import os
 import re
-import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from probpose.analysis.calibration.report.page import write_report
 from probpose.skeleton import COCO
+from tests.browser import SCHEMES, SEEN, WIDTHS, Browser
 from tests.report_outcomes import fake_outcome
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WIDTHS = {"laptop": 1280, "phone": 390}
-SCHEMES: dict[str, tuple[str, ...]] = {"light": (), "dark": ("--blink-settings=preferredColorScheme=0",)}
-
-NARROWEST = 500
-"""No window of a browser is narrower: the page stands in a frame of the phone's width."""
-
-SLICE = 6000
-"""Pixels of one screenshot: browsers draw no surface of any height."""
-
-SEEN = 1500
-"""Pixels from the top that a test sees where nobody asks for the whole page."""
-
-FRAME = """<!doctype html><html style="color-scheme: light dark"><meta charset="utf-8">
-<style>body {{ margin: 0; overflow: hidden }} iframe {{ border: 0; display: block; margin-top: -{down}px }}</style>
-<iframe width="{width}" height="{height}" srcdoc="{page}"></iframe><pre></pre><script>
-addEventListener("load", () => {{
-  const frame = document.querySelector("iframe"), page = frame.contentDocument.documentElement
-  const loaded = frame.contentWindow.performance.getEntriesByType("resource").map(entry => entry.name)
-  document.querySelector("pre").textContent =
-    JSON.stringify({{ reach: page.scrollWidth, width: page.clientWidth, height: page.scrollHeight, loaded }})
-}})
-</script></html>"""
-
-
-@dataclass(frozen=True)
-class Measures:
-    """What a browser found: how far the page reaches, its visible width and its height, and what it loaded."""
-
-    reach: int
-    width: int
-    height: int
-    loaded: list[str]
-
-
-@dataclass(frozen=True)
-class Browser:
-    """A headless browser with a profile of its own."""
-
-    program: str
-    folder: Path
-
-    def run(self, page: str, *options: str) -> str:
-        """Show a page; what the browser prints."""
-        file = self.folder / "frame.html"
-        file.write_text(page, encoding="utf-8")
-        quiet = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run")
-        command = [self.program, *quiet, f"--user-data-dir={self.folder / 'profile'}", *options, file.as_uri()]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
-
-    def measure(self, page: str, width: int) -> Measures:
-        framed = FRAME.format(down=0, width=width, height=900, page=html.escape(page))
-        found = re.search(r"<pre>(.+?)</pre>", self.run(framed, "--dump-dom"), re.DOTALL)
-        assert found is not None
-        return Measures(**json.loads(html.unescape(found[1])))
-
-    def picture(self, page: str, width: int, height: int, scheme: str) -> npt.NDArray[np.uint8]:
-        """The whole page (height, width, 3)."""
-        file, parts = self.folder / "shot.png", []
-        for down in range(0, height, SLICE):
-            framed = FRAME.format(down=down, width=width, height=height, page=html.escape(page))
-            window = f"--window-size={max(width, NARROWEST)},{min(SLICE, height) + 200}"
-            self.run(framed, window, f"--screenshot={file}", *SCHEMES[scheme])
-            parts.append(np.asarray(cv2.imread(str(file)), dtype=np.uint8)[: min(SLICE, height - down), :width])
-        return np.concatenate(parts)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser is installed (any of {', '.join(BROWSERS)})")
-    return Browser(program, tmp_path_factory.mktemp("browser"))
 
 
 @pytest.fixture(scope="module")

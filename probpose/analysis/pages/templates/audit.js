@@ -1,0 +1,408 @@
+"use strict"
+
+// The labels of an audit, one at a time. `audit` is what the page was written with.
+const audit = JSON.parse(document.getElementById("audit").textContent)
+const element = Object.fromEntries([...document.querySelectorAll("[id]")].map(found => [found.id, found]))
+const HARMLESS = ["good", "jitter"], ROWS = 40, ZOOM = 1.6, MOST_ZOOM = 10
+const CONTENTS = [0.5, 0.9]  // of the regions that are drawn
+const ACTIONS = {
+  exchange: "exchange left and right", move: "move it to the proposed place", unlabel: "take the label away",
+}
+const KEY = `probpose-audit-${audit.digest}`
+
+const decisions = restored()  // by index of the label: {decision, action}
+const chosen = new Map()  // actions that were chosen in place of those proposed, by index of the label
+let shown = []  // indices of the labels that pass the filters, in their order
+let current = -1  // index of the label on the stage; -1 for none
+let view = {zoom: 1, x: 0, y: 0}  // of the picture; (x, y) is the centre in pixels of the image
+
+// ---- what is decided
+
+function restored() {
+  const found = new Map()
+  try {
+    for (const [index, one] of JSON.parse(localStorage.getItem(KEY) || "[]"))
+      if (audit.labels[index] && one.decision in {accept: 1, reject: 1} && one.action in ACTIONS) found.set(index, one)
+  } catch { /* a browser that keeps nothing for files, or something that is not ours */ }
+  return found
+}
+
+function keep() {
+  try { localStorage.setItem(KEY, JSON.stringify([...decisions])) } catch { /* kept until the page is closed */ }
+}
+
+// Sides are exchanged in pairs: what is decided of one label holds for the other one.
+function together(index) {
+  const {person, joint} = audit.labels[index], partner = audit.partner[joint]
+  const other = audit.labels.findIndex(one => one.person === person && one.joint === partner)
+  return chosenAction(index) === "exchange" && other >= 0 && chosenAction(other) === "exchange" ? [index, other] : [index]
+}
+
+function decide(indices, decision) {
+  for (const index of indices.flatMap(together)) {
+    if (decision === "undecided") decisions.delete(index)
+    else decisions.set(index, {decision, action: chosenAction(index)})
+  }
+  keep()
+}
+
+function chosenAction(index) {
+  return chosen.get(index) ?? decisions.get(index)?.action ?? proposed(audit.labels[index])
+}
+
+// What is proposed; where that is to keep the label, what is done to one that is wrong all the same.
+function proposed(label) {
+  const action = audit.actions[label.action]
+  if (action in ACTIONS) return action
+  return likeliest(label) === "inversion" && audit.partner[label.joint] !== label.joint ? "exchange" : "unlabel"
+}
+
+function decisionOf(index) {
+  return decisions.get(index)?.decision ?? "undecided"
+}
+
+function exported() {
+  const rows = [...decisions].sort(([one], [other]) => one - other).map(([index, {decision, action}]) => {
+    const label = audit.labels[index], person = audit.persons[label.person]
+    return {
+      image_id: person.image_id, annotation_id: person.annotation_id, joint: audit.joints[label.joint], decision,
+      action, to: action === "move" ? label.corrected : null,
+    }
+  })
+  return {format: "probpose decisions", version: 1, audit: audit.digest, name: audit.name, decisions: rows}
+}
+
+function download() {
+  const file = new Blob([JSON.stringify(exported(), null, 1)], {type: "application/json"})
+  const link = document.createElement("a")
+  link.href = URL.createObjectURL(file)
+  link.download = "decisions.json"
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000)
+}
+
+// ---- which labels are shown
+
+function suspicion(label) {
+  return 1 - HARMLESS.reduce((sum, kind) => sum + label.probability[audit.kinds.indexOf(kind)], 0)
+}
+
+function measure(label) {
+  const kind = element.kind.value
+  return kind === "" ? suspicion(label) : label.probability[audit.kinds.indexOf(kind)]
+}
+
+function passes(label, index) {
+  const joint = element.joint.value, decided = element.decided.value
+  return measure(label) >= Number(element.least.value) - 1e-9
+    && (joint === "" || audit.joints[label.joint] === joint) && (decided === "" || decisionOf(index) === decided)
+}
+
+function filter() {
+  const found = audit.labels.map((label, index) => [measure(label), index, label])
+  shown = found.filter(([, index, label]) => passes(label, index)).sort((a, b) => b[0] - a[0] || a[1] - b[1])
+    .map(([, index]) => index)
+  element["least-shown"].textContent = Number(element.least.value).toFixed(2)
+}
+
+function go(index) {
+  if (index !== current && index >= 0) view = whole(audit.labels[index])
+  current = index
+  render()
+}
+
+// The label that is shown after the current one is decided: it may leave the list.
+function after() {
+  const place = shown.indexOf(current), next = shown[place + 1] ?? shown[place - 1] ?? -1
+  filter()
+  go(shown.includes(next) ? next : shown[0] ?? -1)
+}
+
+function step(by) {
+  const place = shown.indexOf(current) + by
+  if (place >= 0 && place < shown.length) go(shown[place])
+}
+
+// ---- what is drawn
+
+function svg(name, attributes, parent) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name)
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value)
+  parent?.append(made)
+  return made
+}
+
+// A path in a colour on a darker one that is wider: it is seen on light and on dark.
+function mark(parent, d, colour, {width = 2, dash = "", kind = "", halo = true} = {}) {
+  const common = {d, "stroke-dasharray": dash}
+  if (halo) svg("path", {...common, class: "mark halo", "stroke-width": width + 2.5}, parent)
+  svg("path", {...common, class: `mark ${kind}`, stroke: colour, "stroke-width": width}, parent)
+}
+
+const SHAPES = {  // of half-width r about (x, y)
+  cross: (x, y, r) => `M${x - r} ${y - r}L${x + r} ${y + r}M${x - r} ${y + r}L${x + r} ${y - r}`,
+  plus: (x, y, r) => `M${x - r} ${y}H${x + r}M${x} ${y - r}V${y + r}`,
+  square: (x, y, r) => `M${x - r} ${y - r}h${2 * r}v${2 * r}h${-2 * r}z`,
+  diamond: (x, y, r) => `M${x} ${y - r}L${x + r} ${y}L${x} ${y + r}L${x - r} ${y}z`,
+  dot: (x, y, r) => `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`,
+}
+
+const MARKS = {  // shape, colour, half-width in pixels of the screen, words
+  label: ["cross", "#ff7d3b", 8, "label"],
+  predicted: ["plus", "#49b9ff", 6, "prediction, with its 50% and 90% regions"],
+  mirror: ["square", "#ffd84a", 6, "prediction of the other side"],
+  corrected: ["diamond", "#5ee08b", 7, "proposed place"],
+  others: ["dot", "#ffffff", 2.5, "other labels of the person"],
+}
+
+function ellipse([x, y], [xx, xy, yy], content) {
+  const half = (xx + yy) / 2, spread = Math.hypot((xx - yy) / 2, xy), scale = -2 * Math.log(1 - content)
+  const [long, short] = [half + spread, Math.max(half - spread, 0)].map(value => Math.sqrt(scale * value))
+  const angle = Math.atan2(2 * xy, xx - yy) / 2, [dx, dy] = [long * Math.cos(angle), long * Math.sin(angle)]
+  const turn = angle * 180 / Math.PI
+  return `M${x - dx} ${y - dy}A${long} ${short} ${turn} 1 0 ${x + dx} ${y + dy}A${long} ${short} ${turn} 1 0 ${x - dx} ${y - dy}`
+}
+
+function drawPicture(label) {
+  const person = audit.persons[label.person], stage = element.picture, [x, y, width, height] = person.view
+  const [w, h] = [width / view.zoom, height / view.zoom]
+  stage.setAttribute("viewBox", `${view.x - w / 2} ${view.y - h / 2} ${w} ${h}`)
+  stage.setAttribute("aria-label", described(label))
+  if (person.picture) svg("image", {href: person.picture, x, y, width, height, preserveAspectRatio: "none"}, stage)
+  else drawFault(stage, person, w)
+  const unit = Math.max(w / (stage.clientWidth || 600), h / (stage.clientHeight || 400))  // image pixels in a screen pixel
+  drawPerson(stage, label, person, unit)
+  for (const content of CONTENTS) {
+    const thin = {width: content === CONTENTS[0] ? 2 : 1.5, kind: "region"}
+    mark(stage, ellipse(label.predicted, label.covariance, content), MARKS.predicted[1], thin)
+  }
+  if (moves(label)) mark(stage, `M${label.label}L${label.corrected}`, MARKS.corrected[1], {width: 1.5, dash: "4 5"})
+  for (const name of drawn(label)) {
+    const [shape, colour, size] = MARKS[name]
+    mark(stage, SHAPES[shape](...label[name], size * unit), colour, {width: 2.5})
+  }
+}
+
+function drawPerson(stage, label, person, unit) {
+  const places = new Map(person.labels.map(([joint, x, y]) => [joint, [x, y]]))
+  for (const [one, other] of audit.edges) {
+    if (places.has(one) && places.has(other))
+      mark(stage, `M${places.get(one)}L${places.get(other)}`, "#fff", {width: 1, kind: "faint", halo: false})
+  }
+  const [shape, colour, size] = MARKS.others
+  for (const [joint, place] of places) {
+    if (joint !== label.joint) mark(stage, SHAPES[shape](...place, size * unit), colour, {width: 1.5, kind: "faint"})
+  }
+}
+
+function drawFault(stage, person, width) {
+  for (const [line, text] of ["There is no picture:", person.fault].entries()) {
+    const size = width / Math.max(24, text.length * 0.6)
+    const at = {class: "missing", x: view.x, y: view.y + (line - 0.5) * width / 12, "font-size": size}
+    svg("text", at, stage).textContent = text
+  }
+}
+
+function moves(label) {
+  return chosenAction(audit.labels.indexOf(label)) !== "unlabel"
+}
+
+function drawn(label) {
+  return ["mirror", "predicted", "corrected", "label"].filter(
+    name => name === "mirror" ? label.mirror : name === "corrected" ? moves(label) : true)
+}
+
+function whole(label) {
+  const [x, y, width, height] = audit.persons[label.person].view
+  return {zoom: 1, x: x + width / 2, y: y + height / 2}
+}
+
+function zoom(factor) {
+  if (current < 0) return
+  const label = audit.labels[current], wanted = Math.min(MOST_ZOOM, view.zoom * factor)
+  if (wanted <= 1) view = whole(label)
+  else if (view.zoom === 1) view = {zoom: wanted, x: (label.label[0] + label.predicted[0]) / 2, y: (label.label[1] + label.predicted[1]) / 2}
+  else view.zoom = wanted
+  render()
+}
+
+// ---- what is written
+
+function words(name) {
+  return name.replaceAll("_", " ")
+}
+
+function percent(probability) {
+  return probability > 0.995 && probability < 1 ? ">99%" : `${Math.round(100 * probability)}%`
+}
+
+function likeliest(label) {
+  return audit.kinds[label.probability.indexOf(Math.max(...label.probability))]
+}
+
+function fileOf(label) {
+  return audit.persons[label.person].file_name
+}
+
+function described(label) {
+  return `${words(audit.joints[label.joint])} of annotation ${audit.persons[label.person].annotation_id} in ${fileOf(label)}: `
+    + `${words(likeliest(label))} ${percent(Math.max(...label.probability))}`
+}
+
+function make(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties)
+  made.append(...children)
+  return made
+}
+
+function writeVerdict(label) {
+  const person = audit.persons[label.person], most = likeliest(label)
+  element.title.textContent = words(audit.joints[label.joint])
+  const away = Math.hypot(label.label[0] - label.predicted[0], label.label[1] - label.predicted[1])
+  element.place.textContent =
+    `${person.file_name}, image ${person.image_id}, annotation ${person.annotation_id}; ${away.toFixed(1)} px from the prediction`
+  element.bars.replaceChildren(...audit.kinds.flatMap((kind, k) => {
+    const fill = make("div", {className: kind === most ? "fill most" : "fill"})
+    fill.style.width = `${100 * label.probability[k]}%`
+    return [make("dt", {}, words(kind)), make("dd", {className: "track"}, fill),
+      make("dd", {className: "number"}, percent(label.probability[k]))]
+  }))
+  element.person.textContent = person.exchanged >= 0.01
+    ? `All sides of this person are exchanged with probability ${percent(person.exchanged)}.` : ""
+  element.action.value = chosenAction(current)
+  element.action.options[0].disabled = audit.partner[label.joint] === label.joint
+  for (const [id, decision] of [["accept", "accept"], ["reject", "reject"], ["undecide", "undecided"]])
+    element[id].setAttribute("aria-pressed", String(decisionOf(current) === decision))
+  element.caption.textContent = described(label)
+}
+
+function writeLegend(label) {
+  const names = [...drawn(label), "others"]
+  element.legend.replaceChildren(...["label", "predicted", "mirror", "corrected", "others"].filter(name => names.includes(name))
+    .map(name => {
+      const [shape, colour, size, text] = MARKS[name], icon = svg("svg", {viewBox: "-11 -11 22 22", "aria-hidden": "true"})
+      mark(icon, SHAPES[shape](0, 0, size), colour, {width: 2.5, kind: name === "others" ? "faint" : ""})
+      return make("li", {}, icon, text)
+    }))
+}
+
+function writeList() {
+  const place = Math.max(0, shown.indexOf(current)), first = place - place % ROWS
+  const focused = element.rows.contains(document.activeElement)
+  element.rows.start = first + 1
+  element.rows.replaceChildren(...shown.slice(first, first + ROWS).map(row))
+  const here = element.rows.querySelector("[aria-current]")
+  if (focused) here?.focus()
+  if (here) element.rows.scrollTop = here.offsetTop - element.rows.offsetTop - element.rows.clientHeight / 2
+  const last = Math.min(first + ROWS, shown.length)
+  element.pages.textContent = shown.length > ROWS ? `${first + 1} to ${last} of ${shown.length}` : ""
+  element["page-back"].disabled = first === 0
+  element["page-on"].disabled = last >= shown.length
+}
+
+function row(index) {
+  const label = audit.labels[index], kind = element.kind.value || likeliest(label)
+  const made = make("button", {type: "button"},
+    make("span", {}, `${words(audit.joints[label.joint])}: ${words(kind)}`), make("span", {}, percent(measure(label))),
+    make("span", {className: "file"}, fileOf(label)))
+  made.dataset.index = index
+  made.dataset.decision = decisionOf(index)
+  made.setAttribute("aria-label", `${described(label)}, ${{accept: "accepted", reject: "rejected"}[decisionOf(index)] ?? "undecided"}`)
+  if (index === current) made.setAttribute("aria-current", "true")
+  return make("li", {}, made)
+}
+
+function writeStatus() {
+  const counts = {accept: 0, reject: 0}
+  for (const {decision} of decisions.values()) counts[decision] += 1
+  const place = shown.length ? `Label ${shown.indexOf(current) + 1} of ${shown.length}` : "No label passes these filters"
+  element.status.textContent = `${place}; ${counts.accept} accepted, ${counts.reject} rejected.`
+  element.export.textContent = `Export ${decisions.size} decisions`
+}
+
+function render() {
+  element.bench.hidden = current < 0
+  writeStatus()
+  if (current < 0) return
+  const label = audit.labels[current]
+  element.picture.replaceChildren()
+  drawPicture(label)
+  writeVerdict(label)
+  writeLegend(label)
+  writeList()
+  const place = shown.indexOf(current)
+  element.previous.disabled = place <= 0
+  element.next.disabled = place >= shown.length - 1
+  const follows = audit.labels[shown[place + 1]]
+  if (follows && audit.persons[follows.person].picture) new Image().src = audit.persons[follows.person].picture
+}
+
+// ---- what is done
+
+function judge(decision, all = false) {
+  if (current < 0) return
+  const person = audit.labels[current].person
+  decide(all ? shown.filter(index => audit.labels[index].person === person) : [current], decision)
+  if (decision === "undecided") { filter(); go(shown.includes(current) ? current : shown[0] ?? -1) } else after()
+}
+
+const DONE = {
+  n: () => step(1), j: () => step(1), ArrowRight: () => step(1), p: () => step(-1), k: () => step(-1),
+  ArrowLeft: () => step(-1), a: () => judge("accept"), r: () => judge("reject"), u: () => judge("undecided"),
+  A: () => judge("accept", true), R: () => judge("reject", true), "+": () => zoom(ZOOM), "=": () => zoom(ZOOM),
+  "-": () => zoom(1 / ZOOM), 0: () => zoom(0),
+}
+
+const CLICKED = {
+  next: "n", previous: "p", accept: "a", reject: "r", undecide: "u", "accept-person": "A", "reject-person": "R",
+  "zoom-in": "+", "zoom-out": "-", "zoom-reset": "0",
+}
+
+function filled(select, options) {
+  select.replaceChildren(...options.map(([value, text]) => make("option", {value}, text)))
+}
+
+function drag(event) {
+  if (!(event.buttons & 1) || view.zoom === 1) return
+  const box = element.picture.viewBox.baseVal, unit = Math.max(box.width / element.picture.clientWidth, box.height / element.picture.clientHeight)
+  view = {...view, x: view.x - event.movementX * unit, y: view.y - event.movementY * unit}
+  render()
+}
+
+function start() {
+  filled(element.kind, [["", "any"], ...audit.kinds.filter(kind => !HARMLESS.includes(kind)).map(kind => [kind, words(kind)])])
+  const joints = audit.joints.filter((_, joint) => audit.labels.some(label => label.joint === joint))
+  filled(element.joint, [["", "any"], ...joints.map(joint => [joint, words(joint)])])
+  filled(element.action, Object.entries(ACTIONS))
+  element.filters.addEventListener("input", () => { filter(); go(shown.includes(current) ? current : shown[0] ?? -1) })
+  element.filters.addEventListener("submit", event => event.preventDefault())
+  element.action.addEventListener("change", () => {
+    chosen.set(current, element.action.value)
+    if (decisions.has(current)) decide([current], decisionOf(current))
+    render()
+  })
+  element.rows.addEventListener("click", event => {
+    const row = event.target.closest("[data-index]")
+    if (row) go(Number(row.dataset.index))
+  })
+  for (const [id, key] of Object.entries(CLICKED)) element[id].addEventListener("click", DONE[key])
+  element["page-back"].addEventListener("click", () => turn(-1))
+  element["page-on"].addEventListener("click", () => turn(1))
+  element.export.addEventListener("click", download)
+  element.picture.addEventListener("pointermove", drag)
+  addEventListener("resize", render)
+  addEventListener("keydown", event => {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.("select, input") || !Object.hasOwn(DONE, event.key)) return
+    event.preventDefault()
+    DONE[event.key]()
+  })
+  filter()
+  go(shown[0] ?? -1)
+}
+
+function turn(by) {
+  const place = Math.max(0, shown.indexOf(current)), first = place - place % ROWS + by * ROWS
+  if (shown[first] !== undefined) go(shown[first])
+}
+
+start()
