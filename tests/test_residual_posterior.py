@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +10,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from pyro import poutine
 from pyro.distributions import MultivariateStudentT
 from scipy import stats
 
 from probpose.errors import DataError
-from probpose.inference.fitting.residual_frame import Frame, joint_modes
-from probpose.inference.fitting.residual_posterior import Convergence, ResidualPosterior, sample_residual_posterior
-from probpose.models.residual_model import COLUMNS, EllipticalT
+from probpose.inference.fitting.joint_modes import joint_modes
+from probpose.inference.fitting.residual_posterior import (
+    Convergence,
+    ResidualDensity,
+    ResidualPosterior,
+    by_joint,
+    sample_residual_posterior,
+)
+from probpose.models.residual_model import COLUMNS, EllipticalT, elliptical_t, residual_model
 
 JOINTS = ("hip", "wrist", "ankle", "ear")
 LABELS = 200
@@ -69,21 +77,60 @@ def test_draws_follow_the_density() -> None:
         assert stats.kstest(angle, "uniform").pvalue > 1e-3
 
 
-def test_log_det_of_the_frame_is_that_of_autograd() -> None:
-    estimate, error = truth(), 0.05 + torch.rand(4, 6, dtype=torch.float64)
-    frame = Frame.of(estimate, error, torch.full((6,), 0.1, dtype=torch.float64), 0.7)
-    places = [frame.start(torch.Generator().manual_seed(seed)) for seed in range(2)]
+def test_gradient_is_that_of_autograd() -> None:
+    theta = truth()[1] + 0.3 * torch.randn(6, dtype=torch.float64)
+    z = 3 * torch.randn(50, 2, dtype=torch.float64)
+    for log_df in (theta[5].item(), math.inf):
+        shape = torch.cat([theta[2:5], theta.new_tensor([log_df])])
+        x, y = (column.copy() for column in z.numpy().T)
+        value, slope, to_x, to_y = elliptical_t(x, y, shape.numpy())
+        at, where = shape.clone().requires_grad_(), z.clone().requires_grad_()
+        law = EllipticalT(torch.cat([at.new_zeros(2), at]))
+        exact = law.log_prob(where).sum() if math.isfinite(log_df) else gaussian(at, where)
+        by_shape, by_place = torch.autograd.grad(exact, [at, where])
+        assert value == pytest.approx(exact.item())
+        free = 4 if math.isfinite(log_df) else 3
+        np.testing.assert_allclose(slope[:free], by_shape[:free])
+        np.testing.assert_allclose(np.stack([to_x, to_y], -1), by_place, rtol=1e-9)
 
-    def flat(x: torch.Tensor) -> torch.Tensor:
-        parts = {"centre": x[:6], "log_spread": x[6:12], "theta": x[12:].reshape(4, 6)}
-        return torch.cat([value.flatten() for value in frame.latent(parts).values()])
 
-    exact = []
-    for place in places:
-        x = torch.cat([value.flatten() for value in place.values()])
-        exact.append(torch.linalg.slogdet(torch.autograd.functional.jacobian(flat, x))[1])
-    stated = [frame.log_det(place) for place in places]
-    torch.testing.assert_close(stated[1] - stated[0], exact[1] - exact[0])
+def gaussian(shape: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """Summed log density of a bivariate normal with log scales and atanh rho."""
+    scale, rho = shape[:2].exp(), shape[2].tanh()
+    unit = torch.stack([torch.ones_like(rho), rho, rho, torch.ones_like(rho)]).view(2, 2)
+    covariance = scale[:, None] * scale * unit
+    law = torch.distributions.MultivariateNormal(z.new_zeros(2), covariance)
+    total: torch.Tensor = law.log_prob(z).sum()
+    return total
+
+
+def test_density_that_is_sampled_is_the_programs() -> None:
+    """Log density at two places, less log |d latent / d x| of the map, differs as the traces of Pyro's program do."""
+    z, joint = residuals(20)
+    density, found, traced = ResidualDensity.of(z, joint, 4), [], []
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        x = rng.standard_normal(density.hierarchy.size)
+        steps = 1e-5 * np.eye(len(x))
+        flat = [np.concatenate([part.ravel() for part in density.hierarchy.latent(x + s)]) for s in (*steps, *-steps)]
+        jacobian = (np.stack(flat[: len(x)]) - np.stack(flat[len(x) :])) / 2e-5
+        found.append(density(x)[0] - np.linalg.slogdet(jacobian)[1])
+        sites = dict(
+            zip(("centre", "log_spread", "theta"), map(torch.from_numpy, density.hierarchy.latent(x)), strict=True)
+        )
+        program = poutine.trace(poutine.condition(residual_model, data=sites))
+        traced.append(float(program.get_trace(*by_joint(z, joint, 4)).log_prob_sum()))
+    assert found[1] - found[0] == pytest.approx(traced[1] - traced[0], rel=1e-7)
+
+
+@pytest.mark.parametrize("volume", [0.0, 0.5, 1.0])
+def test_gradient_of_the_density_is_its_slope(volume: float) -> None:
+    density = ResidualDensity.of(*residuals(20), 4)
+    x = np.random.default_rng(1).standard_normal(density.hierarchy.size)
+    slope = [
+        (density(x + s, volume=volume)[0] - density(x - s, volume=volume)[0]) / 2e-5 for s in 1e-5 * np.eye(len(x))
+    ]
+    np.testing.assert_allclose(density(x, volume=volume)[1], slope, rtol=1e-5, atol=1e-4)
 
 
 def test_modes_are_within_their_standard_errors() -> None:

@@ -13,12 +13,15 @@ Labels of one person are taken as independent given theta.
 
 from __future__ import annotations
 
-__all__ = ["CENTRE", "CENTRE_SCALE", "COLUMNS", "SPREAD", "SPREAD_SCALE", "EllipticalT", "residual_model"]
+__all__ = [
+    "CENTRE", "CENTRE_SCALE", "COLUMNS", "SPREAD", "SPREAD_SCALE", "EllipticalT", "elliptical_t", "residual_model",
+]  # fmt: skip
 
 import math
 from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
 import pyro
 import torch
 from pyro import poutine
@@ -26,6 +29,8 @@ from pyro.distributions import Normal, TorchDistribution
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 from torch.distributions import Chi2, constraints
+
+from probpose.arrays import Array
 
 COLUMNS = ("location_x", "location_y", "log_scale_x", "log_scale_y", "atanh_rho", "log_df")
 """What the six columns of theta are."""
@@ -82,6 +87,38 @@ class EllipticalT(TorchDistribution):
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Location (..., 2), log scale (..., 2), atanh rho (...) and log df (...)."""
         return self.theta[..., :2], self.theta[..., 2:4], self.theta[..., 4], self.theta[..., 5]
+
+
+def elliptical_t(x: Array, y: Array, shape: Array) -> tuple[float, Array, Array, Array]:
+    """Summed log density of `EllipticalT` about 0 at n points, with gradients, in numpy: a hundred times as fast.
+
+    Args:
+        x: (n,).
+        y: (n,).
+        shape: (4,), log s_x, log s_y, atanh rho and log df; an infinite df is Gaussian.
+
+    Returns:
+        The sum, its gradient in `shape` (4,), and those in x and in y, (n,) each.
+    """
+    log_x, log_y, atanh_rho, log_df = shape.tolist()
+    sinh, cosh, df = math.sinh(atanh_rho), math.cosh(atanh_rho), math.exp(log_df)
+    to_u, to_v = math.exp(-log_x), cosh * math.exp(-log_y)
+    u = x * to_u
+    v = y * to_v - u * sinh
+    q = u * u + v * v
+    if math.isinf(df):
+        tails, weight, to_df = float(q.sum()) / 2, np.ones_like(q), 0.0
+    else:
+        power, ratio = df / 2 + 1, q / df
+        logs = float(np.log1p(ratio).sum())
+        weight = (1 + 2 / df) / (1 + ratio)
+        tails, to_df = power * logs, float(weight @ q) / 2 - df / 2 * logs
+    wu, wv = weight * u, weight * v
+    uu, uv, vv, n = float(wu @ u), float(wu @ v), float(wv @ v), len(x)
+    along = vv + sinh * uv
+    value = -tails - n * (math.log(2 * math.pi) + log_x + log_y - math.log(cosh))
+    slope = np.array([uu - sinh * uv - n, along - n, cosh * uv + sinh / cosh * (n - along), to_df])
+    return value, slope, (wv * sinh - wu) * to_u, -to_v * wv
 
 
 def residual_model(z: Tensor, known: Tensor) -> None:

@@ -4,8 +4,9 @@ Whether chains have converged: split R-hat, effective sample size, divergences.
 
 Posterior of how annotators err, joint by joint, by NUTS on standardised residuals.
 
-The model is `probpose.models.residual_model`; the chains run one after the other. Hoffman and Gelman, "The No-U-Turn
-Sampler", JMLR 2014.
+The model is `probpose.models.residual_model`; the chains run one after the other. What they evaluate is the log density
+of that program with its gradient, written out (`tests/test_residual_posterior.py` compares it with the program's
+trace).
 """
 
 from __future__ import annotations
@@ -23,22 +24,20 @@ __all__ = [
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from pyro import poutine
-from pyro.infer.mcmc import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from scipy import stats
 from torch import Tensor
 
-from probpose.arrays import Array, Index
+from probpose.arrays import Array, Index, Mask
 from probpose.errors import DataError
-from probpose.inference.fitting.residual_frame import Frame, Latent, joint_modes
+from probpose.inference.fitting.hierarchy import Hierarchy, Prior
+from probpose.inference.fitting.joint_modes import joint_modes
+from probpose.inference.fitting.nuts import Metric, mode, run_chains
 from probpose.models.densities.gauge import QUANTILE_LEVELS
-from probpose.models.residual_model import SPREAD, SPREAD_SCALE, EllipticalT, residual_model
+from probpose.models.residual_model import CENTRE, CENTRE_SCALE, SPREAD, SPREAD_SCALE, EllipticalT, elliptical_t
 
 
 def thin(joint: Index, joints: int, most: int, rng: np.random.Generator) -> Index:
@@ -138,9 +137,6 @@ def _least_ess(draws: Tensor) -> float:
     return float(torch.where(ess > 0, ess, bound).clamp_max(bound).min())
 
 
-_MAX_TREE_DEPTH = 8
-
-
 @dataclass(frozen=True)
 class ResidualPosterior:
     """Draws, S a chain, for K joints; and the P residuals whose log density is kept.
@@ -163,7 +159,7 @@ class ResidualPosterior:
 
     joints: tuple[str, ...]
     draws: dict[str, Array]
-    diverging: npt.NDArray[np.bool_]
+    diverging: Mask
     log_likelihood: Array
     point: Array
     point_row: Index
@@ -209,15 +205,9 @@ def sample_residual_posterior(
     _check(z, joint, joints)
     rng = np.random.default_rng(seed)
     used = thin(joint, len(joints), per_joint, rng)
-    padded, known = by_joint(z[used], joint[used], len(joints))
-    frame = Frame.of(*joint_modes(padded, known), padded.new_tensor(SPREAD) / 4, SPREAD_SCALE)
-    runs = [
-        _chain(padded, known, frame, draws, warmup, seed + 1000 * chain, _counter(progress, chain * (draws + warmup)))
-        for chain in range(chains)
-    ]
-    latent = {name: torch.stack([run[0][name] for run in runs]) for name in runs[0][0]}
+    log_density = ResidualDensity.of(z[used], joint[used], len(joints))
+    latent, diverging = log_density.sample(draws, warmup, chains, seed, progress)
     kept = used[thin(joint[used], len(joints), max(1, points // len(joints)), rng)]
-    diverging = np.stack([run[1] for run in runs])
     return ResidualPosterior(
         joints=joints,
         draws=_named(latent),
@@ -245,43 +235,50 @@ def _check(z: Array, joint: Index, joints: tuple[str, ...]) -> None:
         )
 
 
-def _chain(
-    z: Tensor, known: Tensor, frame: Frame, draws: int, warmup: int, seed: int, step: Callable[..., None]
-) -> tuple[Latent, npt.NDArray[np.bool_]]:
-    """Draws of the latent variables, (S, ...) each, and which of them diverged, (S,)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+@dataclass(frozen=True)
+class ResidualDensity:
+    """The log density of the latent variables given residuals, in the coordinates of a `Hierarchy`.
 
-        def energy(coordinates: Latent) -> Tensor:
-            given = poutine.condition(residual_model, data=frame.latent(coordinates))
-            log_joint = torch.as_tensor(poutine.trace(given).get_trace(z, known).log_prob_sum())
-            return -log_joint - frame.log_det(coordinates)
+    Attributes:
+        hierarchy: of the joints' parameters.
+        residuals: x and y of each joint, (n_k,).
+    """
 
-        kernel = NUTS(potential_fn=energy, max_tree_depth=_MAX_TREE_DEPTH)  # type: ignore[no-untyped-call]
-        start = frame.start(torch.Generator().manual_seed(seed))
-        mcmc: Any = MCMC(  # type: ignore[no-untyped-call]
-            kernel, draws, warmup, initial_params=start, hook_fn=step, disable_progbar=True
-        )
-        mcmc.run()
-    diverging = np.zeros(draws, dtype=bool)
-    diverging[mcmc.diagnostics()["divergences"]["chain 0"]] = True
-    return frame.latent(mcmc.get_samples()), diverging
+    hierarchy: Hierarchy
+    residuals: list[tuple[Array, Array]]
+
+    @classmethod
+    def of(cls, z: Array, joint: Index, joints: int) -> ResidualDensity:
+        """Of residuals (M, 2) of K joints."""
+        estimate, error = joint_modes(*by_joint(z, joint, joints))
+        prior = Prior.of(CENTRE, CENTRE_SCALE, SPREAD, SPREAD_SCALE)
+        own = [z[joint == k] for k in range(joints)]
+        columns = [(np.ascontiguousarray(part[:, 0]), np.ascontiguousarray(part[:, 1])) for part in own]
+        return cls(Hierarchy.of_estimates(prior, estimate.numpy(), error.numpy()), columns)
+
+    def __call__(self, x: Array, *, volume: float = 1.0) -> tuple[float, Array]:
+        """Log density and gradient at coordinates (D,); see `Hierarchy.log_density`."""
+        theta = self.hierarchy.latent(x)[2]
+        slope, likelihood = np.empty_like(theta), 0.0
+        for own, to, (x_k, y_k) in zip(theta, slope, self.residuals, strict=True):
+            value, to[2:], to_x, to_y = elliptical_t(x_k - own[0], y_k - own[1], own[2:])
+            to[:2] = -to_x.sum(), -to_y.sum()
+            likelihood += value
+        prior, gradient = self.hierarchy.log_density(x, slope, volume=volume)
+        return likelihood + prior, gradient
+
+    def sample(
+        self, draws: int, warmup: int, chains: int, seed: int, progress: Callable[[int], None] | None
+    ) -> tuple[dict[str, Tensor], Mask]:
+        """Draws of `centre`, `log_spread` and `theta`, (chains, S, ...), and which diverged, (chains, S)."""
+        typical = mode(lambda x: self(x, volume=0.5), np.zeros(self.hierarchy.size))
+        metric = Metric.adapted(self, typical, seed)
+        z, diverging = run_chains(metric.of(self), self.hierarchy.size, draws, warmup, chains, seed, progress)
+        latent = self.hierarchy.latent(metric.points(z))
+        return dict(zip(("centre", "log_spread", "theta"), map(torch.from_numpy, latent), strict=True)), diverging
 
 
-def _counter(progress: Callable[[int], None] | None, before: int) -> Callable[..., None]:
-    """A hook for Pyro that counts calls."""
-    done = before
-
-    def step(*_: object) -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done)
-
-    return step
-
-
-def _named(latent: Latent) -> dict[str, Array]:
+def _named(latent: dict[str, Tensor]) -> dict[str, Array]:
     """The draws by the names that `ResidualPosterior` explains."""
     theta = latent["theta"].numpy()
     scale, df = np.exp(theta[..., 2:4]), np.exp(theta[..., 5])
