@@ -110,6 +110,25 @@ def test_a_far_label_does_not_shrink_the_person(persons: Persons, tmp_path: Path
     assert x < box[0] < x + width
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_regions_hold_what_they_say(audit: Audit, factor: float, tmp_path: Path) -> None:
+    """Of good labels, also where the stated covariances are too small; labels that are wrong do not widen them."""
+    good = np.where(audit.probability.argmax(1) == 0, 1.0, 0.0)
+    away = np.random.default_rng(1).normal(size=(len(audit), 2)) * factor
+    away[good == 0] *= 50
+    root = np.linalg.cholesky(audit.covariance)
+    predicted = audit.label - np.einsum("mij,mj->mi", root, away)
+    probability = np.eye(len(KINDS))[np.where(good == 1, 0, len(KINDS) - 1)]
+    found = data_of(
+        write_page(replace(audit, predicted=predicted, probability=probability), tmp_path).read_text("utf-8")
+    )
+    count = int(good.sum())
+    for radius, content in zip(found["radii"], (0.5, 0.9), strict=True):
+        exact = factor * np.sqrt(-2 * np.log(1 - content))
+        error = factor * np.sqrt(content / (1 - content) / count) / (exact / factor)  # of a quantile of Rayleigh's law
+        assert abs(radius - exact) < 4 * error + 1e-3
+
+
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
 def test_page_fits_and_loads_nothing(browser: Browser, page: str, width: int) -> None:
     found = browser.measure(page, width)

@@ -36,6 +36,9 @@ PAGE, CROPS = "audit.html", "audit-crops"
 LEAST, MOST = 0.05, 5000
 """Suspicion of the labels on the page, and their number: the most suspicious ones."""
 
+CONTENTS = (0.5, 0.9)
+"""Shares of the good labels that the regions of a prediction hold."""
+
 EMBEDDED = 200
 """Crops that the page holds itself; of more, all are files."""
 
@@ -156,6 +159,7 @@ def _data(audit: Audit, chosen: Index, views: dict[int, Array], pictures: dict[i
     skeleton, place = audit.persons.skeleton, {row: i for i, row in enumerate(views)}
     return {
         "digest": digest_of(audit),
+        "radii": _radii(audit),
         "name": shown(audit.name),
         "kinds": list(KINDS),
         "actions": list(ACTIONS),
@@ -165,6 +169,15 @@ def _data(audit: Audit, chosen: Index, views: dict[int, Array], pictures: dict[i
         "persons": [_person(audit, row, views[row], pictures[row]) for row in views],
         "labels": [_label(audit, int(index), place) for index in chosen],
     }
+
+
+def _radii(audit: Audit) -> list[float]:
+    """Radii, in standard deviations of the prediction, of the ellipses that hold `CONTENTS` of the good labels."""
+    away = audit.label - audit.predicted
+    far = np.einsum("mi,mij,mj->m", away, np.linalg.inv(audit.covariance), away) ** 0.5
+    order, weight = np.argsort(far), audit.probability[:, KINDS.index("good")]
+    content = np.cumsum(weight[order]) / max(weight.sum(), 1e-9)
+    return [round(float(far[order][min(np.searchsorted(content, part), len(far) - 1)]), 3) for part in CONTENTS]
 
 
 def _person(audit: Audit, row: int, view: Array, picture: Picture) -> dict[str, Any]:

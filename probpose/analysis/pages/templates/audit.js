@@ -4,10 +4,10 @@
 const audit = JSON.parse(document.getElementById("audit").textContent)
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map(found => [found.id, found]))
 const HARMLESS = ["good", "jitter"], ROWS = 40, ZOOM = 1.6, MOST_ZOOM = 10
-const CONTENTS = [0.5, 0.9]  // of the regions that are drawn
 const ACTIONS = {
   exchange: "exchange left and right", move: "move it to the proposed place", unlabel: "take the label away",
 }
+const DECIDED = {accept: "accepted", reject: "rejected", undecided: "undecided"}
 const KEY = `probpose-audit-${audit.digest}`
 
 const decisions = restored()  // by index of the label: {decision, action}
@@ -35,7 +35,8 @@ function keep() {
 function together(index) {
   const {person, joint} = audit.labels[index], partner = audit.partner[joint]
   const other = audit.labels.findIndex(one => one.person === person && one.joint === partner)
-  return chosenAction(index) === "exchange" && other >= 0 && chosenAction(other) === "exchange" ? [index, other] : [index]
+  const both = other >= 0 && [index, other].every(one => chosenAction(one) === "exchange")
+  return both ? [index, other] : [index]
 }
 
 function decide(indices, decision) {
@@ -149,18 +150,33 @@ const SHAPES = {  // of half-width r about (x, y)
 
 const MARKS = {  // shape, colour, half-width in pixels of the screen, words
   label: ["cross", "#ff7d3b", 8, "label"],
-  predicted: ["plus", "#49b9ff", 6, "prediction, with its 50% and 90% regions"],
+  predicted: ["plus", "#49b9ff", 6, "prediction: 50% and 90% of good labels lie in its regions"],
   mirror: ["square", "#ffd84a", 6, "prediction of the other side"],
   corrected: ["diamond", "#5ee08b", 7, "proposed place"],
-  others: ["dot", "#ffffff", 2.5, "other labels of the person"],
+  others: ["dot", "#ffffff", 2.5, "other labels"],
+  first: ["dot", "#ffffff", 2.5, ""],
+  second: ["dot", "#ff8ad0", 2.5, ""],
+}
+const SIDES = sides()  // by joint: first, second or none of a pair
+
+// Which of a pair each joint is; what the two are called, such as left and right, goes into the legend.
+function sides() {
+  const sideOf = (partner, joint) => partner === joint ? "others" : partner > joint ? "first" : "second"
+  const pair = audit.partner.findIndex((partner, joint) => partner > joint)
+  const parts = pair < 0 ? [[], []] : [pair, audit.partner[pair]].map(joint => audit.joints[joint].split(/[^\p{L}]+/u))
+  const only = side => parts[side].filter(part => !parts[1 - side].includes(part)).join(" ")
+  MARKS.first[3] = `other labels, ${only(0) || "one side"}`
+  MARKS.second[3] = `other labels, ${only(1) || "the other side"}`
+  return audit.partner.map(sideOf)
 }
 
-function ellipse([x, y], [xx, xy, yy], content) {
-  const half = (xx + yy) / 2, spread = Math.hypot((xx - yy) / 2, xy), scale = -2 * Math.log(1 - content)
-  const [long, short] = [half + spread, Math.max(half - spread, 0)].map(value => Math.sqrt(scale * value))
+function ellipse([x, y], [xx, xy, yy], radius) {
+  const half = (xx + yy) / 2, spread = Math.hypot((xx - yy) / 2, xy)
+  const [long, short] = [half + spread, Math.max(half - spread, 0)].map(value => radius * Math.sqrt(value))
   const angle = Math.atan2(2 * xy, xx - yy) / 2, [dx, dy] = [long * Math.cos(angle), long * Math.sin(angle)]
   const turn = angle * 180 / Math.PI
-  return `M${x - dx} ${y - dy}A${long} ${short} ${turn} 1 0 ${x + dx} ${y + dy}A${long} ${short} ${turn} 1 0 ${x - dx} ${y - dy}`
+  const arc = `A${long} ${short} ${turn} 1 0`
+  return `M${x - dx} ${y - dy}${arc} ${x + dx} ${y + dy}${arc} ${x - dx} ${y - dy}`
 }
 
 function drawPicture(label) {
@@ -170,12 +186,10 @@ function drawPicture(label) {
   stage.setAttribute("aria-label", described(label))
   if (person.picture) svg("image", {href: person.picture, x, y, width, height, preserveAspectRatio: "none"}, stage)
   else drawFault(stage, person, w)
-  const unit = Math.max(w / (stage.clientWidth || 600), h / (stage.clientHeight || 400))  // image pixels in a screen pixel
+  const unit = unitOf({width: w, height: h})
   drawPerson(stage, label, person, unit)
-  for (const content of CONTENTS) {
-    const thin = {width: content === CONTENTS[0] ? 2 : 1.5, kind: "region"}
-    mark(stage, ellipse(label.predicted, label.covariance, content), MARKS.predicted[1], thin)
-  }
+  for (const radius of audit.radii)
+    mark(stage, ellipse(label.predicted, label.covariance, radius), MARKS.predicted[1], {width: 1.5})
   if (moves(label)) mark(stage, `M${label.label}L${label.corrected}`, MARKS.corrected[1], {width: 1.5, dash: "4 5"})
   for (const name of drawn(label)) {
     const [shape, colour, size] = MARKS[name]
@@ -183,14 +197,20 @@ function drawPicture(label) {
   }
 }
 
+// Pixels of the image in one of the screen.
+function unitOf({width, height}) {
+  return Math.max(width / (element.picture.clientWidth || 600), height / (element.picture.clientHeight || 400))
+}
+
 function drawPerson(stage, label, person, unit) {
   const places = new Map(person.labels.map(([joint, x, y]) => [joint, [x, y]]))
   for (const [one, other] of audit.edges) {
+    const colour = MARKS[SIDES[one] === SIDES[other] ? SIDES[one] : "others"][1]
     if (places.has(one) && places.has(other))
-      mark(stage, `M${places.get(one)}L${places.get(other)}`, "#fff", {width: 1, kind: "faint", halo: false})
+      mark(stage, `M${places.get(one)}L${places.get(other)}`, colour, {width: 1.2, kind: "faint", halo: false})
   }
-  const [shape, colour, size] = MARKS.others
   for (const [joint, place] of places) {
+    const [shape, colour, size] = MARKS[SIDES[joint]]
     if (joint !== label.joint) mark(stage, SHAPES[shape](...place, size * unit), colour, {width: 1.5, kind: "faint"})
   }
 }
@@ -221,7 +241,7 @@ function zoom(factor) {
   if (current < 0) return
   const label = audit.labels[current], wanted = Math.min(MOST_ZOOM, view.zoom * factor)
   if (wanted <= 1) view = whole(label)
-  else if (view.zoom === 1) view = {zoom: wanted, x: (label.label[0] + label.predicted[0]) / 2, y: (label.label[1] + label.predicted[1]) / 2}
+  else if (view.zoom === 1) view = {zoom: wanted, x: label.label[0], y: label.label[1]}
   else view.zoom = wanted
   render()
 }
@@ -245,8 +265,8 @@ function fileOf(label) {
 }
 
 function described(label) {
-  return `${words(audit.joints[label.joint])} of annotation ${audit.persons[label.person].annotation_id} in ${fileOf(label)}: `
-    + `${words(likeliest(label))} ${percent(Math.max(...label.probability))}`
+  return `${words(audit.joints[label.joint])} of annotation ${audit.persons[label.person].annotation_id} in `
+    + `${fileOf(label)}: ${words(likeliest(label))} ${percent(Math.max(...label.probability))}`
 }
 
 function make(name, properties = {}, ...children) {
@@ -259,8 +279,8 @@ function writeVerdict(label) {
   const person = audit.persons[label.person], most = likeliest(label)
   element.title.textContent = words(audit.joints[label.joint])
   const away = Math.hypot(label.label[0] - label.predicted[0], label.label[1] - label.predicted[1])
-  element.place.textContent =
-    `${person.file_name}, image ${person.image_id}, annotation ${person.annotation_id}; ${away.toFixed(1)} px from the prediction`
+  const place = `${person.file_name}, image ${person.image_id}, annotation ${person.annotation_id}`
+  element.place.textContent = `${place}; ${away.toFixed(1)} px from the prediction`
   element.bars.replaceChildren(...audit.kinds.flatMap((kind, k) => {
     const fill = make("div", {className: kind === most ? "fill most" : "fill"})
     fill.style.width = `${100 * label.probability[k]}%`
@@ -277,13 +297,15 @@ function writeVerdict(label) {
 }
 
 function writeLegend(label) {
-  const names = [...drawn(label), "others"]
-  element.legend.replaceChildren(...["label", "predicted", "mirror", "corrected", "others"].filter(name => names.includes(name))
-    .map(name => {
-      const [shape, colour, size, text] = MARKS[name], icon = svg("svg", {viewBox: "-11 -11 22 22", "aria-hidden": "true"})
-      mark(icon, SHAPES[shape](0, 0, size), colour, {width: 2.5, kind: name === "others" ? "faint" : ""})
-      return make("li", {}, icon, text)
-    }))
+  const labelled = new Set(audit.persons[label.person].labels.map(([joint]) => SIDES[joint]))
+  const others = ["first", "second", "others"].filter(side => labelled.has(side))
+  const names = ["label", "predicted", "mirror", "corrected"].filter(name => drawn(label).includes(name))
+  element.legend.replaceChildren(...[...names, ...others].map(name => {
+    const [shape, colour, size, text] = MARKS[name]
+    const icon = svg("svg", {viewBox: "-11 -11 22 22", "aria-hidden": "true"})
+    mark(icon, SHAPES[shape](0, 0, size), colour, {width: 2.5, kind: others.includes(name) ? "faint" : ""})
+    return make("li", {}, icon, text)
+  }))
 }
 
 function writeList() {
@@ -307,7 +329,7 @@ function row(index) {
     make("span", {className: "file"}, fileOf(label)))
   made.dataset.index = index
   made.dataset.decision = decisionOf(index)
-  made.setAttribute("aria-label", `${described(label)}, ${{accept: "accepted", reject: "rejected"}[decisionOf(index)] ?? "undecided"}`)
+  made.setAttribute("aria-label", `${described(label)}, ${DECIDED[decisionOf(index)]}`)
   if (index === current) made.setAttribute("aria-current", "true")
   return make("li", {}, made)
 }
@@ -315,7 +337,8 @@ function row(index) {
 function writeStatus() {
   const counts = {accept: 0, reject: 0}
   for (const {decision} of decisions.values()) counts[decision] += 1
-  const place = shown.length ? `Label ${shown.indexOf(current) + 1} of ${shown.length}` : "No label passes these filters"
+  const number = shown.indexOf(current) + 1
+  const place = shown.length ? `Label ${number} of ${shown.length}` : "No label passes these filters"
   element.status.textContent = `${place}; ${counts.accept} accepted, ${counts.reject} rejected.`
   element.export.textContent = `Export ${decisions.size} decisions`
 }
@@ -364,13 +387,14 @@ function filled(select, options) {
 
 function drag(event) {
   if (!(event.buttons & 1) || view.zoom === 1) return
-  const box = element.picture.viewBox.baseVal, unit = Math.max(box.width / element.picture.clientWidth, box.height / element.picture.clientHeight)
+  const unit = unitOf(element.picture.viewBox.baseVal)
   view = {...view, x: view.x - event.movementX * unit, y: view.y - event.movementY * unit}
   render()
 }
 
 function start() {
-  filled(element.kind, [["", "any"], ...audit.kinds.filter(kind => !HARMLESS.includes(kind)).map(kind => [kind, words(kind)])])
+  const kinds = audit.kinds.filter(kind => !HARMLESS.includes(kind))
+  filled(element.kind, [["", "any"], ...kinds.map(kind => [kind, words(kind)])])
   const joints = audit.joints.filter((_, joint) => audit.labels.some(label => label.joint === joint))
   filled(element.joint, [["", "any"], ...joints.map(joint => [joint, words(joint)])])
   filled(element.action, Object.entries(ACTIONS))
@@ -392,7 +416,8 @@ function start() {
   element.picture.addEventListener("pointermove", drag)
   addEventListener("resize", render)
   addEventListener("keydown", event => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.("select, input") || !Object.hasOwn(DONE, event.key)) return
+    const elsewhere = event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.("select, input")
+    if (elsewhere || !Object.hasOwn(DONE, event.key)) return
     event.preventDefault()
     DONE[event.key]()
   })
