@@ -41,6 +41,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "location_by": ("laplace", "laplace"),
     "standardise": ("", True),
     "oks_weight": ("0.0", 0.0),
+    "robust": ("", True),
     "prior": ("laplace", "laplace"),
     "prior_scale": ("2", 2.0),
     "epochs": ("7", 7),

@@ -41,6 +41,7 @@ __all__ = [
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Generic, Literal, TypeVar, cast
 
 import pyro
@@ -72,12 +73,27 @@ class Objective(ABC, Generic[P]):
 
     Attributes:
         enumerates: it has discrete latent events, over which Pyro sums.
+        rates: of label errors by name, what it learns beside the network; empty where labels are taken as they are.
     """
 
     enumerates = False
+    rates: Mapping[str, float] = MappingProxyType({})
 
     def begin_epoch(self, share: float) -> None:
         """Told at the start of each epoch which share of the epochs is done, in [0, 1)."""
+
+    def end_epoch(self) -> None:
+        """Told at the end of each epoch."""
+
+    def gain(self, predictive: P, keypoints: Tensor, labelled: Tensor) -> Tensor:
+        """Nats (N,) that the model of labels gives those of each person beyond their own densities: here none.
+
+        Args:
+            predictive: of N persons.
+            keypoints: (N, K, 2), finite.
+            labelled: (N, K) bool.
+        """
+        return keypoints.new_zeros(len(keypoints))
 
     def observe(self, predictive: P, keypoints: Tensor | None, labelled: Tensor, person: plate, joint: plate) -> None:
         """All statements about labels; the log density is a mean over them.

@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from probpose.analysis.figures.canvas import LiteralFigure, log_scale
-from probpose.inference.training.report import read_log
+from probpose.inference.training.report import ERROR_NAMES, read_log
 from probpose.inference.training.runs import RunFolder
 
 _TRAIN, _HELD_OUT, _THIRD = "#9aa5b1", "#1f6fb2", "#c2571a"
 
 
 def draw_curves(log: Path, out: Path) -> None:
-    """Draw NLL, error and sigma, the range of the scale, and gradient norms over the epochs.
+    """Draw NLL, error and sigma, the range of the scale, gradient norms and rates of label errors over the epochs.
 
     Args:
         log: a run's `log.jsonl`; nothing is drawn while it is empty.
@@ -30,16 +31,20 @@ def draw_curves(log: Path, out: Path) -> None:
     if not records:
         return
     figure = LiteralFigure(figsize=(10, 6.4), layout="constrained")
-    axes = figure.subplots(2, 2, sharex=True)
+    rates = {name for record in records for name in record["label_errors"]}
+    axes = figure.subplots(3 if rates else 2, 2, sharex=True)
     epochs = [record["epoch"] for record in records]
     _likelihood(axes[0, 0], epochs, records)
     _pixels(axes[0, 1], epochs, records)
     _scale(axes[1, 0], epochs, records)
     _gradients(axes[1, 1], epochs, records)
-    for axis in axes.flat:
+    if rates:
+        _label_errors(axes[2, 0], epochs, records)
+        axes[2, 1].set_axis_off()
+    for axis in axes.flat[: 5 if rates else 4]:
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8)
-    for axis in axes[1]:
+    for axis in axes[-1]:
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
     figure.savefig(out, dpi=120)
@@ -112,6 +117,15 @@ def _scale(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> 
     other.set_ylim(0, 1.05)
     other.set_ylabel("ESS / N of log Z", color=_HELD_OUT)
     other.spines["top"].set_visible(False)
+
+
+def _label_errors(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> None:
+    for name, text in ERROR_NAMES.items():
+        rates = [100 * record["label_errors"].get(name, float("nan")) for record in records]
+        if not np.isnan(rates).all():
+            axis.plot(epochs, rates, marker=".", label=text)
+    axis.set_ylabel("rate of label errors, %")
+    axis.set_ylim(bottom=0)
 
 
 def _gradients(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> None:

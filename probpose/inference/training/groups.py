@@ -92,6 +92,11 @@ class ModelConfig:
         False, "The network predicts in units of the spread of the training targets, per joint and axis."
     )
     oks_weight: float = setting(0.0, "Lambda of likelihood + lambda E[oks], nats.", range=Range(0))
+    robust: bool = setting(
+        False,
+        "Labels may be wrong (wide, sides exchanged, at another joint, anywhere): the likelihood sums over how, "
+        "at rates that are learned.",
+    )
     prior: Literal["gaussian", "laplace"] | None = setting(None, "Of the network's weights, for maximum a posteriori.")
     prior_scale: float = setting(1.0, "Its standard deviation (gaussian) or scale (laplace).", range=POSITIVE)
     input_height: int = setting(64, "Rows of the crop, pixels.", photos=256, range=Range(1, LARGEST_CROP))

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["EpochRecord", "Report", "StepRecord", "append_log", "read_log", "restore_log"]
+__all__ = [
+    "ERROR_NAMES",
+    "EpochRecord",
+    "Report",
+    "StepRecord",
+    "append_log",
+    "label_errors_text",
+    "read_log",
+    "restore_log",
+]
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -70,6 +80,7 @@ class EpochRecord:
         skipped_steps: non-finite steps so far.
         unreadable: samples of this epoch whose image could not be read.
         best: whether the checkpoint became the best one.
+        label_errors: rates by name, as learned after this epoch; empty unless training is robust.
     """
 
     epoch: int
@@ -90,6 +101,7 @@ class EpochRecord:
     skipped_steps: int
     unreadable: int
     best: bool
+    label_errors: dict[str, float] = field(default_factory=dict)
 
 
 class Report:
@@ -141,13 +153,29 @@ class Report:
     def epoch(self, record: EpochRecord, seconds_left: float) -> None:
         """Print the line of a finished epoch."""
         mark = " *" if record.best else ""
+        errors = f"labels: {label_errors_text(record.label_errors)}  " if record.label_errors else ""
         skipped = f"{record.skipped_steps} steps skipped  " if record.skipped_steps else ""
         self.say(
             f"epoch {record.epoch:3d}/{self.epochs}  {record.images_per_s:5.0f} img/s  "
             f"train {record.train_nll_nats:6.3f} nats  selection {record.selection_nll_nats:6.3f} nats  "
             f"EPE {record.selection_epe_px:5.2f} px  sigma {record.selection_sigma_px:5.2f} px  "
-            f"ESS/N {record.ess:4.0%}  {skipped}{_clock(seconds_left)} left{mark}"
+            f"ESS/N {record.ess:4.0%}  {skipped}{errors}{_clock(seconds_left)} left{mark}"
         )
+
+
+ERROR_NAMES = {
+    "pair": "of pairs exchanged",
+    "person": "of persons exchanged",
+    "wrong_joint": "at another joint",
+    "miss": "elsewhere",
+    "jitter": "wide",
+}
+"""What rates of label errors are shares of, in words."""
+
+
+def label_errors_text(rates: Mapping[str, float]) -> str:
+    """Rates of label errors by name, in words."""
+    return ", ".join(f"{rates[name]:.1%} {text}" for name, text in ERROR_NAMES.items() if name in rates)
 
 
 def _clock(seconds: float) -> str:

@@ -31,17 +31,22 @@ class SelectionScore:
         sigma_range: smallest and largest sigma, network units.
         check: whether the normaliser can be believed.
         unreadable: one "file: reason" for each sample that is left out.
+        gain_nats: nats per labelled keypoint that the model of label errors adds, 0 where there is none.
     """
 
     scores: LabelScores
     sigma_range: tuple[float, float]
     check: NormaliserCheck
     unreadable: list[str]
+    gain_nats: float = 0.0
 
     @property
     def nll_nats(self) -> float:
-        """Nats per labelled keypoint in original-image pixels."""
-        return float(-self.scores.log_prob.mean())
+        """Nats per labelled keypoint in original-image pixels, under the model of label errors where there is one.
+
+        The labels err here as in training: their own density alone would favour networks that follow the errors.
+        """
+        return float(-self.scores.log_prob.mean()) - self.gain_nats
 
     @property
     def epe_px(self) -> float:
@@ -84,6 +89,7 @@ class SelectionScorer:
         parts: list[LabelScores] = []
         sigmas: list[Tensor] = []
         unreadable: list[str] = []
+        gain = 0.0
         for batch in self.batches:
             unreadable += batch.unreadable
             if len(batch):
@@ -91,18 +97,26 @@ class SelectionScorer:
                 predictive = model(batch.image, None, residual)
                 parts.append(self._scores(predictive, batch, *groups))
                 sigmas.append(predictive.sigma.flatten())
+                gain += self._gain(model, predictive, batch)
         if not parts:
             raise TrainingError(f"no image of the selection split can be read; the first: {unreadable[0]}.")
         sigma = torch.cat(sigmas)
         with torch.random.fork_rng():
             check = check_normaliser(model.residual, residual)
-        return SelectionScore(LabelScores.join(parts), (float(sigma.min()), float(sigma.max())), check, unreadable)
+        scores = LabelScores.join(parts)
+        extent = (float(sigma.min()), float(sigma.max()))
+        return SelectionScore(scores, extent, check, unreadable, gain / max(1, len(scores)))
 
     def _scores(self, predictive: Predictive, batch: Batch, *groups: Group) -> LabelScores:
         """Of the labels of a batch, under what is predicted in network units."""
         matrix, offset = batch.to_image[..., :2], batch.to_image[..., 2]
         labels = Labels.of_persons(self.persons, batch.person.cpu().numpy())
         return LabelScores.of(predictive.affine(matrix, offset), labels, *groups, finite=False)
+
+    def _gain(self, model: KeypointModel, predictive: Predictive, batch: Batch) -> float:
+        """Nats of a batch's labels beyond their densities, in whatever units."""
+        keypoints = torch.where(batch.labelled.unsqueeze(-1), batch.keypoints.to(predictive.mean), predictive.mean)
+        return float(model.objective.gain(predictive, keypoints, batch.labelled).sum())
 
 
 def in_image(predictive: Predictive, batch: Batch) -> tuple[Predictive, Tensor]:

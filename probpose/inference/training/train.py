@@ -28,6 +28,7 @@ from probpose.models.heads.cell_labels import CellLabels
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.objectives import WeightPrior, WithExpectedOKS
 from probpose.models.registry import family_of
+from probpose.models.robust import Robust
 from probpose.skeleton import Skeleton
 
 LEAST_PERSONS = 4
@@ -209,7 +210,7 @@ def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, l
 
 
 def _for_training(model: KeypointModel, config: TrainConfig, train: Persons) -> KeypointModel:
-    """The model with what only training needs: blurred labels, the metric's term, a prior on the weights."""
+    """The model with what only training needs: blurred labels, the metric's term, label errors, a prior on weights."""
     chosen = config.model
     if run := chosen.options.get("label_density"):
         from probpose.experimental.learned_blur import learned_blur
@@ -220,6 +221,10 @@ def _for_training(model: KeypointModel, config: TrainConfig, train: Persons) -> 
             raise ConfigError(f"--oks-weight needs a location-scale density, which family {chosen.family} is not.")
         sigmas = train.skeleton.oks_sigmas
         model.objective = WithExpectedOKS(model.objective, chosen.oks_weight, sigmas, config.input_size)
+    if chosen.robust:
+        if chosen.standardise:
+            raise ConfigError("--robust expects wrong labels anywhere in the crop: leave out --standardise.")
+        model.objective = Robust(model.objective, train.skeleton.flip_permutation)
     if chosen.prior is not None:
         model.prior = WeightPrior(chosen.prior, chosen.prior_scale, max(1, int(train.labelled.sum())))
     return model

@@ -38,7 +38,14 @@ from probpose.inference.training.config import TrainConfig, with_usual_flip
 from probpose.inference.training.groups import AugmentationConfig
 from probpose.inference.training.guards import NonFinite, gradient_norms
 from probpose.inference.training.provenance import Facts, Provenance, TrainingRecord, read_facts
-from probpose.inference.training.report import EpochRecord, Report, StepRecord, append_log, restore_log
+from probpose.inference.training.report import (
+    EpochRecord,
+    Report,
+    StepRecord,
+    append_log,
+    label_errors_text,
+    restore_log,
+)
 from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.schedule import learning_rate, moving_average, relative_rates
 from probpose.inference.training.selection import SelectionScore, SelectionScorer, in_image
@@ -99,6 +106,7 @@ class Trainer:
         self.loss = negative_log_likelihood(model)
         self.optimizer = torch.optim.Adam(relative_rates(self.model, self.recipe.residual_lr))
         self.average = moving_average(self.model, self.recipe.ema) if self.recipe.ema else None
+        self._kept().objective = self.model.objective
         self.stages = parameter_groups(self.model)
         jitter = augmentation(with_usual_flip(config, train.skeleton).augmentation)
         self.data = CropDataset(train, config.input_size, augmentation=jitter, seed=config.seed)
@@ -139,6 +147,8 @@ class Trainer:
         self.epoch, self.step = record.epoch, record.step
         self.best, self.seconds = record.best_nll_nats, record.seconds
         self.non_finite = NonFinite(record.skipped_steps)
+        if record.log.label_errors:
+            self.model.objective.rates = record.log.label_errors
         self._restore_best(record, state)
         restore_log(self.folder.log, record.log)
         return [] if state.verified else [f"{file} is of an earlier version: neither it nor the data can be verified"]
@@ -192,6 +202,8 @@ class Trainer:
             report.epoch(record, self.seconds / self.epoch * (self.recipe.epochs - self.epoch))
             self._warn(report, sums, score)
             on_epoch()
+        if self.model.objective.rates:
+            report.say(f"labels: {label_errors_text(self.model.objective.rates)}")
         if not math.isfinite(self.best):
             raise TrainingError(
                 f"the score on the selection split was not finite after any of {self.epoch} epochs, so that there is "
@@ -209,6 +221,7 @@ class Trainer:
             last = group[-1]
             if self.step % MEASURE_EVERY == 1:
                 report.step(self.epoch + 1, self.step, self._measure(last, sums))
+        self.model.objective.end_epoch()
         if sums.steps == 0:
             raise TrainingError(_nothing_trained(self.data.persons, sums, self.non_finite.total))
         if not sums.measured:
@@ -307,6 +320,7 @@ class Trainer:
             skipped_steps=self.non_finite.total,
             unreadable=len(sums.unreadable),
             best=best,
+            label_errors=dict(self.model.objective.rates),
         )
         self._save(record, best)
         append_log(self.folder.log, record)
