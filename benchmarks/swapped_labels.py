@@ -60,20 +60,24 @@ class Spoilt:
     outlier: Flags
 
 
-def spoil(persons: Persons, source: Path, target: Path, seed: int) -> Spoilt:
-    """Copy a COCO file with sides exchanged and labels moved, and say which.
+def spoil(
+    persons: Persons, source: Path, target: Path, seed: int, exchanged: float = EXCHANGED, outlier: float = OUTLIER
+) -> Spoilt:
+    """Copy the persons of a COCO file with sides exchanged and labels moved, and say which.
 
     Args:
         persons: the table that was read from `source`.
         source: annotation file.
         target: file to write.
         seed: of the errors.
+        exchanged: share of the pairs whose sides are exchanged.
+        outlier: share of the labels that are moved.
     """
     rng = np.random.default_rng(seed)
     partner = np.array(persons.skeleton.flip_permutation)
     first = np.minimum(np.arange(len(partner)), partner)
-    swap = (rng.random(persons.labelled.shape) < EXCHANGED)[:, first] & (partner != np.arange(len(partner)))
-    moved = (rng.random(persons.labelled.shape) < OUTLIER) & persons.labelled
+    swap = (rng.random(persons.labelled.shape) < exchanged)[:, first] & (partner != np.arange(len(partner)))
+    moved = (rng.random(persons.labelled.shape) < outlier) & persons.labelled
     place = persons.box[:, None, :2] + persons.box[:, None, 2:] * (1.25 * rng.random((*moved.shape, 2)) - 0.125)
     points = np.where(moved[..., None], place, persons.keypoints)
     labels = np.concatenate([points, persons.visibility[..., None]], -1)
@@ -85,6 +89,7 @@ def spoil(persons: Persons, source: Path, target: Path, seed: int) -> Spoilt:
     for record in document["annotations"]:
         if record["id"] in rows:
             record["keypoints"] = np.nan_to_num(labels[rows[record["id"]]]).ravel().tolist()
+    document["annotations"] = [record for record in document["annotations"] if record["id"] in rows]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(document))
     moved = np.where(swap, moved[:, partner], moved)

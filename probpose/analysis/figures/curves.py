@@ -30,9 +30,10 @@ def draw_curves(log: Path, out: Path) -> None:
     records = read_log(log)
     if not records:
         return
-    figure = LiteralFigure(figsize=(10, 6.4), layout="constrained")
-    rates = {name for record in records for name in record["label_errors"]}
-    axes = figure.subplots(3 if rates else 2, 2, sharex=True)
+    rates = any(record["label_errors"] for record in records)
+    rows = 3 if rates else 2
+    figure = LiteralFigure(figsize=(10, 3.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2, sharex=True)
     epochs = [record["epoch"] for record in records]
     _likelihood(axes[0, 0], epochs, records)
     _pixels(axes[0, 1], epochs, records)
@@ -123,7 +124,7 @@ def _label_errors(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any
     for name, text in ERROR_NAMES.items():
         rates = [100 * record["label_errors"].get(name, float("nan")) for record in records]
         if not np.isnan(rates).all():
-            axis.plot(epochs, rates, marker=".", label=text)
+            axis.plot(epochs, rates, marker=".", label=text.removeprefix("of "))
     axis.set_ylabel("rate of label errors, %")
     axis.set_ylim(bottom=0)
 
