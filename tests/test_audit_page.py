@@ -98,16 +98,18 @@ def test_crops_show_where_the_view_says(persons: Persons, tmp_path: Path) -> Non
     np.testing.assert_allclose(place, [x, y], atol=0.6)
 
 
-def test_a_far_label_does_not_shrink_the_person(persons: Persons, tmp_path: Path) -> None:
+def test_a_far_label_does_not_shrink_the_person(browser: Browser, persons: Persons, tmp_path: Path) -> None:
     audit = corrupted(persons.select([0]), share=1.0)
     keypoints = audit.persons.keypoints.copy()
-    keypoints[0, audit.joint[0]] = 1e6
+    keypoints[0, audit.joint[audit.order[0]]] = 1e6
     audit = replace(audit, persons=replace(audit.persons, keypoints=keypoints))
-    x, _, width, height = data_of(write_page(audit, tmp_path).read_text(encoding="utf-8"))["persons"][0]["view"]
+    page = write_page(audit, tmp_path).read_text(encoding="utf-8")
+    x, _, width, height = data_of(page)["persons"][0]["view"]
     box = audit.persons.box[0]
     assert width < 4 * max(box[2:])
     assert height < 4 * max(box[2:])
     assert x < box[0] < x + width
+    assert browser.ask(page, "return page.getElementById('place').textContent")[0].endswith(", outside the crop")
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.5])

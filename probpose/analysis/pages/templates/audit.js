@@ -185,7 +185,7 @@ function drawPicture(label) {
   stage.setAttribute("viewBox", `${view.x - w / 2} ${view.y - h / 2} ${w} ${h}`)
   stage.setAttribute("aria-label", described(label))
   if (person.picture) svg("image", {href: person.picture, x, y, width, height, preserveAspectRatio: "none"}, stage)
-  else drawFault(stage, person, w)
+  else drawFault(stage, person, w, h)
   const unit = unitOf({width: w, height: h})
   drawPerson(stage, label, person, unit)
   for (const radius of audit.radii)
@@ -215,11 +215,10 @@ function drawPerson(stage, label, person, unit) {
   }
 }
 
-function drawFault(stage, person, width) {
+function drawFault(stage, person, width, height) {
   for (const [line, text] of ["There is no picture:", person.fault].entries()) {
-    const size = width / Math.max(24, text.length * 0.6)
-    const at = {class: "missing", x: view.x, y: view.y + (line - 0.5) * width / 12, "font-size": size}
-    svg("text", at, stage).textContent = text
+    const size = width / Math.max(28, text.length * 0.6), y = view.y + height / 2 - (1.8 - 1.3 * line) * size
+    svg("text", {class: "missing", x: view.x, y, "font-size": size}, stage).textContent = text
   }
 }
 
@@ -235,6 +234,11 @@ function drawn(label) {
 function whole(label) {
   const [x, y, width, height] = audit.persons[label.person].view
   return {zoom: 1, x: x + width / 2, y: y + height / 2}
+}
+
+function inside({label: [x, y], person}) {
+  const [left, top, width, height] = audit.persons[person].view
+  return x >= left && x <= left + width && y >= top && y <= top + height
 }
 
 function zoom(factor) {
@@ -280,7 +284,8 @@ function writeVerdict(label) {
   element.title.textContent = words(audit.joints[label.joint])
   const away = Math.hypot(label.label[0] - label.predicted[0], label.label[1] - label.predicted[1])
   const place = `${person.file_name}, image ${person.image_id}, annotation ${person.annotation_id}`
-  element.place.textContent = `${place}; ${away.toFixed(1)} px from the prediction`
+  const outside = inside(label) ? "" : ", outside the crop"
+  element.place.textContent = `${place}; ${away.toFixed(1)} px from the prediction${outside}`
   element.bars.replaceChildren(...audit.kinds.flatMap((kind, k) => {
     const fill = make("div", {className: kind === most ? "fill most" : "fill"})
     fill.style.width = `${100 * label.probability[k]}%`
