@@ -79,7 +79,7 @@ class GaussianLabels:
         return value, self._gradient(at, forms, contrasts)
 
     def draw_bias(self, at: Values, rng: np.random.Generator) -> Array:
-        """A draw of b / L given the labels, whitened biases (A, K, 2)."""
+        """A draw of L^-1 b given the labels, (A, K, 2)."""
         forms = _Forms.of(self, at)
         lower = np.linalg.cholesky(forms.inverse)
         c = forms.c + lower @ rng.standard_normal(forms.c.shape)

@@ -1,20 +1,30 @@
 """Posterior of how annotators err when they label: biases, precisions, covariances, tails, and the true locations.
 
-The model is `probpose.models.annotation_model`.
+The model is `probpose.models.annotation_model`. Gaussian labels have true locations and biases integrated out; for
+Student-t noise both are sampled.
 """
 
 from __future__ import annotations
 
-__all__ = ["LARGEST_K_HAT", "AnnotationPosterior", "Method", "Noise"]
+__all__ = ["LARGEST_K_HAT", "AnnotationPosterior", "Method", "Noise", "sample_annotation_posterior"]
 
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 
 from probpose.arrays import Array, Index, Mask
 from probpose.data.repeated_labels import RepeatedLabels
+from probpose.inference.fitting.annotation_coordinates import Coordinates, Values
+from probpose.inference.fitting.annotation_gaussian import GaussianLabels
+from probpose.inference.fitting.annotation_predictive import Draw, StudentLaw, factors, predicted
+from probpose.inference.fitting.annotation_sampled import SampledLabels
+from probpose.inference.fitting.nuts import Metric, mode, run_chains
 from probpose.inference.fitting.residual_posterior import Convergence
+from probpose.models.annotation_model import Design
 
 Noise = Literal["gaussian", "student_t", "flow"]
 Method = Literal["nuts", "svi"]
@@ -41,14 +51,17 @@ class AnnotationPosterior:
             its correlation; `df` (K,), for Student-t noise; `size_exponent` (), where sizes are known; `bias_spread`
             (K,), standard deviation of the annotators' biases in units of L; `tau_spread` () and
             `tau_spread_landmark` (), of the annotators' log tau over all landmarks and by landmark, where there are
-            three annotators or more.
+            three annotators or more; `centre` and `spread`, (C,), of the landmarks' hierarchy, with the columns
+            `COLUMNS` of the model and scales in units of `typical`.
+        typical: size of errors in which the priors are stated, in the labels' unit.
         reference_size: square root of the area at which `scale` holds, in the labels' unit; 1 where sizes are unknown.
         diverging: (chains, S).
         log_likelihood: (chains, S, P), nats: the predictive log density of each scored label given the other labels of
             the same landmark and object and the draw; the true location is integrated out. NaN for a label alone.
         scored: (P,), the rows of the labels behind `log_likelihood`.
         truth_mean: (I, K, 2), posterior mean of the true locations; NaN where nobody labelled.
-        truth_covariance: (I, K, 2, 2), their posterior covariance, the uncertainty of everything else included.
+        truth_covariance: (I, K, 2, 2), their posterior covariance, the uncertainty of everything else included. With
+            Student-t noise the variance of a label alone is that of 2.1 degrees of freedom at least, and so finite.
         convergence: R-hat, effective sample size and divergences.
         k_hat: Pareto shape of the importance ratios of the guide, for `svi`; otherwise None.
         seed: of chains and guide.
@@ -58,6 +71,7 @@ class AnnotationPosterior:
     noise: Noise
     method: Method
     draws: dict[str, Array]
+    typical: float
     reference_size: float
     diverging: Mask
     log_likelihood: Array
@@ -108,3 +122,147 @@ class AnnotationPosterior:
             return covariance
         with np.errstate(divide="ignore"):
             return covariance * np.where(df > 2, df / (df - 2), np.inf)[..., None, None]
+
+
+def sample_annotation_posterior(
+    labels: RepeatedLabels,
+    *,
+    noise: Noise = "gaussian",
+    method: Literal["auto", "nuts", "svi"] = "auto",
+    draws: int = 400,
+    warmup: int = 100,
+    chains: int = 2,
+    scored: int = 10_000,
+    typical: float | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> AnnotationPosterior:
+    """Sample the posterior of biases, precisions, covariances and tails of annotators, and of the true locations.
+
+    Args:
+        labels: of the same landmarks by two annotators or more.
+        noise: law of the errors.
+        method: how.
+        draws: S, kept in each chain.
+        warmup: draws of each chain that adapt the step size and are dropped.
+        chains: run one after the other.
+        scored: the predictive density is kept of at most so many labels, chosen at random.
+        typical: size of errors in the labels' unit, in which the priors are stated; by default a robust estimate.
+        seed: of all choices and chains.
+        progress: called with the number of draws so far, of `2 * (draws + warmup) * chains` at most.
+
+    Raises:
+        DataError: labels of the same landmark do not differ.
+    """
+    rng = np.random.default_rng(seed)
+    together = np.delete(np.arange(len(labels)), labels.alone)
+    design = Design.of(labels.select(together), noise, typical)
+    counter = itertools.count(1)
+
+    def step(*_: int) -> None:
+        if progress is not None:
+            progress(next(counter))
+
+    sample = _gaussian if noise == "gaussian" else _sampled
+    found = sample(design, draws, warmup, chains, seed, step)
+    every = Design.of(labels, noise, design.typical)
+    kept = np.sort(rng.choice(len(labels), min(scored, len(labels)), replace=False))
+    said = predicted(every, found.each(), kept, step)
+    K = len(labels.landmarks)
+    truth, spread = np.full((len(labels.objects), K, 2), np.nan), np.full((len(labels.objects), K, 2, 2), np.nan)
+    at = every.cell_object.numpy(), every.cell_landmark.numpy()
+    truth[at], spread[at] = said.mean, said.covariance
+    return AnnotationPosterior(
+        labels=labels,
+        noise=noise,
+        method="nuts",
+        draws=found.named(design.typical),
+        typical=design.typical,
+        reference_size=design.reference,
+        diverging=found.diverging,
+        log_likelihood=said.log_density.reshape(chains, draws, -1),
+        scored=kept,
+        truth_mean=truth,
+        truth_covariance=spread,
+        convergence=found.convergence,
+        k_hat=None,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Draws in units of `typical`: sites (chains, S, ...), what they mean, biases (chains, S, A, K, 2), divergences."""
+
+    sites: dict[str, Array]
+    values: Values
+    bias: Array
+    diverging: Mask
+
+    @property
+    def convergence(self) -> Convergence:
+        draws = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in self.sites.items()}
+        return Convergence.of(draws | {"bias": torch.from_numpy(self.bias)}, int(self.diverging.sum()))
+
+    def each(self) -> Iterator[Draw]:
+        """The draws one by one."""
+        for at in np.ndindex(self.diverging.shape):
+            values = _at(self.values, at)
+            law = StudentLaw(np.exp(values.landmark[:, 4])) if values.landmark.shape[1] > 4 else None
+            yield Draw(values, self.bias[at], law)
+
+    def named(self, typical: float) -> dict[str, Array]:
+        """The draws by the names that `AnnotationPosterior` explains."""
+        landmark = self.values.landmark
+        draws = {
+            "bias": typical * self.bias,
+            "tau": np.exp(self.values.log_tau),
+            "scale": typical * np.exp(landmark[..., :2]),
+            "rho": np.tanh(landmark[..., 2]),
+            "bias_spread": np.exp(landmark[..., 3]),
+            "centre": self.sites["centre"],
+            "spread": np.exp(self.sites["log_spread"]),
+        }
+        if landmark.shape[-1] > 4:
+            draws["df"] = np.exp(landmark[..., 4])
+        if "exponent" in self.sites:
+            draws["size_exponent"] = self.sites["exponent"]
+        if "log_tau_spread" in self.sites:
+            spread = np.exp(self.sites["log_tau_spread"])
+            draws |= {"tau_spread": spread[..., 0], "tau_spread_landmark": spread[..., 1]}
+        return draws
+
+
+def _at(values: Values, index: tuple[int, ...]) -> Values:
+    return Values(values.landmark[index], values.log_tau[index], values.exponent[index])
+
+
+def _gaussian(design: Design, draws: int, warmup: int, chains: int, seed: int, step: Callable[[int], None]) -> _Found:
+    """By NUTS without true locations and biases, and biases from their conditional."""
+    coordinates, labels = Coordinates.of(design), GaussianLabels.of(design)
+
+    def log_density(x: Array) -> tuple[float, Array]:
+        return coordinates.log_density(x, labels)
+
+    typical = mode(lambda x: coordinates.log_density(x, labels, volume=0.5), np.zeros(coordinates.size))
+    metric = Metric.adapted(log_density, typical, seed)
+    z, diverging = run_chains(metric.of(log_density), coordinates.size, draws, warmup, chains, seed, step)
+    sites = coordinates.sites(metric.points(z))
+    values = coordinates.values(sites)
+    rng, bias = np.random.default_rng([seed, 1]), np.empty((chains, draws, *values.log_tau.shape[2:], 2))
+    for at in np.ndindex(diverging.shape):
+        own = _at(values, at)
+        bias[at] = np.einsum("kij,akj->aki", factors(own.landmark), labels.draw_bias(own, rng))
+    return _Found(sites, values, bias, diverging)
+
+
+def _sampled(design: Design, draws: int, warmup: int, chains: int, seed: int, step: Callable[[int], None]) -> _Found:
+    """By NUTS with true locations and biases."""
+    density = SampledLabels.of(design)
+    start = density.start()
+    metric = Metric.adapted(density, start, seed, density.local(start))
+    z, diverging = run_chains(metric.of(density), density.size, draws, warmup, chains, seed, step)
+    own, e, _ = density.split(metric.points(z))
+    sites = density.coordinates.sites(own)
+    bias = np.einsum("af,csfkd->csakd", design.basis.numpy(), e)
+    return _Found(sites, density.coordinates.values(sites), bias, diverging)

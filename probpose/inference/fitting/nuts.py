@@ -37,12 +37,23 @@ _POINTS, _APART = 6, 8
 """Points whose Hessians make the metric, and draws from one to the next."""
 
 
+def _finite(log_density: LogDensity, x: Array) -> tuple[float, Array]:
+    """Log density and gradient; minus infinity and 0 where they overflow, far from where the mass is."""
+    try:
+        with np.errstate(all="ignore"):
+            value, gradient = log_density(x)
+    except (ArithmeticError, np.linalg.LinAlgError):
+        return -math.inf, np.zeros_like(x)
+    finite = math.isfinite(value) and bool(np.isfinite(gradient).all())
+    return (value, gradient) if finite else (-math.inf, np.zeros_like(x))
+
+
 def mode(log_density: LogDensity, start: Array) -> Array:
     """The mode (D,) that L-BFGS finds from `start`."""
 
     def cost(x: Array) -> tuple[float, Array]:
-        value, gradient = log_density(x)
-        return -value, -gradient
+        value, gradient = _finite(log_density, x)
+        return -max(value, -1e100), -gradient  # the line search needs a number
 
     found = optimize.minimize(cost, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
     return np.asarray(found.x)
@@ -50,44 +61,66 @@ def mode(log_density: LogDensity, start: Array) -> Array:
 
 @dataclass(frozen=True)
 class Metric:
-    """Coordinates z of about unit covariance, x = centre + factor z.
+    """Coordinates z of about unit covariance, x = centre + factor z, from the mean Hessian of typical points.
+
+    The last coordinates may be N points on the plane whose covariances given all others are known roughly.
 
     Attributes:
-        centre: (D,).
-        factor: (D, D); factor factor' is the inverse of minus the mean Hessian of typical points.
+        centre: (D,), D = G + 2 N.
+        factor: (G, G); factor factor' is the covariance of the first coordinates.
+        local: (N, 2, 2), the same for each point.
     """
 
     centre: Array
     factor: Array
+    local: Array
 
     @classmethod
-    def at(cls, log_density: LogDensity, points: Array) -> Metric:
-        """The metric from typical points (n, D): the mean of their Hessians, by central differences of the gradient."""
-        steps = _DIFFERENCE * np.eye(points.shape[1])
-        rows = [log_density(x - step)[1] - log_density(x + step)[1] for x in points for step in steps]
-        mean = np.reshape(rows, (len(points), *steps.shape)).mean(0)
-        values, vectors = np.linalg.eigh((mean + mean.T) / (4 * _DIFFERENCE))
-        return cls(points.mean(0), vectors / np.sqrt(np.maximum(values, _LEAST_CURVATURE)))
+    def at(cls, log_density: LogDensity, points: Array, local: Array | None = None) -> Metric:
+        """The metric from typical points (n, D), by central differences of the gradient.
+
+        Args:
+            log_density: to be sampled.
+            points: the mean of their Hessians is taken.
+            local: factors (N, 2, 2) of the covariances of the points at the end of each, if there are some.
+        """
+        local = np.zeros((0, 2, 2)) if local is None else local
+        first = points.shape[1] - 2 * len(local)
+        steps = _DIFFERENCE * np.eye(first, points.shape[1])
+        curvature = np.mean([[_bend(log_density, x, step)[:first] for step in steps] for x in points], 0)
+        values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
+        return cls(points.mean(0), vectors / np.sqrt(np.maximum(values, _LEAST_CURVATURE)), local)
 
     @classmethod
-    def adapted(cls, log_density: LogDensity, start: Array, seed: int) -> Metric:
+    def adapted(cls, log_density: LogDensity, start: Array, seed: int, local: Array | None = None) -> Metric:
         """The metric from draws of a short chain whose own metric is that at one point (D,)."""
-        first = cls.at(log_density, start[None])
+        first = cls.at(log_density, start[None], local)
         chain = run_chain(first.of(log_density), np.zeros_like(start), _POINTS * _APART, _APART, seed)
-        return cls.at(log_density, first.points(chain.draws[_APART - 1 :: _APART]))
+        return cls.at(log_density, first.points(chain.draws[_APART - 1 :: _APART]), local)
 
     def points(self, z: Array) -> Array:
         """x, (..., D), of z (..., D)."""
-        return self.centre + z @ self.factor.T
+        G = len(self.factor)
+        own = np.einsum("nij,...nj->...ni", self.local, z[..., G:].reshape(*z.shape[:-1], -1, 2))
+        return np.asarray(
+            self.centre + np.concatenate([z[..., :G] @ self.factor.T, own.reshape(*z.shape[:-1], -1)], -1)
+        )
 
     def of(self, log_density: LogDensity) -> LogDensity:
         """The log density as a function of z."""
+        G = len(self.factor)
 
         def value(z: Array) -> tuple[float, Array]:
             found, slope = log_density(self.points(z))
-            return found, slope @ self.factor
+            own = np.einsum("nij,ni->nj", self.local, slope[G:].reshape(-1, 2))
+            return found, np.concatenate([slope[:G] @ self.factor, own.ravel()])
 
         return value
+
+
+def _bend(log_density: LogDensity, x: Array, step: Array) -> Array:
+    """Minus the derivative of the gradient along a step, (D,)."""
+    return np.asarray((log_density(x - step)[1] - log_density(x + step)[1]) / (2 * _DIFFERENCE))
 
 
 @dataclass(frozen=True)
@@ -221,19 +254,9 @@ class _Sampler:
         """One leapfrog step."""
         half = point.p + 0.5 * size * point.gradient
         x = point.x + size * half
-        log_density, gradient = self._finite(x)
+        log_density, gradient = _finite(self.log_density, x)
         self.gradients += 1
         return _Point(x, half + 0.5 * size * gradient, log_density, gradient)
-
-    def _finite(self, x: Array) -> tuple[float, Array]:
-        """Log density and gradient; minus infinity and 0 where they overflow, far from where the mass is."""
-        try:
-            with np.errstate(all="ignore"):
-                value, gradient = self.log_density(x)
-        except (OverflowError, np.linalg.LinAlgError):
-            return -math.inf, np.zeros_like(x)
-        finite = math.isfinite(value) and bool(np.isfinite(gradient).all())
-        return (value, gradient) if finite else (-math.inf, np.zeros_like(x))
 
     def _grow(self, end: _Point, size: float, depth: int, start: float) -> _Tree:
         """2^depth steps onwards from an end; `start` is the energy at which the trajectory began."""

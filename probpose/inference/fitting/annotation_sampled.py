@@ -1,0 +1,138 @@
+"""Labels with Gaussian or Student-t noise, given biases and true locations, which are sampled beside the rest.
+
+Biases are b = Q e with e ~ Normal(0, omega^2 L L'), centred, because many labels determine each. True locations are
+coordinates too: given the rest each depends on its own labels alone, which tell its covariance.
+"""
+
+from __future__ import annotations
+
+__all__ = ["SampledLabels"]
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from probpose.arrays import Array, Index
+from probpose.inference.fitting.annotation_coordinates import Coordinates, Values
+from probpose.inference.fitting.annotation_predictive import factors
+from probpose.inference.fitting.nuts import mode
+from probpose.models.annotation_model import Design
+from probpose.models.residual_model import elliptical_t
+
+
+@dataclass(frozen=True)
+class SampledLabels:
+    """The log density of a vector of coordinates, contrasts of biases (A-1, K, 2) and true locations (N, 2).
+
+    Attributes:
+        coordinates: of landmarks and annotators.
+        design: whose label is which.
+        rows: of each landmark's labels.
+    """
+
+    coordinates: Coordinates
+    design: Design
+    rows: tuple[Index, ...]
+
+    @classmethod
+    def of(cls, design: Design) -> SampledLabels:
+        """The density of a design's labels."""
+        landmark = design.landmark.numpy()
+        return cls(
+            Coordinates.of(design), design, tuple(np.flatnonzero(landmark == k) for k in range(len(design.group)))
+        )
+
+    @property
+    def cells(self) -> int:
+        """N."""
+        return len(self.design.origin)
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return self.coordinates.size + 2 * (self.design.annotators - 1) * len(self.rows) + 2 * self.cells
+
+    def start(self) -> Array:
+        """A place to begin: true locations at the mean of their labels, and the mode of the rest given those.
+
+        The mode of all has an annotator who never errs, and locations at his labels.
+        """
+        truth = np.zeros(2 * self.cells)
+
+        def rest(x: Array) -> tuple[float, Array]:
+            value, gradient = self(np.concatenate([x, truth]), volume=0.5)
+            return value, gradient[: len(x)]
+
+        return np.concatenate([mode(rest, np.zeros(self.size - len(truth))), truth])
+
+    def local(self, x: Array) -> Array:
+        """Factors (N, 2, 2) of the covariances of true locations given coordinates x (D,), as for Gaussian noise."""
+        design, at = self.design, self.coordinates.values(self.coordinates.sites(self.split(x)[0]))
+        w = np.exp(-2 * at.log_tau[design.annotator.numpy(), design.landmark.numpy()])
+        size = np.exp(at.exponent * design.log_size.numpy())
+        size /= np.sqrt(np.bincount(design.cell.numpy(), w, minlength=self.cells))
+        return np.asarray(size[:, None, None] * factors(at.landmark)[design.cell_landmark.numpy()])
+
+    def split(self, x: Array) -> tuple[Array, Array, Array]:
+        """Coordinates (..., D0), contrasts e (..., A-1, K, 2) and true locations (..., N, 2)."""
+        first, lead = self.coordinates.size, x.shape[:-1]
+        e = x[..., first : x.shape[-1] - 2 * self.cells].reshape(*lead, self.design.annotators - 1, len(self.rows), 2)
+        return x[..., :first], e, x[..., x.shape[-1] - 2 * self.cells :].reshape(*lead, self.cells, 2)
+
+    def __call__(self, x: Array, *, volume: float = 1.0) -> tuple[float, Array]:
+        """Log density and gradient (D,); see `Hierarchy.log_density`."""
+        own, e, truth = self.split(x)
+        to_e, to_truth = np.empty_like(e), np.empty_like(truth)
+
+        def likelihood(at: Values) -> tuple[float, Values]:
+            value, slope, to_bias, to_truth[:] = self._labels(at, self.design.basis.numpy(), e, truth)
+            prior, to_e[:] = _biases(at, e, slope.landmark)
+            to_e[:] += np.einsum("af,akd->fkd", self.design.basis.numpy(), to_bias)
+            return value + prior, slope
+
+        found, gradient = self.coordinates.log_density(own, likelihood, volume=volume)
+        return found, np.concatenate([gradient, to_e.ravel(), to_truth.ravel()])
+
+    def _labels(self, at: Values, basis: Array, e: Array, truth: Array) -> tuple[float, Values, Array, Array]:
+        """Log likelihood, and gradients in the values, biases (A, K, 2) and true locations (N, 2)."""
+        bias = np.einsum("af,fkd->akd", basis, e)
+        design, A = self.design, self.design.annotators
+        xy, cell, annotator = design.xy.numpy(), design.cell.numpy(), design.annotator.numpy()
+        slope = Values(np.zeros_like(at.landmark), np.zeros_like(at.log_tau), np.zeros(()))
+        to_bias, to_xy, value, to_exponent = np.zeros_like(bias), np.empty_like(xy), 0.0, 0.0
+        log_size, df = design.log_size.numpy(), at.landmark.shape[1] > 4
+        for k, rows in enumerate(self.rows):
+            who, where = annotator[rows], cell[rows]
+            size, tau = np.exp(at.exponent * log_size[where]), np.exp(at.log_tau[who, k])
+            error = (xy[rows] - truth[where]) / size[:, None]
+            z = (error - bias[who, k]) / tau[:, None]
+            shape = np.append(at.landmark[k, :3], at.landmark[k, 4] if df else math.inf)
+            own, to_shape, to_x, to_y = elliptical_t(
+                np.ascontiguousarray(z[:, 0]), np.ascontiguousarray(z[:, 1]), shape
+            )
+            value += own - 2 * float(np.log(size * tau).sum())
+            slope.landmark[k, :3] = to_shape[:3]
+            if df:
+                slope.landmark[k, 4] = to_shape[3]
+            to_z = np.stack([to_x, to_y], -1)
+            to_error = to_z / tau[:, None]
+            slope.log_tau[:, k] = -np.bincount(who, (z * to_z).sum(-1) + 2, minlength=A)
+            for d in (0, 1):
+                to_bias[:, k, d] = -np.bincount(who, to_error[:, d], minlength=A)
+            to_exponent -= float((log_size[where] * ((error * to_error).sum(-1) + 2)).sum())
+            to_xy[rows] = to_error / size[:, None]
+        to_truth = -np.stack([np.bincount(cell, to_xy[:, d], minlength=self.cells) for d in (0, 1)], -1)
+        return value, Values(slope.landmark, slope.log_tau, np.array(to_exponent)), to_bias, to_truth.astype(np.float64)
+
+
+def _biases(at: Values, e: Array, to_landmark: Array) -> tuple[float, Array]:
+    """Log prior of contrasts (A-1, K, 2) and its gradient in them; that in the landmarks is added to `to_landmark`."""
+    value, to_e = 0.0, np.empty_like(e)
+    for k, own in enumerate(at.landmark):
+        shape = np.array([own[0] + own[3], own[1] + own[3], own[2], math.inf])
+        found, slope, to_e[:, k, 0], to_e[:, k, 1] = elliptical_t(e[:, k, 0], e[:, k, 1], shape)
+        value += found
+        to_landmark[k, :3] += slope[:3]
+        to_landmark[k, 3] += slope[0] + slope[1]
+    return value, to_e
