@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import probpose.densities as densities
     from probpose.analysis.prediction.results import write_results as write_results
     from probpose.analysis.suspects import save_suspects as save_suspects
+    from probpose.api.annotators import Annotators as Annotators
+    from probpose.api.annotators import annotators as annotators
+    from probpose.api.annotators import repeated_labels as repeated_labels
     from probpose.api.calibration import Calibration as Calibration
     from probpose.api.calibration import calibrate as calibrate
     from probpose.api.calibration import calibrate_results as calibrate_results
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Annotators": "probpose.api.annotators",
     "Calibration": "probpose.api.calibration",
     "Distribution": "probpose.api.distributions",
     "Gaussian": "probpose.api.distributions",
@@ -76,6 +80,7 @@ _HOMES = {
     "Samples": "probpose.api.distributions",
     "Scores": "probpose.api.scoring",
     "Skeleton": "probpose.skeleton",
+    "annotators": "probpose.api.annotators",
     "bars": "probpose.progress",
     "calibrate": "probpose.api.calibration",
     "calibrate_results": "probpose.api.calibration",
@@ -100,6 +105,7 @@ _HOMES = {
     "persons": "probpose.api.data",
     "read_predictions": "probpose.api.data",
     "read_records": "probpose.api.data",
+    "repeated_labels": "probpose.api.annotators",
     "resume": "probpose.api.training",
     "save_oks_sigmas": "probpose.api.oks_sigmas",
     "save_posterior": "probpose.api.posterior",

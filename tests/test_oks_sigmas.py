@@ -239,7 +239,7 @@ def test_the_command_writes_what_it_prints(files: Path, monkeypatch: pytest.Monk
     assert [one["joint"] for one in record["joints"]] == list(SKELETON.joints)
     assert record["joints"][0]["low"] < LABEL < record["joints"][0]["high"]
     names = {path.name for path in (files / "oks_sigmas").iterdir()}
-    assert names == {"oks_sigmas.json", "oks_sigmas.csv", "oks_sigmas.md", "category.json"}
+    assert names == {"oks_sigmas.json", "oks_sigmas.csv", "oks_sigmas.md", "oks_sigmas.png", "category.json"}
     assert all(f"oks_sigmas/{name}" in again.stderr for name in names)
 
 

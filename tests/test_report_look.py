@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,17 +12,36 @@ import numpy as np
 import pytest
 
 from probpose.analysis.calibration.report.page import write_report
+from probpose.api.annotators import Annotators
 from probpose.skeleton import COCO
+from tests.annotator_cases import Truth, certain, draw_labels
 from tests.browser import SCHEMES, SEEN, WIDTHS, Browser
 from tests.report_outcomes import fake_outcome
 
+LONG = "right_ankle_as_the_annotators_of_the_second_campaign_called_it"
 
-@pytest.fixture(scope="module")
-def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> str:
+
+def calibration_page(folder: Path) -> Path:
     """The report of a body's joints, one of them with a name that fits nowhere."""
-    names = (*COCO.joints[:-1], "right_ankle_as_the_annotators_of_the_second_campaign_called_it")
-    outcome = fake_outcome("wrong-tailed", persons=300, names=names, outliers=60)
-    return write_report(outcome, tmp_path_factory.mktemp("report")).read_text(encoding="utf-8")
+    outcome = fake_outcome("wrong-tailed", persons=300, names=(*COCO.joints[:-1], LONG), outliers=60)
+    return write_report(outcome, folder)
+
+
+def annotators_page(folder: Path) -> Path:
+    """Of eleven annotators, one with a name that fits nowhere, as one of the landmarks has."""
+    truth = Truth.drawn(11, 6)
+    labels, place = draw_labels(truth, 120)
+    named = replace(labels, annotators=(*labels.annotators[:-1], LONG), landmarks=(*labels.landmarks[:-1], LONG))
+    found = Annotators(certain(named, truth, place, spread=0.1))
+    found.save(folder)
+    return folder / "annotators.html"
+
+
+@pytest.fixture(scope="module", params=[calibration_page, annotators_page], ids=["calibration", "annotators"])
+def page(request: pytest.FixtureRequest, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A report as text."""
+    file: Path = request.param(tmp_path_factory.mktemp("report"))
+    return file.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
@@ -52,7 +72,8 @@ def test_look(browser: Browser, page: str, device: str, scheme: str, tmp_path: P
     shot = browser.picture(page, WIDTHS[device], height, scheme)
     folder = Path(kept or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(folder / f"report_{device}_{scheme}.png"), shot)
+    name = "annotators" if "How annotators err" in page[:20_000] else "report"
+    assert cv2.imwrite(str(folder / f"{name}_{device}_{scheme}.png"), shot)
     grey = shot.mean(axis=-1)
     paper = float(np.median(grey))
     assert paper > 240 if scheme == "light" else paper < 40

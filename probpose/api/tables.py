@@ -17,6 +17,7 @@ from probpose.analysis.oks_sigmas.record import OksSigmas
 from probpose.analysis.suspects import GrossLabels, suspects_table
 from probpose.analysis.targets.statistics import TargetStatistics
 from probpose.analysis.targets.tables import targets_tables
+from probpose.api.annotators import Annotators
 from probpose.api.calibration import Calibration
 from probpose.data.check import DataCheck
 
@@ -38,6 +39,7 @@ tables.register(Evaluation, evaluation_tables)
 tables.register(TargetStatistics, targets_tables)
 tables.register(DataCheck, check_tables)
 tables.register(Calibration, Calibration.tables)
+tables.register(Annotators, Annotators.tables)
 tables.register(GrossLabels, suspects_table)
 
 

@@ -13,6 +13,7 @@ from probpose import __version__
 from probpose.cli.lazy import LazyGroup
 
 COMMANDS = {
+    "annotators": "How people err when they label the same objects, and what the labels should have been.",
     "calibrate": "Can the predicted uncertainty be believed? And if not, make it so.",
     "compare": "Train models with one network and budget, and compare them with each other and with finished runs.",
     "data": "Make, check and describe data sets.",

@@ -5,24 +5,30 @@ from __future__ import annotations
 __all__ = ["oks_sigmas"]
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
 import probpose as pp
-from probpose.cli.options import ManyValues, category_option, json_option
+from probpose.cli.options import ManyValues, category_option, json_option, refuse_without_effect
 from probpose.cli.terminal import note, say
 
 EPILOG = """\b
 Example:
   probpose oks-sigmas --annotations person_keypoints.json --predictions thunder.json lightning.json
   probpose oks-sigmas --annotations person_keypoints.json --predictions a.json b.json --correlation 0 0.8
+  probpose oks-sigmas --annotations labels.csv
+  probpose oks-sigmas --annotations ann.json bob.json cid.json --noise student_t
 """
 
 
 @click.command("oks-sigmas", cls=ManyValues, epilog=EPILOG)
 @click.option(
-    "--annotations", multiple=True, required=True, type=click.Path(path_type=Path), help="COCO-format keypoint file."
+    "--annotations",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="COCO-format keypoint file; or repeated labels, as `probpose annotators` takes them.",
 )
 @click.option("--predictions", multiple=True, type=click.Path(path_type=Path), help="COCO results of models.")
 @click.option(
@@ -40,37 +46,38 @@ Example:
     show_default=True,
     help="Of models: leave gross errors out, or count all.",
 )
+@click.option(
+    "--noise",
+    type=click.Choice(["gaussian", "student_t", "flow"]),
+    default="gaussian",
+    show_default=True,
+    help="Of repeated labels: law of the errors.",
+)
+@click.option("--draws", type=click.IntRange(4), default=400, show_default=True, help="Of repeated labels: a chain.")
 @click.option("--level", type=click.FloatRange(0, 1, True, True), default=0.9, show_default=True, help="Of intervals.")
 @category_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap over images.")
 @click.option("--out", type=click.Path(path_type=Path), default="oks_sigmas", show_default=True, help="Folder.")
 @json_option
 def oks_sigmas(
-    annotations: tuple[Path, ...],
-    predictions: tuple[Path, ...],
-    correlation: tuple[float, float],
-    statistic: Literal["core", "all"],
-    level: float,
-    category: str | None,
-    seed: int,
-    out: Path,
-    as_json: bool,
+    annotations: tuple[Path, ...], predictions: tuple[Path, ...], out: Path, as_json: bool, **options: Any
 ) -> None:
     """OKS sigmas of any skeleton with intervals, from repeated labels or from labels and models.
 
     sigma is sqrt(E[d^2 / area]), d the distance of one label from the true location. Single labels and two models or
     more tell it by triple collocation, as far as the correlation of the models' errors is known; one model tells an
-    upper bound. Writes oks_sigmas.json, .csv and .md, and category.json, whose oks_sigmas every command reads from
-    annotations.
+    upper bound; repeated labels tell it by the posterior of `probpose annotators`. Writes oks_sigmas.json, .csv, .md
+    and .png, and category.json, whose oks_sigmas every command reads from annotations.
     """
     import json
 
     from rich.console import Console
 
-    found = pp.oks_sigmas(
-        annotations[0], predictions, correlation=correlation, statistic=statistic, level=level, category=category,
-        seed=seed, counting=pp.bars,
-    )  # fmt: skip
+    if predictions:
+        refuse_without_effect(["noise", "draws"], "with --predictions")
+    else:
+        refuse_without_effect(["correlation", "statistic"], "without --predictions")
+    found = pp.oks_sigmas(annotations, predictions or None, counting=pp.bars, **options)
     written = pp.save_oks_sigmas(found, out)
     for line in found.remarks:
         note(f"note: {line}")
@@ -81,3 +88,5 @@ def oks_sigmas(
         if not found.unit:
             say(found.numpy_line)
     note(f"written: {', '.join(map(str, written))}")
+    if not found.converged:
+        click.get_current_context().exit(1)

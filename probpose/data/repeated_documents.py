@@ -98,6 +98,7 @@ def _met(persons: Sequence[Persons], images: Sequence[Sequence[str]]) -> tuple[l
     by_image: dict[str, list[_Met]] = {}
     unclear: list[str] = []
     for number, (one, keys) in enumerate(zip(persons, images, strict=True)):
+        new: dict[int, _Met] = {}
         rows_of: dict[str, list[int]] = {}
         for row, key in enumerate(keys):
             rows_of.setdefault(key, []).append(row)
@@ -107,10 +108,13 @@ def _met(persons: Sequence[Persons], images: Sequence[Sequence[str]]) -> tuple[l
             unclear += [f"annotation {one.annotation_id[row]} in {one.name} ({one.file_name[row]})" for row in odd]
             for row, partner in pairs.items():
                 known[partner].rows[number] = row
-            new = [row for row in rows if row not in pairs and row not in odd]
-            found = [_Met(key, (number, int(one.annotation_id[row])), one.box[row], {number: row}) for row in new]
-            known += found
-            met += found
+            alone = [row for row in rows if row not in pairs and row not in odd]
+            found = {
+                row: _Met(key, (number, int(one.annotation_id[row])), one.box[row], {number: row}) for row in alone
+            }
+            known += found.values()
+            new |= found
+        met += [new[row] for row in sorted(new)]
     return met, unclear
 
 

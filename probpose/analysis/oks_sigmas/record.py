@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["JointSigma", "Kind", "OksSigmas", "curves", "save_oks_sigmas", "summarise"]
+__all__ = ["JointSigma", "Kind", "OksSigmas", "curves", "finite", "summarise"]
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +16,6 @@ from probpose.analysis.oks_sigmas.scatter import Statistic
 from probpose.analysis.table import Cell, Column, Table
 from probpose.arrays import Array
 from probpose.errors import DataError
-from probpose.files import write_atomically
 from probpose.json_codec import to_json
 from probpose.skeleton import Skeleton
 
@@ -35,7 +31,8 @@ class JointSigma:
         joint: its name.
         labels: that it was found from.
         sigma: sqrt(E[d^2 / area]), or sqrt(E[d^2]) in the unit of the record.
-        low: lower end of its interval; 0 where the data do not bound it from below.
+        low: lower end of its interval, credible of repeated labels, by a bootstrap over images of models; 0 where the
+            data do not bound it from below.
         high: upper end.
         kept: share of the labels that were not trimmed as gross errors, of models.
         moments: the same by moments alone, of repeated labels, and the ends of its interval.
@@ -69,6 +66,7 @@ class OksSigmas:
         correlation: of models: the range that the correlation of their errors is taken to lie in.
         correlations: those of the curves.
         pairs: of models: sigma of each joint by each pair alone, at both ends of the range of the correlation.
+        converged: of repeated labels, nothing says that the posterior was not reached.
         remarks: what is to be said beside the numbers.
     """
 
@@ -82,6 +80,7 @@ class OksSigmas:
     correlation: tuple[float, float] | None = None
     correlations: tuple[float, ...] = ()
     pairs: dict[str, tuple[tuple[float | None, ...], ...]] | None = None
+    converged: bool = True
     remarks: tuple[str, ...] = ()
 
     @property
@@ -193,7 +192,7 @@ def curves(variance: Array, skeleton: Skeleton, level: float) -> Array:
     count = np.isfinite(both).sum(axis=0)
     pooled = np.where(count > 0, np.nansum(both, axis=0) / np.maximum(count, 1), np.nan)
     sigma = np.sqrt(pooled)
-    ends = np.quantile(sigma[:, 1:], [(1 - level) / 2, (1 + level) / 2], axis=1)
+    ends = np.quantile(sigma[:, 1:], [(1 - level) / 2, (1 + level) / 2], axis=1, method="inverted_cdf")
     return np.stack([sigma[:, 0], np.minimum(ends[0], sigma[:, 0]), np.maximum(ends[1], sigma[:, 0])], axis=-1)
 
 
@@ -234,7 +233,7 @@ def _alone(found: LabelVariance, at: Sequence[int], level: float) -> dict[str, t
         pair: curves(own, found.skeleton, level)[:, at, 0]
         for pair, own in zip(found.pairs, found.variance, strict=True)
     }
-    return {pair: tuple(tuple(map(_known, row)) for row in sigma.tolist()) for pair, sigma in each.items()}
+    return {pair: tuple(tuple(map(finite, row)) for row in sigma.tolist()) for pair, sigma in each.items()}
 
 
 def _joint(found: LabelVariance, k: int, curve: Array, at: Sequence[int]) -> JointSigma:
@@ -242,7 +241,7 @@ def _joint(found: LabelVariance, k: int, curve: Array, at: Sequence[int]) -> Joi
     known["labels"] = int(found.labels[:, k].min())
     if not np.isfinite(curve).all():
         return JointSigma(**known)
-    known["kept"] = _known(float(found.kept[:, k].mean()))
+    known["kept"] = finite(float(found.kept[:, k].mean()))
     first, middle, last = at
     if not found.several:
         sigma, _, high = curve[0].tolist()
@@ -251,8 +250,9 @@ def _joint(found: LabelVariance, k: int, curve: Array, at: Sequence[int]) -> Joi
     return JointSigma(**known, sigma=sigma, low=low, high=high, curve=tuple((s, a, b) for s, a, b in curve.tolist()))
 
 
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def finite(value: float) -> float | None:
+    """The value, None where it is infinite or unknown."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _remarks(joints: Sequence[JointSigma], skeleton: Skeleton, *, several: bool) -> list[str]:
@@ -266,37 +266,3 @@ def _remarks(joints: Sequence[JointSigma], skeleton: Skeleton, *, several: bool)
     if open_below:
         lines.append(f"not identified below (the interval reaches 0): {', '.join(open_below)}")
     return [*lines, "a constant offset between labels and a model is no scatter and was taken away, joint by joint"]
-
-
-def save_oks_sigmas(found: OksSigmas, folder: str | PathLike[str]) -> list[Path]:
-    """Write oks_sigmas.json (the record), oks_sigmas.csv, oks_sigmas.md, and category.json where sigmas are relative.
-
-    category.json is a COCO file with the category alone: copy the category, or its `oks_sigmas`, into annotations.
-
-    Args:
-        found: sigmas.
-        folder: made where missing.
-
-    Returns:
-        The files.
-
-    Raises:
-        DataError: the folder cannot be written.
-    """
-    folder = Path(folder)
-    texts = {
-        "oks_sigmas.json": json.dumps(found.to_json(), indent=1, allow_nan=False),
-        "oks_sigmas.csv": found.table().csv(),
-        "oks_sigmas.md": "\n".join(table.markdown() for table in found.tables),
-    }
-    if not found.unit:
-        coco = {"images": [], "annotations": [], "categories": [found.category()]}
-        texts["category.json"] = json.dumps(coco, indent=1, allow_nan=False)
-        texts["oks_sigmas.md"] += f"\n    {found.numpy_line}\n"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            write_atomically(folder / name, text.encode())
-    except OSError as error:
-        raise DataError(f"{folder} cannot be written: {error.strerror or error}. Make room, or name --out.") from error
-    return [folder / name for name in texts]

@@ -6,7 +6,7 @@ netCDF pass over; one without a digest is first read by another process, for a l
 
 from __future__ import annotations
 
-__all__ = ["load_posterior", "save_posterior"]
+__all__ = ["load_posterior", "save_posterior", "write_groups"]
 
 import hashlib
 import subprocess
@@ -88,7 +88,7 @@ def save_posterior(
         "draws": draws,
     }
     groups.attrs = stated | (attrs or {})
-    _write(file, groups if posterior is None else groups.join(groups_of_posterior(posterior)))
+    write_groups(file, groups if posterior is None else groups.join(groups_of_posterior(posterior)))
 
 
 def load_posterior(file: str | PathLike[str]) -> Any:
@@ -101,7 +101,7 @@ def load_posterior(file: str | PathLike[str]) -> Any:
         DataError: the file is missing, damaged, not netCDF, or not written by `save_posterior`.
     """
     if not Path(file).is_file():
-        raise DataError(f"{file} does not exist. `probpose calibrate` writes posterior.nc beside its report.")
+        raise DataError(f"{file} does not exist. `probpose calibrate` and `probpose annotators` write posterior.nc.")
     _check_whole(Path(file))
     try:
         with az.rc_context({"data.load": "eager"}):
@@ -145,7 +145,12 @@ def _choose(available: int, most: int, seed: int) -> Index:
     return np.sort(np.random.default_rng(seed).choice(available, most, replace=False))
 
 
-def _write(file: Path, groups: Groups) -> None:
+def write_groups(file: Path, groups: Groups) -> None:
+    """Write an InferenceData, whole or not at all, with a digest at its end.
+
+    Raises:
+        DataError: the file cannot be written, such as on a full disk.
+    """
     content = _netcdf(groups)  # in memory, because HDF5 may crash the process where it meets a full disk
     try:
         write_atomically(file, content + _MARK + hashlib.sha256(content).hexdigest().encode())

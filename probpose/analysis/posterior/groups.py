@@ -5,7 +5,7 @@ Groups of an InferenceData: predicted and labelled keypoints, and the posterior 
 
 from __future__ import annotations
 
-__all__ = ["Groups", "from_nodes", "groups_of_cases", "groups_of_posterior"]
+__all__ = ["Columns", "Groups", "from_nodes", "groups_of_cases", "groups_of_posterior"]
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -78,6 +78,17 @@ _DIMS: dict[str, tuple[str, ...]] = {
     "residual_joint": ("label",),
     "residuals_used": ("joint",),
     "residuals_available": ("joint",),
+    "bias": ("annotator", "joint", "axis"),
+    "tau": ("annotator", "joint"),
+    "bias_spread": ("joint",),
+    "xy": ("label", "axis"),
+    "label": ("scored",),
+    "label_object": ("label",),
+    "label_annotator": ("label",),
+    "label_joint": ("label",),
+    "area": ("object",),
+    "truth_mean": ("object", "joint", "axis"),
+    "truth_covariance": ("object", "joint", "axis", "along"),
 }
 
 

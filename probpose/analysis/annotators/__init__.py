@@ -1,0 +1,1 @@
+"""How annotators err: what the posterior of repeated labels says, as tables, consensus labels, files and a page."""
