@@ -53,7 +53,6 @@ class AnnotationPosterior:
             `tau_spread_landmark` (), of the annotators' log tau over all landmarks and by landmark, where there are
             three annotators or more; `centre` and `spread`, (C,), of the landmarks' hierarchy, with the columns
             `COLUMNS` of the model and scales in units of `typical`.
-        typical: size of errors in which the priors are stated, in the labels' unit.
         reference_size: square root of the area at which `scale` holds, in the labels' unit; 1 where sizes are unknown.
         diverging: (chains, S).
         log_likelihood: (chains, S, P), nats: the predictive log density of each scored label given the other labels of
@@ -65,13 +64,13 @@ class AnnotationPosterior:
         convergence: R-hat, effective sample size and divergences.
         k_hat: Pareto shape of the importance ratios of the guide, for `svi`; otherwise None.
         seed: of chains and guide.
+        typical: size of errors in which the priors are stated, in the labels' unit.
     """
 
     labels: RepeatedLabels
     noise: Noise
     method: Method
     draws: dict[str, Array]
-    typical: float
     reference_size: float
     diverging: Mask
     log_likelihood: Array
@@ -81,6 +80,21 @@ class AnnotationPosterior:
     convergence: Convergence
     k_hat: float | None
     seed: int
+    typical: float = 1.0
+
+    def each(self) -> Iterator[tuple[Draw, Array]]:
+        """The draws one by one, in units of `typical`, and the spreads (2,) of log tau, over and by landmark."""
+        draws = self.draws
+        columns = [np.log(draws["scale"] / self.typical), np.arctanh(draws["rho"])[..., None]]
+        columns += [np.log(draws[name])[..., None] for name in ("bias_spread", "df") if name in draws]
+        landmark = np.concatenate(columns, -1)
+        none = np.zeros(self.diverging.shape)
+        exponent = draws.get("size_exponent", none)
+        spread = np.stack([draws.get("tau_spread", none), draws.get("tau_spread_landmark", none)], -1)
+        for at in np.ndindex(self.diverging.shape):
+            law = StudentLaw(draws["df"][at]) if "df" in draws else None
+            values = Values(landmark[at], np.log(draws["tau"][at]), exponent[at])
+            yield Draw(values, draws["bias"][at] / self.typical, law), spread[at]
 
     @property
     def problems(self) -> list[str]:
@@ -259,8 +273,7 @@ def _gaussian(design: Design, draws: int, warmup: int, chains: int, seed: int, s
 def _sampled(design: Design, draws: int, warmup: int, chains: int, seed: int, step: Callable[[int], None]) -> _Found:
     """By NUTS with true locations and biases."""
     density = SampledLabels.of(design)
-    start = density.start()
-    metric = Metric.adapted(density, start, seed, density.local(start))
+    metric = Metric.adapted(density, density.start(), seed, 2 * density.cells)
     z, diverging = run_chains(metric.of(density), density.size, draws, warmup, chains, seed, step)
     own, e, _ = density.split(metric.points(z))
     sites = density.coordinates.sites(own)

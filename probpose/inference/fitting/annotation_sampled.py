@@ -1,7 +1,7 @@
 """Labels with Gaussian or Student-t noise, given biases and true locations, which are sampled beside the rest.
 
-Biases are b = Q e with e ~ Normal(0, omega^2 L L'), centred, because many labels determine each. True locations are
-coordinates too: given the rest each depends on its own labels alone, which tell its covariance.
+Biases are b = Q e with e ~ Normal(0, omega^2 L L'), centred, because many labels determine each. The true location of n
+labels with mean m is t = m + s L r / sqrt(n), where r is about a standard normal whatever the scale.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from probpose.models.residual_model import elliptical_t
 
 @dataclass(frozen=True)
 class SampledLabels:
-    """The log density of a vector of coordinates, contrasts of biases (A-1, K, 2) and true locations (N, 2).
+    """The log density of a vector of coordinates, contrasts of biases (A-1, K, 2) and r (N, 2).
 
     Attributes:
         coordinates: of landmarks and annotators.
@@ -66,33 +66,56 @@ class SampledLabels:
 
         return np.concatenate([mode(rest, np.zeros(self.size - len(truth))), truth])
 
-    def local(self, x: Array) -> Array:
-        """Factors (N, 2, 2) of the covariances of true locations given coordinates x (D,), as for Gaussian noise."""
-        design, at = self.design, self.coordinates.values(self.coordinates.sites(self.split(x)[0]))
-        w = np.exp(-2 * at.log_tau[design.annotator.numpy(), design.landmark.numpy()])
-        size = np.exp(at.exponent * design.log_size.numpy())
-        size /= np.sqrt(np.bincount(design.cell.numpy(), w, minlength=self.cells))
-        return np.asarray(size[:, None, None] * factors(at.landmark)[design.cell_landmark.numpy()])
-
     def split(self, x: Array) -> tuple[Array, Array, Array]:
-        """Coordinates (..., D0), contrasts e (..., A-1, K, 2) and true locations (..., N, 2)."""
+        """Coordinates (..., D0), contrasts e (..., A-1, K, 2) and r (..., N, 2)."""
         first, lead = self.coordinates.size, x.shape[:-1]
         e = x[..., first : x.shape[-1] - 2 * self.cells].reshape(*lead, self.design.annotators - 1, len(self.rows), 2)
         return x[..., :first], e, x[..., x.shape[-1] - 2 * self.cells :].reshape(*lead, self.cells, 2)
 
     def __call__(self, x: Array, *, volume: float = 1.0) -> tuple[float, Array]:
         """Log density and gradient (D,); see `Hierarchy.log_density`."""
-        own, e, truth = self.split(x)
-        to_e, to_truth = np.empty_like(e), np.empty_like(truth)
+        own, e, r = self.split(x)
+        to_e, to_r = np.empty_like(e), np.empty_like(r)
 
         def likelihood(at: Values) -> tuple[float, Values]:
-            value, slope, to_bias, to_truth[:] = self._labels(at, self.design.basis.numpy(), e, truth)
+            basis = self.design.basis.numpy()
+            value, slope, to_bias, to_truth = self._labels(at, basis, e, self.truth(at, r))
             prior, to_e[:] = _biases(at, e, slope.landmark)
-            to_e[:] += np.einsum("af,akd->fkd", self.design.basis.numpy(), to_bias)
-            return value + prior, slope
+            to_e[:] += np.einsum("af,akd->fkd", basis, to_bias)
+            log_det, to_r[:], to_exponent = self._places(at, r, to_truth, slope.landmark)
+            return value + prior + log_det, Values(slope.landmark, slope.log_tau, slope.exponent + to_exponent)
 
         found, gradient = self.coordinates.log_density(own, likelihood, volume=volume)
-        return found, np.concatenate([gradient, to_e.ravel(), to_truth.ravel()])
+        return found, np.concatenate([gradient, to_e.ravel(), to_r.ravel()])
+
+    def truth(self, at: Values, r: Array) -> Array:
+        """True locations (N, 2), relative to the means of their labels."""
+        apart = np.einsum("nij,nj->ni", factors(at.landmark)[self.design.cell_landmark.numpy()], r)
+        return np.asarray(self._share(at)[:, None] * apart)
+
+    def _share(self, at: Values) -> Array:
+        """s / sqrt(n), (N,)."""
+        count = np.bincount(self.design.cell.numpy(), minlength=self.cells)
+        return np.asarray(np.exp(at.exponent * self.design.log_size.numpy()) / np.sqrt(count))
+
+    def _places(self, at: Values, r: Array, to_truth: Array, to_landmark: Array) -> tuple[float, Array, float]:
+        """log |dt / dr|, and gradients in r and gamma; that in the landmarks is added to `to_landmark`."""
+        landmark, log_size = self.design.cell_landmark.numpy(), self.design.log_size.numpy()
+        K, lower, share = len(at.landmark), factors(at.landmark), self._share(at)
+        moved, log_det = self.truth(at, r), np.log(np.linalg.det(lower))
+        cells: Array = np.bincount(landmark, minlength=K).astype(np.float64)
+        tanh = np.tanh(at.landmark[:, 2])
+        turned = np.exp(at.landmark[:, 1]) / np.cosh(at.landmark[:, 2])
+        bent = (share * turned[landmark])[:, None] * np.stack(
+            [1 / np.cosh(at.landmark[landmark, 2]), -tanh[landmark]], -1
+        )
+        parts = [to_truth[:, 0] * moved[:, 0], to_truth[:, 1] * moved[:, 1], to_truth[:, 1] * (bent * r).sum(-1)]
+        grown = np.stack([cells, cells, -tanh * cells])
+        for column, part in enumerate(parts):
+            to_landmark[:, column] += np.bincount(landmark, part, minlength=K) + grown[column]
+        value = float(log_det @ cells + 2 * np.log(share).sum())
+        to_r = share[:, None] * np.einsum("nij,ni->nj", lower[landmark], to_truth)
+        return value, to_r, float((log_size * ((to_truth * moved).sum(-1) + 2)).sum())
 
     def _labels(self, at: Values, basis: Array, e: Array, truth: Array) -> tuple[float, Values, Array, Array]:
         """Log likelihood, and gradients in the values, biases (A, K, 2) and true locations (N, 2)."""

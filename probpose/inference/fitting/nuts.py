@@ -63,36 +63,31 @@ def mode(log_density: LogDensity, start: Array) -> Array:
 class Metric:
     """Coordinates z of about unit covariance, x = centre + factor z, from the mean Hessian of typical points.
 
-    The last coordinates may be N points on the plane whose covariances given all others are known roughly.
-
     Attributes:
-        centre: (D,), D = G + 2 N.
-        factor: (G, G); factor factor' is the covariance of the first coordinates.
-        local: (N, 2, 2), the same for each point.
+        centre: (D,).
+        factor: (G, G); factor factor' is the covariance of the first G coordinates. The others are of unit scale.
     """
 
     centre: Array
     factor: Array
-    local: Array
 
     @classmethod
-    def at(cls, log_density: LogDensity, points: Array, local: Array | None = None) -> Metric:
+    def at(cls, log_density: LogDensity, points: Array, local: int = 0) -> Metric:
         """The metric from typical points (n, D), by central differences of the gradient.
 
         Args:
             log_density: to be sampled.
             points: the mean of their Hessians is taken.
-            local: factors (N, 2, 2) of the covariances of the points at the end of each, if there are some.
+            local: so many coordinates at the end are of unit scale, and nearly independent of the others.
         """
-        local = np.zeros((0, 2, 2)) if local is None else local
-        first = points.shape[1] - 2 * len(local)
+        first = points.shape[1] - local
         steps = _DIFFERENCE * np.eye(first, points.shape[1])
         curvature = np.mean([[_bend(log_density, x, step)[:first] for step in steps] for x in points], 0)
         values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
-        return cls(points.mean(0), vectors / np.sqrt(np.maximum(values, _LEAST_CURVATURE)), local)
+        return cls(points.mean(0), vectors / np.sqrt(np.maximum(values, _LEAST_CURVATURE)))
 
     @classmethod
-    def adapted(cls, log_density: LogDensity, start: Array, seed: int, local: Array | None = None) -> Metric:
+    def adapted(cls, log_density: LogDensity, start: Array, seed: int, local: int = 0) -> Metric:
         """The metric from draws of a short chain whose own metric is that at one point (D,)."""
         first = cls.at(log_density, start[None], local)
         chain = run_chain(first.of(log_density), np.zeros_like(start), _POINTS * _APART, _APART, seed)
@@ -101,10 +96,7 @@ class Metric:
     def points(self, z: Array) -> Array:
         """x, (..., D), of z (..., D)."""
         G = len(self.factor)
-        own = np.einsum("nij,...nj->...ni", self.local, z[..., G:].reshape(*z.shape[:-1], -1, 2))
-        return np.asarray(
-            self.centre + np.concatenate([z[..., :G] @ self.factor.T, own.reshape(*z.shape[:-1], -1)], -1)
-        )
+        return np.asarray(self.centre + np.concatenate([z[..., :G] @ self.factor.T, z[..., G:]], -1))
 
     def of(self, log_density: LogDensity) -> LogDensity:
         """The log density as a function of z."""
@@ -112,8 +104,7 @@ class Metric:
 
         def value(z: Array) -> tuple[float, Array]:
             found, slope = log_density(self.points(z))
-            own = np.einsum("nij,ni->nj", self.local, slope[G:].reshape(-1, 2))
-            return found, np.concatenate([slope[:G] @ self.factor, own.ravel()])
+            return found, np.concatenate([slope[:G] @ self.factor, slope[G:]])
 
         return value
 
@@ -159,7 +150,8 @@ def run_chain(
     kept, diverging = np.empty((draws, len(start))), np.zeros(draws, dtype=bool)
     for i in range(warmup + draws):
         size = adaptation.now if i < warmup else adaptation.settled
-        point, acceptance, diverged = sampler.draw(point, size)
+        with np.errstate(all="ignore"):  # far from the mass numbers overflow, which ends a trajectory
+            point, acceptance, diverged = sampler.draw(point, size)
         if i < warmup:
             adaptation.learn(acceptance)
         else:
@@ -335,7 +327,9 @@ def _first_step(sampler: _Sampler, point: _Point) -> float:
     size = 1.0
     for _ in range(50):
         here = sampler.thrown(point)
-        if here.energy - sampler.leap(here, size).energy > math.log(0.5):
+        with np.errstate(all="ignore"):
+            gain = here.energy - sampler.leap(here, size).energy
+        if gain > math.log(0.5):
             break
         size /= 2
     return size
