@@ -6,7 +6,7 @@ In the labels of the synthetic figures, the two sides of 8% of the pairs are exc
 anywhere in the crop, in training and validation. `laplace`, which knows nothing of gross errors, and `gross`, which
 sums over them (over exchanges from half of the training on, or from the start), are trained on these labels with one
 budget. Judged on the clean validation labels: nats, PCK and error.
-Judged on the spoilt ones by `probpose suspects`: the rates found, and the average precision of the responsibilities.
+Judged on the spoilt ones by `probpose audit`: the rates found, and the average precision of the responsibilities.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ import numpy.typing as npt
 
 from benchmarks.synthetic_runs import finished_run, run_options
 from benchmarks.tables import report
+from probpose.analysis.audit.evidence import evidence_of_network
+from probpose.analysis.audit.judge import judge
+from probpose.analysis.audit.record import Audit
+from probpose.analysis.audit.sheet import draw_sheet, suspected_persons
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.existence import average_precision
-from probpose.analysis.suspects import GrossLabels, draw_suspects, find_gross_labels
+from probpose.analysis.prediction.forward import predict_persons
 from probpose.data.persons import Persons
 from probpose.inference.training.config import TrainConfig, default_config
 from probpose.inference.training.train import open_split
@@ -117,28 +121,29 @@ def main(epochs: int, seed: int, runs: Path, data_root: str | None, out: Path | 
         )
         labels, row = _judge(name, config, runs / name.replace(",", "").replace(" ", "-"), clean, truth["val"])
         results.append(row)
-        figure = draw_suspects(labels)
+        figure = draw_sheet(labels, suspected_persons(labels), title=f"{name}: the first suspects")
     report(results, COLUMNS, out)
     if out is not None and figure is not None:
         figure.savefig(out / "suspects.png", dpi=100)
 
 
-def _judge(
-    name: str, config: TrainConfig, folder: Path, clean: Persons, truth: Spoilt
-) -> tuple[GrossLabels, dict[str, Any]]:
+def _judge(name: str, config: TrainConfig, folder: Path, clean: Persons, truth: Spoilt) -> tuple[Audit, dict[str, Any]]:
     run = finished_run(config, folder)
     evaluation = evaluate(run.model, clean, run.input_size, estimator="mode")
-    labels = find_gross_labels(run.model, open_split(config, "val"), run.input_size)
-    at = (labels.scores.person, labels.scores.joint)
+    persons = open_split(config, "val")
+    labels = judge(evidence_of_network(persons, predict_persons(run.model, persons, run.input_size), name))
+    exchanged, elsewhere = labels.probability[:, 2], labels.probability[:, 3:].sum(1)
+    rates = {rate.event: rate.mean for rate in labels.rates if rate.joint is None}
+    at = (labels.row, labels.joint)
     return labels, {
         "model": name,
         "nll": evaluation.statistics.nll_nats,
         "pck": evaluation.statistics.pck,
         "epe": evaluation.statistics.epe_px,
-        "exchanged": labels.rates.exchanged,
-        "exchanged_ap": average_precision(labels.exchanged, truth.exchanged[at]),
-        "outlier": labels.rates.outlier,
-        "outlier_ap": average_precision(labels.outlier, truth.outlier[at]),
+        "exchanged": rates["pair exchanged"],
+        "exchanged_ap": average_precision(exchanged, truth.exchanged[at]),
+        "outlier": rates["wrong_joint"] + rates["miss"],
+        "outlier_ap": average_precision(elsewhere, truth.outlier[at]),
     }
 
 

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import probpose.densities as densities
+    from probpose.analysis.audit.corrections import save_corrected as save_corrected
+    from probpose.analysis.audit.record import Audit as Audit
     from probpose.analysis.prediction.results import write_results as write_results
-    from probpose.analysis.suspects import save_suspects as save_suspects
     from probpose.api.annotators import Annotators as Annotators
     from probpose.api.annotators import annotators as annotators
     from probpose.api.annotators import repeated_labels as repeated_labels
+    from probpose.api.auditing import audit as audit
+    from probpose.api.auditing import decide as decide
+    from probpose.api.auditing import save_audit as save_audit
     from probpose.api.calibration import Calibration as Calibration
     from probpose.api.calibration import calibrate as calibrate
     from probpose.api.calibration import calibrate_results as calibrate_results
@@ -67,6 +71,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Annotators": "probpose.api.annotators",
+    "Audit": "probpose.analysis.audit.record",
+    "audit": "probpose.api.auditing",
+    "decide": "probpose.api.auditing",
+    "save_audit": "probpose.api.auditing",
+    "save_corrected": "probpose.analysis.audit.corrections",
     "Calibration": "probpose.api.calibration",
     "Distribution": "probpose.api.distributions",
     "Gaussian": "probpose.api.distributions",
@@ -109,7 +118,6 @@ _HOMES = {
     "resume": "probpose.api.training",
     "save_oks_sigmas": "probpose.api.oks_sigmas",
     "save_posterior": "probpose.api.posterior",
-    "save_suspects": "probpose.analysis.suspects",
     "score": "probpose.api.scoring",
     "summary": "probpose.api.posterior",
     "synthesise": "probpose.api.data",

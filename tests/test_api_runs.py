@@ -235,7 +235,7 @@ def test_a_calibrated_run_predicts_recalibrated(run: pp.Run, tmp_path: Path) -> 
 
 def test_persons_of_other_joints_are_refused(run: pp.Run) -> None:
     others = pp.persons(PICTURES, LABELS, skeleton=["nose"])
-    asked: list[Callable[[pp.Persons], object]] = [run.evaluate, run.calibrate, run.suspects, run.predict]
+    asked: list[Callable[[pp.Persons], object]] = [run.evaluate, run.calibrate, run.audit, run.predict]
     for ask in asked:
         with pytest.raises(DataError, match="has the joints nose, and the run predicts blob"):
             ask(others)

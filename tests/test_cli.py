@@ -134,7 +134,7 @@ def test_evaluate_prints_one_json_object(trained: Path, monkeypatch: pytest.Monk
 
 def test_the_device_is_named_but_beside_json(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(trained)
-    for command in (["evaluate"], ["suspects"], ["calibrate", "--no-report", "--recalibrate", "scale"]):
+    for command in (["evaluate"], ["audit"], ["calibrate", "--no-report", "--recalibrate", "scale"]):
         assert "device: cpu, precision fp32\n" in run(command).stderr
         assert "device" not in run([*command, "--json"]).stderr
     assert "device: cpu, precision fp32\n" in run(["predict", "photo.jpg", "--no-overlays"]).stderr

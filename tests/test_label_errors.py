@@ -43,6 +43,7 @@ def enumerate_events(
     last, bits = configurations - 1, range(configurations)
     prior, near = {name: value.numpy() for name, value in vars(rates).items()}, agreement.exp().numpy()
     total, exchanged, pair = np.zeros(persons), np.zeros(persons), np.zeros((persons, joints))
+    crossed = np.zeros((persons, joints))
     kinds, locals_ = np.zeros((persons, joints, len(KINDS))), np.zeros((persons, joints, local))
     model_person, model_pair = np.zeros((persons, configurations)), np.zeros((persons, joints, configurations))
     one_pair = list(itertools.product((0, 1), bits))
@@ -62,6 +63,7 @@ def enumerate_events(
                     value *= prior["local"][k, t] * density[n, k, side[k], t]
                 total[n] += value
                 exchanged[n] += value * d
+                crossed[n] += value * np.array(fault)
                 model_person[n, m] += value
                 for (a, b), (own, models) in zip(pairs, of_pairs, strict=True):
                     for k in (a, b):
@@ -71,7 +73,7 @@ def enumerate_events(
                     name = "inversion" if fault[k] and LOCAL[t] in ("good", "jitter") else LOCAL[t]
                     kinds[n, k, KINDS.index(name)] += value
                     locals_[n, k, t] += value
-    found = (kinds, locals_, exchanged, pair, model_person, model_pair)
+    found = (kinds, locals_, exchanged, crossed, pair, model_person, model_pair)
     return Explanation(
         torch.from_numpy(np.log(total)),
         *(torch.from_numpy(value / total.reshape(-1, *[1] * (value.ndim - 1))) for value in found),

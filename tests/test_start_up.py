@@ -58,7 +58,7 @@ def test_the_package_imports_nothing_heavy() -> None:
     assert not (HEAVY | {"click"}) & imported("import probpose")
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "suspects", "data check", "data stats", "data synth"])
+@pytest.mark.parametrize("command", ["evaluate", "predict", "audit", "data check", "data stats", "data synth"])
 def test_help_of_a_command_does_without_torch(command: str) -> None:
     loaded = imported("from probpose.cli import main; main()", *command.split(), "--help")
     assert not {"arviz", "matplotlib", "pyro", "torch"} & loaded

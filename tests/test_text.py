@@ -129,7 +129,7 @@ def test_exit_codes_tell_options_from_everything_else(error: Exception, code: in
     assert CliRunner().invoke(group, ["fails"]).exit_code == code
 
 
-@pytest.mark.parametrize("command", ["evaluate", "calibrate", "suspects", "predict"])
+@pytest.mark.parametrize("command", ["evaluate", "calibrate", "audit", "predict"])
 def test_a_damaged_run_is_no_wrong_option(command: str, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[[[")
     result = CliRunner().invoke(main, [command, str(tmp_path), *(["a.jpg"] if command == "predict" else [])])

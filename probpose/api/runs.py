@@ -12,15 +12,18 @@ from typing import get_args
 
 import torch
 
+from probpose.analysis.audit.evidence import evidence_of_network
+from probpose.analysis.audit.judge import THRESHOLD
+from probpose.analysis.audit.record import Audit
 from probpose.analysis.calibration.recalibration.choose import Method
 from probpose.analysis.calibration.sources.run import RunSource, run_recalibration
 from probpose.analysis.evaluation.coco import OKS_NMS
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.outcome import Evaluation
 from probpose.analysis.prediction.estimates import Estimator, Score
-from probpose.analysis.prediction.forward import Recalibrate
+from probpose.analysis.prediction.forward import Recalibrate, predict_held_out, predict_persons
 from probpose.analysis.prediction.predict import predict_table
-from probpose.analysis.suspects import GrossLabels, find_gross_labels
+from probpose.api.auditing import judged
 from probpose.api.calibration import Calibration, calibrate_source
 from probpose.api.images import BoxesLike, ImagesLike, images_and_boxes
 from probpose.api.inputs import one_of
@@ -36,6 +39,7 @@ from probpose.errors import ConfigError
 from probpose.files import write_atomically
 from probpose.inference.device import open_device
 from probpose.inference.training.config import TrainConfig, refuse_without_effect
+from probpose.inference.training.folds import train_folds
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
 from probpose.inference.training.train import judged_on, open_split, saw
 from probpose.progress import Counting, silent
@@ -295,34 +299,50 @@ class Run:
             )  # fmt: skip
         return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
 
-    def suspects(
+    def audit(
         self,
         persons: Persons | None = None,
         *,
+        folds: int | None = None,
+        threshold: float = THRESHOLD,
+        seed: int = 0,
         batch_size: int = 64,
         device: str = "auto",
         workers: int = 0,
         counting: Counting = silent,
-    ) -> GrossLabels:
-        """Labels that the run suspects: left and right exchanged, or about something else (`save_suspects`).
+    ) -> Audit:
+        """Which labels are wrong, and how, by what the run predicts (`save_audit`, `save_corrected`).
 
         Args:
-            persons: see `evaluate`.
+            persons: see `evaluate`. A run takes wrong labels that it was trained on for right.
+            folds: train networks with the run's configuration that have not seen what they judge, in `RUN/folds`; those
+                that are finished are used again. By default the run itself judges.
+            threshold: probability above which a correction is proposed.
+            seed: of the folds.
             batch_size: persons at a time.
             device: torch device, or "auto".
             workers: processes that read images.
             counting: shows how far it is.
 
         Raises:
-            DataError: the persons have other joints, or no image can be read.
-            ConfigError: a run on arrays, and no persons.
+            DataError: the persons have other joints, no image can be read, or there are too few labels.
+            ConfigError: a run on arrays, and no persons; or folds of another configuration.
         """
-        persons = self._annotated(persons)
-        with counting("reading labels", len(persons)) as progress:
-            return find_gross_labels(
-                self._loaded.model, persons, self._loaded.input_size, batch_size=batch_size,
-                device=open_device(device), workers=workers, progress=progress,
+        persons, where = self._annotated(persons), open_device(device)
+        networks = None if folds is None else train_folds(self.config, self.path / "folds", persons, folds, seed=seed)
+        with counting("predicting", len(persons)) as progress:
+            said = (
+                predict_persons(
+                    self._loaded.model, persons, self._loaded.input_size, batch_size=batch_size, device=where,
+                    workers=workers, progress=progress,
+                )
+                if networks is None
+                else predict_held_out(
+                    networks, persons, batch_size=batch_size, device=where, workers=workers, progress=progress
+                )
             )  # fmt: skip
+            evidence = evidence_of_network(persons, said, self.path.name)
+        return judged(evidence, threshold, seed, counting)
 
     def _annotated(self, persons: Persons | None) -> Persons:
         matched = match_joints(self.data() if persons is None else persons, self.skeleton)

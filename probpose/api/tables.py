@@ -8,13 +8,14 @@ from functools import singledispatch
 
 from rich.console import Group, RenderableType
 
+from probpose.analysis.audit.record import Audit
+from probpose.analysis.audit.tables import audit_tables
 from probpose.analysis.check_tables import check_tables
 from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.evaluation.comparison_report import comparison_tables
 from probpose.analysis.evaluation.outcome import Evaluation
 from probpose.analysis.evaluation.tables import evaluation_tables
 from probpose.analysis.oks_sigmas.record import OksSigmas
-from probpose.analysis.suspects import GrossLabels, suspects_table
 from probpose.analysis.targets.statistics import TargetStatistics
 from probpose.analysis.targets.tables import targets_tables
 from probpose.api.annotators import Annotators
@@ -40,7 +41,7 @@ tables.register(TargetStatistics, targets_tables)
 tables.register(DataCheck, check_tables)
 tables.register(Calibration, Calibration.tables)
 tables.register(Annotators, Annotators.tables)
-tables.register(GrossLabels, suspects_table)
+tables.register(Audit, audit_tables)
 
 
 @tables.register

@@ -14,6 +14,7 @@ from probpose.cli.lazy import LazyGroup
 
 COMMANDS = {
     "annotators": "How people err when they label the same objects, and what the labels should have been.",
+    "audit": "Which labels are wrong, and how: exchanged sides, another person's joint, a wrong joint, anything else.",
     "calibrate": "Can the predicted uncertainty be believed? And if not, make it so.",
     "compare": "Train models with one network and budget, and compare them with each other and with finished runs.",
     "data": "Make, check and describe data sets.",
@@ -21,7 +22,6 @@ COMMANDS = {
     "models": "List families, residual densities and backbones, with what each costs.",
     "oks-sigmas": "OKS sigmas of any skeleton with intervals, from repeated labels or from labels and models.",
     "predict": "Predict keypoints and their uncertainty.",
-    "suspects": "Find labels that are probably wrong: left and right exchanged, or far off.",
     "train": "Train a keypoint regressor by maximum likelihood.",
 }
 """The first line of the help of each command, which is the attribute of its name in the module of its name; there a

@@ -23,7 +23,7 @@ and given r the label is to blame in proportion. With one model only the sum of 
 
 from __future__ import annotations
 
-__all__ = ["KINDS", "LOCAL", "ErrorRates", "Explanation", "Kind", "explain", "sides"]
+__all__ = ["KINDS", "LOCAL", "ErrorRates", "Explanation", "Kind", "explain", "log_likelihood", "sides"]
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -49,8 +49,8 @@ class ErrorRates:
         local: (L,) or (K, L), of `LOCAL`; sums to 1.
         pair: () or (K,), that a pair's labels are exchanged; of both joints of a pair the same.
         person: (), that a whole person's are.
-        model_pair: (R,), of which models exchange a pair, by bits; sums to 1.
-        model_person: (R,), of which models exchange the whole person.
+        model_pair: (R,) or (N, K, R), of which models exchange a pair, by bits; sums to 1.
+        model_person: (R,) or (N, R), of which models exchange the whole person.
     """
 
     local: Tensor
@@ -76,6 +76,8 @@ class Explanation:
         kinds: (N, K, 6), of `KINDS`, summing to 1; 0 where unlabelled.
         local: (N, K, L), of `LOCAL`, whichever side the label is on; 0 where unlabelled.
         exchanged: (N,), that the labels of the whole person are exchanged.
+        crossed: (N, K), that the joint's label is on the other side, with the person or with its pair, whatever kind it
+            is; the same for both joints of a pair.
         pair: (N, K), that those of the joint's pair are, beyond that; 0 for joints without a mirror image.
         model_person: (N, R), which models exchange the whole person.
         model_pair: (N, K, R), which of them exchange the joint's pair beyond that; 0 for joints without one.
@@ -85,9 +87,17 @@ class Explanation:
     kinds: Tensor
     local: Tensor
     exchanged: Tensor
+    crossed: Tensor
     pair: Tensor
     model_person: Tensor
     model_pair: Tensor
+
+
+def log_likelihood(
+    terms: Tensor, labelled: Tensor, partner: Tensor, rates: ErrorRates, agreement: Tensor | None = None
+) -> Tensor:
+    """Log density (N,) of the labels of each person, in nats, all events summed over; arguments as of `explain`."""
+    return _Sums.of(terms, labelled, partner, rates, agreement).log_likelihood
 
 
 def explain(
@@ -102,41 +112,74 @@ def explain(
         labelled: (N, K) bool.
         partner: (K,), index of each joint's mirror image, itself where it has none.
         rates: prior probabilities.
-        agreement: (N, K, R), log density of where the models are relative to one another, which tells which of them
-            exchange sides, labelled or not; half of a pair's at either joint.
+        agreement: (N, K, R), log density of where the models put the joint relative to one another, which tells which
+            of them exchange sides, labelled or not.
     """
-    left, right, single = sides(partner)
-    turn = _turns(terms.shape[2], terms.device)
-    weighted = torch.where(labelled[..., None, None], terms, 0.0) + _log(rates.local).unsqueeze(-2)
-    near = torch.where(labelled.unsqueeze(-1), weighted.logsumexp(-1), 0.0)
-    near = near if agreement is None else near + agreement
-    prior_pair = _relative(rates.pair.expand(len(partner))[left], rates.model_pair, turn)
-    prior_person = _relative(rates.person, rates.model_person, turn)
-    given = (near[:, left] + near[:, right])[..., turn] + _log(prior_pair).unsqueeze(1)  # (N, P, g, c)
-    person = _log(prior_person) + given.logsumexp(-1).sum(1)  # (N, g)
-    found = person.logsumexp(-1)
-    g = (person - found.unsqueeze(-1)).exp()
-    pairs = g[:, None, :, None] * given.softmax(-1)
-    blame_person = _blame(rates.person, rates.model_person, turn)
-    blame_pair = _blame(rates.pair.expand(len(partner))[left], rates.model_pair, turn)
-    relative, exchanged = _by_relative(pairs, blame_person, blame_pair, turn)
-    side = near.new_zeros(*labelled.shape, terms.shape[2])
+    left, right, _ = sides(partner)
+    sums = _Sums.of(terms, labelled, partner, rates, agreement)
+    g = (sums.person - sums.log_person.unsqueeze(-1)).exp()
+    pairs = g[:, None, :, None] * sums.given.softmax(-1)
+    relative, exchanged = _by_relative(pairs, sums.blame_person, sums.blame_pair)
+    side = sums.near.new_zeros(sums.near.shape)
     wrong = torch.zeros_like(side)
     side[..., 0] = 1
     for joints in (left, right):
         side = side.index_copy(1, joints, relative)
         wrong = wrong.index_copy(1, joints, exchanged)
-    share = weighted.softmax(-1)
+    share = sums.weighted.softmax(-1)
     c = pairs.sum(2)
     return Explanation(
-        log_likelihood=found + near[:, single, 0].sum(1),
+        log_likelihood=sums.log_likelihood,
         kinds=_kinds(share, side, wrong) * labelled.unsqueeze(-1),
         local=(side.unsqueeze(-1) * share).sum(2) * labelled.unsqueeze(-1),
-        exchanged=(g * blame_person).sum(-1),
-        pair=_spread((c * blame_pair).sum(-1), partner),
-        model_person=_models(g, blame_person),
-        model_pair=_spread(_models(c, blame_pair), partner),
+        exchanged=(g * sums.blame_person).sum(-1),
+        crossed=wrong.sum(-1),
+        pair=_spread((c * sums.blame_pair).sum(-1), partner),
+        model_person=_models(g, sums.blame_person),
+        model_pair=_spread(_models(c, sums.blame_pair), partner),
     )
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """The sums over events, each given those outside it.
+
+    Attributes:
+        weighted: (N, K, R, L), log of rate times density; rates alone where unlabelled.
+        near: (N, K, R), log q_k(r).
+        given: (N, P, R, R), log density of pairs by g and c.
+        person: (N, R), of persons by g.
+        log_person: (N,), summed over g.
+        log_likelihood: (N,), with the joints without a mirror image.
+        blame_person: (R,) or (N, R), probability that the label is to blame for g.
+        blame_pair: (P, R) or (N, P, R), for c.
+    """
+
+    weighted: Tensor
+    near: Tensor
+    given: Tensor
+    person: Tensor
+    log_person: Tensor
+    log_likelihood: Tensor
+    blame_person: Tensor
+    blame_pair: Tensor
+
+    @classmethod
+    def of(cls, terms: Tensor, labelled: Tensor, partner: Tensor, rates: ErrorRates, agreement: Tensor | None) -> _Sums:
+        left, right, single = sides(partner)
+        weighted = torch.where(labelled[..., None, None], terms, 0.0) + _log(rates.local).unsqueeze(-2)
+        near = torch.where(labelled.unsqueeze(-1), weighted.logsumexp(-1), 0.0)
+        near = near if agreement is None else near + agreement
+        of_pair = rates.pair.expand(len(partner))[left]
+        models_pair = rates.model_pair if rates.model_pair.ndim == 1 else rates.model_pair[:, left]
+        prior_pair, blame_pair = _relative(of_pair, models_pair)
+        prior_person, blame_person = _relative(rates.person, rates.model_person)
+        turn = _turns(terms.shape[2], terms.device)
+        given = (near[:, left] + near[:, right])[..., turn] + _log(prior_pair).unsqueeze(-2)
+        person = _log(prior_person) + given.logsumexp(-1).sum(1)
+        found = person.logsumexp(-1)
+        total = found + near[:, single, 0].sum(1)
+        return cls(weighted, near, given, person, found, total, blame_person, blame_pair)
 
 
 def sides(partner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -158,27 +201,29 @@ def _log(probability: Tensor) -> Tensor:
     return torch.where(probability > 0, probability.clamp_min(tiny).log(), -torch.inf)
 
 
-def _relative(label: Tensor, models: Tensor, turn: Tensor) -> Tensor:
-    """P(r), (..., R), of rates (...) of the label and (R,) of the models."""
-    return (1 - label).unsqueeze(-1) * models + label.unsqueeze(-1) * models[turn[-1]]
+def _relative(label: Tensor, models: Tensor) -> tuple[Tensor, Tensor]:
+    """P(r), and the probability that given r it was the label which exchanged sides, both (..., R).
+
+    Args:
+        label: (...), rate of the label's exchanges.
+        models: (..., R), of the models'.
+    """
+    by_models = (1 - label).unsqueeze(-1) * models
+    by_label = label.unsqueeze(-1) * models.flip(-1)  # all bits turned is the order reversed
+    both = by_models + by_label
+    return both, torch.where(both > 0, by_label / both.clamp_min(1e-30), 0.0)
 
 
-def _blame(label: Tensor, models: Tensor, turn: Tensor) -> Tensor:
-    """(..., R), probability that it was the label which exchanged sides, given r; 0 where r is impossible."""
-    both = _relative(label, models, turn)
-    return torch.where(both > 0, label.unsqueeze(-1) * models[turn[-1]] / both.clamp_min(1e-30), 0.0)
-
-
-def _by_relative(pairs: Tensor, person: Tensor, pair: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+def _by_relative(pairs: Tensor, person: Tensor, pair: Tensor) -> tuple[Tensor, Tensor]:
     """(N, P, R) each: probability of r = g xor c, and of r with the label on the other side by its own fault.
 
     Args:
         pairs: (N, P, g, c), posterior.
-        person: (R,), blame of the label by g.
-        pair: (P, R), blame by c.
-        turn: (R, R).
+        person: (R,) or (N, R), blame of the label by g.
+        pair: (P, R) or (N, P, R), blame by c.
     """
-    one, other = person.unsqueeze(-1), pair.unsqueeze(1)
+    turn = _turns(pairs.shape[-1], pairs.device)
+    one, other = person.unsqueeze(-2).unsqueeze(-1), pair.unsqueeze(-2)
     faulty = pairs * (one * (1 - other) + (1 - one) * other)
     by_r = [torch.gather(value, 3, turn.expand(value.shape)).sum(2) for value in (pairs, faulty)]
     return by_r[0], by_r[1]
@@ -195,7 +240,7 @@ def _kinds(share: Tensor, side: Tensor, wrong: Tensor) -> Tensor:
 
 def _models(relative: Tensor, blame: Tensor) -> Tensor:
     """Which models exchange sides, (..., R), from P(r) (..., R) and the blame of the label for it."""
-    return relative * (1 - blame) + (relative * blame).flip(-1)  # all bits turned is the order reversed
+    return relative * (1 - blame) + (relative * blame).flip(-1)
 
 
 def _spread(value: Tensor, partner: Tensor) -> Tensor:

@@ -7,15 +7,13 @@ With p_k(x | I) the density that the network says of joint k, a label x_k is
 - at a wrong joint, from p_j of any other joint j of the same person;
 - a miss, from a broad density about the crop (`anywhere`). Another person's joint counts here: crops hold one person.
 
-Only labels that are good and on their own side teach the network, each in proportion to its responsibility
+Only labels that are good, on their own side or the other, teach the network, each in proportion to its responsibility
 
-    d/dtheta log p(labels) = sum_k P(good, as it is | labels) d/dtheta log p_k(x_k)                (Fisher's identity),
+    d/dtheta log p(labels) = sum_k sum_r P(good, r | labels) d/dtheta log p_k(x_k | r)             (Fisher's identity),
 
-with all other densities as the network has them by now and without gradient. It is not drawn towards a label by calling
-it wide; nor do exchanged labels teach the other side, for with one network it cannot be told whether the label or the
-network exchanged sides, and a network that learned from its own confusion would keep it (docs/results.md). Where the
-base objective is no likelihood, or trains in stages, its score takes the place of log p_k in the gradient, and the log
-density decides the responsibilities: R of an RLE model is fitted to what is good.
+with the densities of errors as the network has them by now and without gradient: it is not drawn towards a label by
+calling it wide. Where the base objective is no likelihood, or trains in stages, its score takes the place of log p_k in
+the gradient, and the log density decides the responsibilities: R of an RLE model is fitted to what is good.
 
 Rates are found by EM (Dempster, Laird and Rubin, JRSS B 1977), stepwise by epochs: the expected numbers of each event
 over an epoch, and Dirichlet priors, make the rates of the next. A network that cannot yet tell left from right, or one
@@ -30,6 +28,7 @@ __all__ = ["FULL", "START", "Counts", "Robust", "expected_counts", "log_densitie
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import pyro
@@ -169,7 +168,7 @@ class Robust(Objective[Any]):
     def explain(
         self, predictive: Predictive, keypoints: Tensor, labelled: Tensor, *, exchanges: bool = True
     ) -> Explanation:
-        """What the labels (N, K, 2) are under the rates; the gradient is the base objective's at good labels."""
+        """What the labels (N, K, 2) are under the rates, with the gradient of the base objective."""
         partner = self.partner.to(labelled.device)
         terms = log_densities(predictive, keypoints, partner, self.base if torch.is_grad_enabled() else None)
         return explain(terms, labelled, partner, _error_rates(self.rates, terms, exchanges=exchanges))
@@ -188,7 +187,7 @@ def log_densities(predictive: Predictive, keypoints: Tensor, partner: Tensor, ba
         predictive: of N persons, network units.
         keypoints: labels, finite.
         partner: (K,), index of the mirror image.
-        base: its score gives good labels of their own joint their gradient; all else has none. None for none at all.
+        base: its score gives those of good labels their gradient; the others have none. None for no gradient at all.
     """
 
     def about(density: Callable[[Tensor], Tensor]) -> Tensor:
@@ -202,8 +201,8 @@ def log_densities(predictive: Predictive, keypoints: Tensor, partner: Tensor, ba
         miss = anywhere(keypoints).log_prob(keypoints).unsqueeze(-1).expand_as(good)
         swap = torch.full_like(good, -torch.inf)
     if base is not None:
-        score = base.score(predictive, keypoints)
-        good = torch.stack([good[..., 0] + (score - score.detach()), good[..., 1]], -1)
+        score = about(partial(base.score, predictive))
+        good = good + (score - score.detach())
     return torch.stack([good, jitter, swap, wrong, miss], -1)
 
 

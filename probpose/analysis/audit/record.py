@@ -70,6 +70,7 @@ class Audit:
         exchanged: (N,), probability that all labels of the person are on the other side.
         unreadable: one "file: reason" for each person whose image could not be read.
         remarks: what is to be said beside the numbers.
+        threshold: probability above which a correction is proposed.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Audit:
     exchanged: Array
     unreadable: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    threshold: float = 0.5
 
     def __len__(self) -> int:
         return len(self.row)
@@ -125,6 +127,23 @@ class Audit:
         )  # fmt: skip
         return dict(zip(COLUMNS, values, strict=True))
 
+    def summary(self) -> dict[str, Any]:
+        """Rates, counts and the suspects, as one JSON object."""
+        order = self.order
+        counts = [int((self.action == index).sum()) for index in range(len(ACTIONS))]
+        return {
+            "name": self.name,
+            "models": list(self.models),
+            "labels": len(self),
+            "persons": len(self.persons),
+            "rates": self._rates_json(),
+            "threshold": self.threshold,
+            "proposed": dict(zip(ACTIONS, counts, strict=True)),
+            "suspects": [self.entry(index) for index in order[self.suspicion[order] > self.threshold].tolist()],
+            "unreadable": list(self.unreadable),
+            "remarks": list(self.remarks),
+        }
+
     def csv(self) -> str:
         """Every label, in the order of the table."""
         text = io.StringIO()
@@ -137,13 +156,13 @@ class Audit:
     def to_json(self) -> dict[str, Any]:
         """What audit.json holds: a label's `person` is its place in `persons`; numbers are rounded to 4 digits."""
         persons = self.persons
-        rates = [{"event": r.event, "joint": r.joint, "mean": r.mean, "sd": r.sd} for r in self.rates]
         return {
             "name": self.name,
             "models": list(self.models),
             "kinds": list(KINDS),
             "joints": list(persons.skeleton.joints),
-            "rates": rates,
+            "rates": self._rates_json(),
+            "threshold": self.threshold,
             "persons": [
                 {
                     "image_id": int(persons.image_id[row]),
@@ -158,6 +177,9 @@ class Audit:
             "unreadable": list(self.unreadable),
             "remarks": list(self.remarks),
         }
+
+    def _rates_json(self) -> list[dict[str, Any]]:
+        return [{"event": rate.event, "joint": rate.joint, "mean": rate.mean, "sd": rate.sd} for rate in self.rates]
 
     def _label_json(self, index: int) -> dict[str, Any]:
         mirror = self.mirror[index]
