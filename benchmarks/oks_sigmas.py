@@ -14,8 +14,9 @@ __all__ = ["main"]
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import click
@@ -25,8 +26,9 @@ import probpose as pp
 from benchmarks.tables import report
 from probpose.analysis.oks_sigmas.collocation import Judged, labels_beside_models
 from probpose.analysis.oks_sigmas.record import summarise
-from probpose.analysis.oks_sigmas.scatter import Statistic
+from probpose.analysis.oks_sigmas.scatter import Statistic, scatter
 from probpose.arrays import Array
+from probpose.inference.fitting.annotation_prior import draw_prior
 from probpose.skeleton import Skeleton
 
 COLUMNS = {
@@ -121,6 +123,87 @@ def collocation(seed: int, repetitions: int) -> Iterator[Row]:
         yield _row(f"{case.law}, rho {case.rho:g}", case.statistic, assumed, truth, found)
 
 
+def repeated(seed: int, repetitions: int) -> Iterator[Row]:
+    """Repeated labels of objects of known sizes, by annotators drawn from the prior, a fifth of the labels missing."""
+    for annotators in (3, 6, 2):
+        found, moments, sigmas = [], [], []
+        for i in range(repetitions):
+            labels, variance = repeated_labels(np.random.default_rng([seed, annotators, i]), annotators, [seed, i])
+            record = pp.oks_sigmas(labels, draws=100, replicates=200, seed=i)
+            for one, sigma in zip(record.joints, np.sqrt(variance), strict=True):
+                found.append((one.sigma or 0.0, one.low or 0.0, one.high or np.inf))
+                moments.append(one.moments or (0.0, 0.0, 0.0))
+                sigmas.append(sigma)
+        for name, own in (("posterior", found), ("moments", moments)):
+            relative = np.array(own) / np.array(sigmas)[:, None]
+            law = f"repeated labels, {annotators} annotators, {OBJECTS} objects"
+            yield _row(law, name, "", 1.0, [(s, a, b) for s, a, b in relative.tolist()])
+
+
+OBJECTS = 60
+
+
+def repeated_labels(rng: np.random.Generator, annotators: int, seed: Sequence[int]) -> tuple[pp.RepeatedLabels, Array]:
+    """Labels of three landmarks with parameters of the prior, and their sigma squared (K,).
+
+    The mean over the annotators that there are: of two, sum_a |b_a|^2 / (A - 1) is half the squared difference.
+    """
+    joints, size = ("nose", "left_ear", "right_ear"), rng.uniform(50, 200, OBJECTS)
+    object_, who, joint = np.nonzero(rng.random((OBJECTS, annotators, 3)) >= 0.2)
+    labels = pp.RepeatedLabels(
+        name="simulated", objects=tuple(map(str, range(OBJECTS))), annotators=tuple(map(str, range(annotators))),
+        landmarks=joints, pairs=((1, 2),), object=object_, annotator=who, landmark=joint,
+        xy=rng.normal(0, 3, (len(who), 2)), area=size**2,
+    )  # fmt: skip
+    draw = {name: value[0, 0] for name, value in draw_prior(labels, "gaussian", 1, int(np.sum(seed))).items()}
+    grow = (size / np.exp(np.log(size).mean())) ** draw["size_exponent"]
+    rho, scale = draw["rho"], draw["scale"]
+    z = rng.normal(size=labels.xy.shape)
+    unit = np.stack([z[:, 0], rho[joint] * z[:, 0] + np.sqrt(1 - rho[joint] ** 2) * z[:, 1]], -1) * scale[joint]
+    error = draw["bias"][who, joint] + draw["tau"][who, joint, None] * unit
+    place = rng.uniform(0, 500, (OBJECTS, 3, 2))[object_, joint]
+    own = (draw["bias"] ** 2).sum(axis=(0, 2)) / (annotators - 1) + (draw["tau"] ** 2).mean(axis=0) * (scale**2).sum(1)
+    variance = own * (grow**2 / size**2).mean()
+    variance[1:] = variance[1:].mean()  # the sides of a pair are pooled
+    return replace(labels, xy=place + grow[object_, None] * error), variance
+
+
+FIGURES = 1500
+
+
+def figures(seed: int, _: int) -> Iterator[Row]:
+    """Figures whose true joints are stored, beside two simulated models with Student-t (3) errors, hard joints in common.
+
+    Truth is what the statistic gives of label minus true joint.
+    """
+    with TemporaryDirectory() as folder:
+        root = pp.synthesise(Path(folder) / "figures", FIGURES, seed=seed, progress=False)
+        persons = pp.open_data("synthetic", "train", root=root)
+    assert persons.truth is not None
+    rng, size = np.random.default_rng(seed), np.sqrt(persons.area)
+    place = np.nan_to_num(persons.truth[..., :2])
+    common, spread = rng.normal(size=place.shape), np.sqrt(rng.chisquare(3, (*place.shape[:2], 1)) / 3)
+    points = []
+    for own in MODELS:
+        z = (np.sqrt(0.3) * common + np.sqrt(0.7) * rng.normal(size=place.shape)) / spread
+        points.append(place + own / 2 * size[:, None, None] * z)
+    judged = Judged(
+        name="figures", models=("a", "b"), skeleton=persons.skeleton, image=persons.image_id, size=size,
+        label=persons.keypoints, point=np.stack(points), known=np.stack([persons.labelled] * 2),
+    )  # fmt: skip
+    error = (persons.keypoints - place) / size[:, None, None]
+    statistics: tuple[Statistic, ...] = ("all", "core")
+    for statistic, assumed in itertools.product(statistics, ((0.3, 0.3), (0.0, 0.5))):
+        variance = labels_beside_models(judged, statistic, GRID, 200, seed)
+        exact = np.array([np.trace(scatter(error[persons.labelled[:, k], k], statistic).covariance) for k in range(17)])
+        exact = np.sqrt((exact + exact[list(persons.skeleton.flip_permutation)]) / 2)
+        found = summarise(variance, assumed, 0.9).joints
+        relative = [(one.sigma / s, one.low / s, one.high / s) for one, s in zip(found, exact, strict=True)]
+        low, high = assumed
+        name = f"{len(persons)} figures, 17 joints, models of rho 0.3"
+        yield _row(name, statistic, f"{low:g}" if low == high else f"{low:g} to {high:g}", 1.0, relative)
+
+
 def _row(truth: str, statistic: str, assumed: str, sigma: float, found: Sequence[tuple[float, float, float]]) -> Row:
     mean, low, high = np.array(found).T
     held = (low <= sigma) & (sigma <= high)
@@ -166,7 +249,11 @@ REAL_COLUMNS = {
     "all": "gross errors counted, 90%",
 }
 
-SIMULATIONS: dict[str, Callable[[int, int], Iterator[Row]]] = {"collocation": collocation}
+SIMULATIONS: dict[str, Callable[[int, int], Iterator[Row]]] = {
+    "collocation": collocation,
+    "figures": figures,
+    "repeated": repeated,
+}
 
 
 @click.command()

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from probpose.api.training import resume as resume
     from probpose.api.training import train as train
     from probpose.data.persons import Persons as Persons
+    from probpose.data.repeated_labels import RepeatedLabels as RepeatedLabels
     from probpose.errors import ProbposeError as ProbposeError
     from probpose.progress import bars as bars
     from probpose.skeleton import Skeleton as Skeleton
@@ -85,6 +86,7 @@ _HOMES = {
     "Persons": "probpose.data.persons",
     "Poses": "probpose.api.poses",
     "ProbposeError": "probpose.errors",
+    "RepeatedLabels": "probpose.data.repeated_labels",
     "Run": "probpose.api.runs",
     "Samples": "probpose.api.distributions",
     "Scores": "probpose.api.scoring",
