@@ -172,7 +172,7 @@ FIGURES = 1500
 
 
 def figures(seed: int, _: int) -> Iterator[Row]:
-    """Figures whose true joints are stored, beside two simulated models with Student-t (3) errors, hard joints in common.
+    """Figures whose true joints are stored, beside two simulated models: Student-t (3) errors, hard joints in common.
 
     Truth is what the statistic gives of label minus true joint.
     """

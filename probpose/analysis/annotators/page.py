@@ -32,7 +32,7 @@ def annotators_report(posterior: AnnotationPosterior, record: AnnotatorsRecord) 
         kind="How annotators err",
         name=record.name,
         verdict=_verdict(record),
-        state="calibrated" if record.converged else "not calibrated",
+        state=_state(record),
         reason=" ".join([*record.problems, *record.unidentified]),
         headline=_headline(record),
         facts=_facts(record),
@@ -41,11 +41,22 @@ def annotators_report(posterior: AnnotationPosterior, record: AnnotatorsRecord) 
     )
 
 
+def _state(record: AnnotatorsRecord) -> str:
+    if not record.converged:
+        return "not calibrated"
+    return "undecided" if _failing_checks(record) else "calibrated"
+
+
+def _failing_checks(record: AnnotatorsRecord) -> list[str]:
+    """Names of the checks that fail, where they are more than chance has it."""
+    failing = [check.name for check in record.checks if check.p < 0.05]
+    return failing if len(failing) > max(1, len(record.checks) // 10) else []
+
+
 def _verdict(record: AnnotatorsRecord) -> str:
     if not record.converged:
         return "The posterior has not been reached: intervals and consensus labels below are not to be used."
     spread = [row for row in record.annotators if row.tau is not None]
-    failing = [check.name for check in record.checks if check.p < 0.05]
     said = [f"{len(record.annotators)} annotators of {record.objects} objects."]
     if spread:
         best, worst = (pick(spread, key=lambda row: row.tau.value) for pick in (min, max))  # type: ignore[union-attr]
@@ -55,7 +66,8 @@ def _verdict(record: AnnotatorsRecord) -> str:
         )
     biased = max(record.annotators, key=lambda row: row.bias_sd.value)
     said.append(f"The largest bias, that of {biased.annotator}, is {biased.bias_sd.value:.1f} standard deviations.")
-    said.append(_failing(failing, len(record.checks)))
+    if record.checks:
+        said.append(_said_of(_failing_checks(record), len(record.checks)))
     return " ".join(said)
 
 
@@ -63,15 +75,11 @@ def _times(one: Interval | None, other: Interval | None) -> str:
     return "" if one is None or other is None else f"{one.value / other.value:.1f}"
 
 
-def _failing(names: Sequence[str], of: int) -> str:
-    if not of:
-        return ""
-    if len(names) <= max(1, of // 10):
+def _said_of(failing: Sequence[str], checks: int) -> str:
+    if not failing:
         return "Labels drawn from the model look like these."
-    such = ", ".join(names[:3])
-    return (
-        f"In {len(names)} of {of} checks labels drawn from the model look different ({such}): read numbers with care."
-    )
+    such = ", ".join(failing[:3])
+    return f"In {len(failing)} of {checks} checks labels drawn from the model look different: {such}."
 
 
 def _headline(record: AnnotatorsRecord) -> list[tuple[str, str, str | None]]:
