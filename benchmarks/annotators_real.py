@@ -63,7 +63,13 @@ def rows_of(labels: RepeatedLabels, by_noise: dict[str, Array], what: str) -> li
 @click.option(
     "--noise", multiple=True, default=["gaussian", "student_t"], show_default=True, help="Laws of the errors."
 )
-@click.option("--draws", type=click.IntRange(10), default=100, show_default=True, help="In each of two chains.")
+@click.option(
+    "--draws",
+    type=click.IntRange(10),
+    default=150,
+    show_default=True,
+    help="In each chain: two, and one without each annotator.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all draws.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for table.md and table.json.")
 def main(annotations: Path, noise: tuple[str, ...], draws: int, seed: int, out: Path | None) -> None:
@@ -71,14 +77,15 @@ def main(annotations: Path, noise: tuple[str, ...], draws: int, seed: int, out: 
     labels = read_label_table(annotations)
     out_of_sample: dict[str, dict[str, Array]] = {"a label": {}, "an annotator": {}}
     for law in noise:
-        found = sample_annotation_posterior(labels, noise=law, draws=2 * draws, warmup=60, seed=seed)  # type: ignore[arg-type]
+        found = sample_annotation_posterior(labels, noise=law, draws=draws, warmup=60, seed=seed)  # type: ignore[arg-type]
         click.echo(f"{law}: {found.problems or 'converged'}", err=True)
         out_of_sample["a label"][law] = psis(found)
         left = leave_annotators_out(
             labels,
             noise=law,  # type: ignore[arg-type]
             draws=draws,
-            warmup=50,
+            warmup=40,
+            chains=1,
             seed=seed,
             progress=lambda done: click.echo(f"{done} of {len(labels.annotators)} annotators", err=True),
         )

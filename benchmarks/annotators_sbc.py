@@ -145,9 +145,9 @@ def main(repetitions: int, noise: Noise, wrong: bool, objects: int, draws: int, 
         )
         stuck += max(found.convergence.r_hat.values()) > 1.1
         shares.append(ranks(found, known))
-        click.echo(f"repetition {repetition + 1} of {repetitions}", err=True)
-    click.echo(f"{stuck} of {repetitions} had an R-hat over 1.1", err=True)
-    report(judged("gaussian of student_t labels" if wrong else noise, shares, seed), COLUMNS, out)
+        click.echo(f"repetition {repetition + 1} of {repetitions}, {stuck} with an R-hat over 1.1", err=True)
+        if (repetition + 1) % 20 == 0 or repetition + 1 == repetitions:
+            report(judged("gaussian of student_t labels" if wrong else noise, shares, seed), COLUMNS, out)
 
 
 if __name__ == "__main__":

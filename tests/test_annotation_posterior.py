@@ -11,11 +11,13 @@ import torch
 from pyro import poutine
 
 from probpose.arrays import Array
+from probpose.errors import ConfigError
 from probpose.inference.fitting.annotation_coordinates import Coordinates, Values
 from probpose.inference.fitting.annotation_gaussian import GaussianLabels
 from probpose.inference.fitting.annotation_posterior import AnnotationPosterior, sample_annotation_posterior
 from probpose.inference.fitting.annotation_predictive import Draw, StudentLaw, predicted
 from probpose.inference.fitting.annotation_sampled import SampledLabels
+from probpose.inference.fitting.annotation_svi import MarginalLabels, pareto_k
 from probpose.models.annotation_model import Design, annotation_model
 from tests.annotation_cases import labels_of, made_up
 
@@ -241,3 +243,52 @@ def test_student_with_many_degrees_of_freedom_is_gaussian() -> None:
     assert (np.isnan(exact.log_density) == np.isnan(nearly.log_density)).all()
     assert np.nanmean(np.abs(exact.log_density - nearly.log_density)) < 0.02
     np.testing.assert_allclose(nearly.mean, exact.mean, atol=0.2)
+
+
+def test_guide_finds_what_nuts_finds() -> None:
+    """Many labels with sizes: means within a third of a standard deviation, widths within a third; k-hat is said."""
+    labels, _ = known("gaussian", objects=400)
+    nuts = sample_annotation_posterior(labels, draws=100, warmup=40, scored=1)
+    guide = sample_annotation_posterior(labels, method="svi", draws=200, steps=300, batch=100, scored=1)
+    assert (guide.method, nuts.method) == ("svi", "nuts")
+    assert guide.k_hat is not None
+    for name in ("scale", "rho", "size_exponent", "bias"):
+        ours, theirs = guide.draws[name], nuts.draws[name]
+        assert np.abs((ours.mean((0, 1)) - theirs.mean((0, 1))) / theirs.std((0, 1))).mean() < 0.4
+        assert 0.6 < (ours.std((0, 1)) / theirs.std((0, 1))).mean() < 1.5
+
+
+def test_guide_is_for_gaussian_noise() -> None:
+    with pytest.raises(ConfigError, match="svi is for Gaussian noise"):
+        sample_annotation_posterior(made_up(objects=8, A=3, K=1), noise="student_t", method="svi")
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+@pytest.mark.parametrize("volume", [0.5, 1.0])
+def test_gradient_of_marginal_labels_is_its_slope(batch: int | None, volume: float) -> None:
+    labels = MarginalLabels.of(Design.of(made_up(objects=6, A=3, K=3, sized=True)))
+    x, rng = 0.3 * np.random.default_rng(0).standard_normal(labels.size), np.random.default_rng(1)
+    rows = None if batch is None else labels.batch(batch, rng)
+    steps = 1e-5 * np.eye(len(x))
+    slope = [(labels(x + s, rows, volume=volume)[0] - labels(x - s, rows, volume=volume)[0]) / 2e-5 for s in steps]
+    np.testing.assert_allclose(labels(x, rows, volume=volume)[1], slope, rtol=1e-5, atol=1e-5)
+
+
+def test_labels_without_locations_integrate_those_with_them() -> None:
+    """Given biases, over the plane of true locations of one object, on a grid."""
+    design = Design.of(made_up(objects=1, A=3, K=1, keep=1.1))
+    marginal, sampled = MarginalLabels.of(design), SampledLabels.of(design)
+    x = 0.3 * np.random.default_rng(0).standard_normal(marginal.size)
+    at = np.linspace(-7, 7, 36)
+    grid = np.stack(np.meshgrid(at, at, indexing="ij"), -1).reshape(-1, 2)
+    density = np.array([sampled(np.concatenate([x, r]))[0] for r in grid])
+    exact = np.log(np.exp(density - density.max()).sum()) + density.max() + 2 * np.log(at[1] - at[0])
+    assert marginal(x)[0] == pytest.approx(exact, rel=1e-6)
+
+
+def test_pareto_shape_of_known_tails() -> None:
+    """Ratios u^-k have the shape k; nearly equal ratios one of about 0."""
+    u = np.random.default_rng(0).uniform(size=4000)
+    for k in (0.3, 0.7, 1.2):
+        assert pareto_k(-k * np.log(u)) == pytest.approx(k, abs=0.2)
+    assert pareto_k(0.01 * u) < 0.3

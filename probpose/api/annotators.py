@@ -72,14 +72,11 @@ class Annotators:
     @cached_property
     def record(self) -> AnnotatorsRecord:
         """Everything in numbers, the content of annotators.json."""
-        found = [] if self._drawn is None else checks(self.labels, self._drawn)
-        return record_of(self.posterior, found, leave_one_out(self.posterior))
+        return record_of(self.posterior, checks(self.labels, self._drawn), leave_one_out(self.posterior))
 
     @cached_property
-    def _drawn(self) -> Array | None:
-        """Labels drawn from the posterior; None of a flow, which keeps no density to draw from."""
-        if self.posterior.noise == "flow":
-            return None
+    def _drawn(self) -> Array:
+        """Labels drawn from the posterior."""
         return replicates(self.posterior, REPLICATES, self.posterior.seed)
 
     def tables(self) -> Group:
@@ -111,11 +108,10 @@ class Annotators:
         texts |= {f"{table.name}.csv": table.csv() for table in annotator_tables(self.record, apart=True)}
         _write(folder, texts)
         written = [folder / name for name in texts]
-        if self._drawn is not None:
-            prior = draw_prior(self.labels, self.posterior.noise, REPLICATES, self.posterior.seed)
-            drawn = prior_replicates(self.posterior, prior, self.posterior.seed)
-            save_annotators(folder / "posterior.nc", self.posterior, self._drawn, prior, drawn)
-            written.append(folder / "posterior.nc")
+        prior = draw_prior(self.labels, self.posterior.noise, REPLICATES, self.posterior.seed)
+        drawn = prior_replicates(self.posterior, prior, self.posterior.seed)
+        save_annotators(folder / "posterior.nc", self.posterior, self._drawn, prior, drawn)
+        written.append(folder / "posterior.nc")
         if report:
             with style():
                 written.append(annotators_report(self.posterior, self.record).write(folder / "annotators.html"))
@@ -161,7 +157,7 @@ def annotators(
     Args:
         labels: several annotators' labels of the same objects: a table (.csv, .parquet: image, annotator, landmark, x,
             y and where known area), COCO-format files of the same images (one an annotator), or `RepeatedLabels`.
-        noise: law of the errors: "gaussian", "student_t" or "flow".
+        noise: law of the errors: "gaussian" or "student_t".
         method: "nuts", "svi", or what fits their number.
         draws: kept in each chain.
         warmup: draws of each chain that adapt and are dropped.

@@ -30,7 +30,7 @@ Example:
 )
 @click.option(
     "--noise",
-    type=click.Choice(["gaussian", "student_t", "flow"]),
+    type=click.Choice(["gaussian", "student_t"]),
     default="gaussian",
     show_default=True,
     help="Law of the errors.",

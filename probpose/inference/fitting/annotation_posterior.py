@@ -1,7 +1,8 @@
 """Posterior of how annotators err when they label: biases, precisions, covariances, tails, and the true locations.
 
 The model is `probpose.models.annotation_model`. Gaussian labels have true locations and biases integrated out; for
-Student-t noise both are sampled.
+Student-t noise both are sampled. Without sizes of objects Gaussian labels are compressed to a few rows, and NUTS takes
+as long for millions of them as for hundreds; with sizes, many labels are for stochastic variational inference.
 """
 
 from __future__ import annotations
@@ -18,16 +19,21 @@ import torch
 
 from probpose.arrays import Array, Index, Mask
 from probpose.data.repeated_labels import RepeatedLabels
+from probpose.errors import ConfigError
 from probpose.inference.fitting.annotation_coordinates import Coordinates, Values
 from probpose.inference.fitting.annotation_gaussian import GaussianLabels
 from probpose.inference.fitting.annotation_predictive import Draw, StudentLaw, factors, predicted
 from probpose.inference.fitting.annotation_sampled import SampledLabels
+from probpose.inference.fitting.annotation_svi import MarginalLabels, fit_guide
 from probpose.inference.fitting.nuts import Metric, mode, run_chains
 from probpose.inference.fitting.residual_posterior import Convergence
 from probpose.models.annotation_model import Design
 
-Noise = Literal["gaussian", "student_t", "flow"]
+Noise = Literal["gaussian", "student_t"]
 Method = Literal["nuts", "svi"]
+
+MANY = 50_000
+"""Labels with known sizes, above which `auto` is stochastic variational inference."""
 
 LARGEST_K_HAT = 0.7
 """Above that, draws of the guide do not represent the posterior (Vehtari et al., "Pareto Smoothed Importance Sampling",
@@ -146,6 +152,8 @@ def sample_annotation_posterior(
     draws: int = 400,
     warmup: int = 100,
     chains: int = 2,
+    steps: int = 1000,
+    batch: int = 500,
     scored: int = 10_000,
     typical: float | None = None,
     seed: int = 0,
@@ -156,17 +164,21 @@ def sample_annotation_posterior(
     Args:
         labels: of the same landmarks by two annotators or more.
         noise: law of the errors.
-        method: how.
+        method: "svi" is for Gaussian noise; "auto" takes it where sizes are known for more than 50,000 labels.
         draws: S, kept in each chain.
         warmup: draws of each chain that adapt the step size and are dropped.
         chains: run one after the other.
+        steps: of the guide's optimiser, for `svi`.
+        batch: objects of each landmark in one of them.
         scored: the predictive density is kept of at most so many labels, chosen at random.
         typical: size of errors in the labels' unit, in which the priors are stated; by default a robust estimate.
         seed: of all choices and chains.
-        progress: called with the number of draws so far, of `2 * (draws + warmup) * chains` at most.
+        progress: called with the number of draws so far, of which there are `chains * (warmup + 2 * draws)`, or
+            `steps + chains * draws` for `svi`.
 
     Raises:
         DataError: labels of the same landmark do not differ.
+        ConfigError: `svi` for another noise than Gaussian.
     """
     rng = np.random.default_rng(seed)
     together = np.delete(np.arange(len(labels)), labels.alone)
@@ -177,8 +189,7 @@ def sample_annotation_posterior(
         if progress is not None:
             progress(next(counter))
 
-    sample = _gaussian if noise == "gaussian" else _sampled
-    found = sample(design, draws, warmup, chains, seed, step)
+    found, k_hat = _found(design, method, draws, warmup, chains, steps, batch, seed, step)
     every = Design.of(labels, noise, design.typical)
     kept = np.sort(rng.choice(len(labels), min(scored, len(labels)), replace=False))
     said = predicted(every, found.each(), kept, step)
@@ -189,7 +200,7 @@ def sample_annotation_posterior(
     return AnnotationPosterior(
         labels=labels,
         noise=noise,
-        method="nuts",
+        method="nuts" if k_hat is None else "svi",
         draws=found.named(design.typical),
         typical=design.typical,
         reference_size=design.reference,
@@ -199,7 +210,7 @@ def sample_annotation_posterior(
         truth_mean=truth,
         truth_covariance=spread,
         convergence=found.convergence,
-        k_hat=None,
+        k_hat=k_hat,
         seed=seed,
     )
 
@@ -247,6 +258,36 @@ class _Found:
         return draws
 
 
+def _found(
+    design: Design,
+    method: str,
+    draws: int,
+    warmup: int,
+    chains: int,
+    steps: int,
+    batch: int,
+    seed: int,
+    step: Callable[..., None],
+) -> tuple[_Found, float | None]:
+    """Draws by the method that fits, and k-hat where they are of a guide."""
+    if method == "svi" and design.noise != "gaussian":
+        raise ConfigError("--method svi is for Gaussian noise: take --method nuts, of fewer objects if need be.")
+    if method == "svi" or (method == "auto" and design.noise == "gaussian" and design.sized and len(design.xy) > MANY):
+        labels = MarginalLabels.of(design)
+        guided = fit_guide(labels, chains * draws, steps=steps, batch=batch, seed=seed, step=step)
+        own, e = labels.split(guided.points.reshape(chains, draws, -1))
+        return _of_contrasts(labels.coordinates, own, e, np.zeros((chains, draws), dtype=bool)), guided.k_hat
+    sample = _gaussian if design.noise == "gaussian" else _sampled
+    return sample(design, draws, warmup, chains, seed, step), None
+
+
+def _of_contrasts(coordinates: Coordinates, own: Array, e: Array, diverging: Mask) -> _Found:
+    """From coordinates (chains, S, D) and contrasts of biases (chains, S, A-1, K, 2)."""
+    sites = coordinates.sites(own)
+    bias = np.einsum("af,csfkd->csakd", coordinates.basis, e)
+    return _Found(sites, coordinates.values(sites), bias, diverging)
+
+
 def _at(values: Values, index: tuple[int, ...]) -> Values:
     return Values(values.landmark[index], values.log_tau[index], values.exponent[index])
 
@@ -276,6 +317,4 @@ def _sampled(design: Design, draws: int, warmup: int, chains: int, seed: int, st
     metric = Metric.adapted(density, density.start(), seed, 2 * density.cells)
     z, diverging = run_chains(metric.of(density), density.size, draws, warmup, chains, seed, step)
     own, e, _ = density.split(metric.points(z))
-    sites = density.coordinates.sites(own)
-    bias = np.einsum("af,csfkd->csakd", design.basis.numpy(), e)
-    return _Found(sites, density.coordinates.values(sites), bias, diverging)
+    return _of_contrasts(density.coordinates, own, e, diverging)

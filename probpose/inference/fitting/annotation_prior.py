@@ -22,14 +22,14 @@ def draw_prior(labels: RepeatedLabels, noise: Noise, count: int, seed: int) -> d
 
     Args:
         labels: whose annotators, landmarks and sizes count.
-        noise: law of the errors; that of a flow has the landmarks and annotators of Gaussian noise.
+        noise: law of the errors.
         count: of draws.
         seed: of them.
 
     Returns:
         `AnnotationPosterior.draws` with one chain: (1, count, ...) each.
     """
-    design = _without_labels(Design.of(labels, "gaussian" if noise == "flow" else noise))
+    design = _without_labels(Design.of(labels, noise))
     program = poutine.condition(annotation_model, data={"truth": torch.zeros_like(design.origin)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

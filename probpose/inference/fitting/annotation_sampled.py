@@ -6,7 +6,7 @@ labels with mean m is t = m + s L r / sqrt(n), where r is about a standard norma
 
 from __future__ import annotations
 
-__all__ = ["SampledLabels"]
+__all__ = ["SampledLabels", "biases_density"]
 
 import math
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ class SampledLabels:
         def likelihood(at: Values) -> tuple[float, Values]:
             basis = self.design.basis.numpy()
             value, slope, to_bias, to_truth = self._labels(at, basis, e, self.truth(at, r))
-            prior, to_e[:] = _biases(at, e, slope.landmark)
+            prior, to_e[:] = biases_density(at, e, slope.landmark, volume)
             to_e[:] += np.einsum("af,akd->fkd", basis, to_bias)
             log_det, to_r[:], to_exponent = self._places(at, r, to_truth, slope.landmark)
             return value + prior + log_det, Values(slope.landmark, slope.log_tau, slope.exponent + to_exponent)
@@ -149,13 +149,19 @@ class SampledLabels:
         return value, Values(slope.landmark, slope.log_tau, np.array(to_exponent)), to_bias, to_truth.astype(np.float64)
 
 
-def _biases(at: Values, e: Array, to_landmark: Array) -> tuple[float, Array]:
-    """Log prior of contrasts (A-1, K, 2) and its gradient in them; that in the landmarks is added to `to_landmark`."""
-    value, to_e = 0.0, np.empty_like(e)
+def biases_density(at: Values, e: Array, to_landmark: Array, volume: float) -> tuple[float, Array]:
+    """Log prior of contrasts (A-1, K, 2) and its gradient in them; that in the landmarks is added to `to_landmark`.
+
+    Where `volume` is below 1, the normaliser is left out, as in `Hierarchy.log_density`: the mode would have no biases.
+    """
+    value, to_e, left = 0.0, np.empty_like(e), len(e) if volume < 1 else 0
     for k, own in enumerate(at.landmark):
-        shape = np.array([own[0] + own[3], own[1] + own[3], own[2], math.inf])
-        found, slope, to_e[:, k, 0], to_e[:, k, 1] = elliptical_t(e[:, k, 0], e[:, k, 1], shape)
-        value += found
+        log_x, log_y = own[:2] + own[3]
+        found, slope, to_e[:, k, 0], to_e[:, k, 1] = elliptical_t(
+            e[:, k, 0], e[:, k, 1], np.array([log_x, log_y, own[2], math.inf])
+        )
+        value += found + left * (log_x + log_y - math.log(math.cosh(own[2])))
+        slope[:3] += left * np.array([1.0, 1.0, -math.tanh(own[2])])
         to_landmark[k, :3] += slope[:3]
         to_landmark[k, 3] += slope[0] + slope[1]
     return value, to_e
