@@ -114,6 +114,21 @@ def test_a_posterior_that_was_not_reached_is_a_fault(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "annotators.html").exists()
 
 
+def test_an_annotator_who_errs_more_is_foreseen_less(tmp_path: Path) -> None:
+    truth = Truth(np.zeros((3, 1, 2)), np.array([[0.6], [0.6], [5.0]]), np.full((1, 2), 2.0), np.zeros(1))
+    labels, _ = draw_labels(truth, 12, missing=0.0, sized=False)
+    found = pp.annotators(labels, draws=12, warmup=20)
+    rows = found.left_out(draws=15)
+    assert [row.annotator for row in rows] == [*labels.annotators, None]
+    assert min(rows, key=lambda row: row.nats_per_label).annotator == "annotator 2"
+    assert rows[-1].nats_per_label == pytest.approx(np.mean([row.nats_per_label for row in rows[:-1]]))
+    found.save(tmp_path, report=False, left_out=rows)
+    written = list(csv.DictReader((tmp_path / "left_out.csv").read_text().splitlines()))
+    assert [row["annotator"] for row in written][0::3] == ["annotator 2", "all"]
+    with pytest.raises(DataError, match="three are needed"):
+        pp.annotators(labels.select_annotators([0, 1]), draws=10, warmup=10).left_out()
+
+
 def test_coco_files_in_and_out(documents: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     people = [(1 + i % 2, [LEFT[0] + 100 * i, *LEFT[1:]], i) for i in range(12)]
@@ -125,7 +140,7 @@ def test_coco_files_in_and_out(documents: Any, tmp_path: Path) -> None:
             points[:, :2] += rng.normal(0, 2, (3, 2))
             record["keypoints"] = points.ravel().tolist()
         file.write_text(json.dumps(document))
-    found = pp.annotators(files, draws=60, warmup=40)
+    found = pp.annotators(files, draws=30, warmup=30)
     out = json.loads(found.consensus(tmp_path / "out.json").read_text())
     assert [one["labels"] for one in out["annotations"]] == [[3, 3, 3]] * 12
     off = np.array([one["keypoints"] for one in out["annotations"]]).reshape(12, 3, 3)[..., :2]
@@ -139,9 +154,9 @@ def test_coco_files_in_and_out(documents: Any, tmp_path: Path) -> None:
 
 
 def test_sigmas_of_repeated_labels_by_command(tmp_path: Path) -> None:
-    write_table(tmp_path / "labels.csv")
+    write_table(tmp_path / "labels.csv", 30)
     arguments = ["--annotations", str(tmp_path / "labels.csv"), "--out", str(tmp_path / "out"), "--json"]
-    result = CliRunner().invoke(main, ["oks-sigmas", *arguments, "--draws", "150"], catch_exceptions=False)
+    result = CliRunner().invoke(main, ["oks-sigmas", *arguments, "--draws", "60"], catch_exceptions=False)
     record = json.loads(result.stdout)
     assert result.exit_code == (0 if record.get("converged", True) else 1), result.output
     assert record["kind"] == "repeated labels"

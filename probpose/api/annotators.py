@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from probpose.analysis.annotators.checks import checks, prior_replicates, replicates
 from probpose.analysis.annotators.consensus import consensus_document, consensus_table
+from probpose.analysis.annotators.left_out import LeftOut, left_out, left_out_table
 from probpose.analysis.annotators.page import annotators_report
 from probpose.analysis.annotators.record import AnnotatorsRecord, record_of
 from probpose.analysis.annotators.tables import annotator_tables
@@ -79,6 +80,21 @@ class Annotators:
         """Labels drawn from the posterior."""
         return replicates(self.posterior, REPLICATES, self.posterior.seed)
 
+    def left_out(self, *, draws: int = 100, counting: Counting = silent) -> list[LeftOut]:
+        """Each annotator left out: expected log density of the labels by the posterior of the others.
+
+        Args:
+            draws: in each of two chains of each posterior.
+            counting: shows how far it is.
+
+        Raises:
+            DataError: fewer than three annotators.
+        """
+        with counting("annotators", len(self.labels.annotators)) as progress:
+            return left_out(
+                self.labels, noise=self.posterior.noise, draws=draws, seed=self.posterior.seed, progress=progress
+            )
+
     def tables(self) -> Group:
         """Annotators, landmarks and checks for the terminal."""
         from rich.console import Group
@@ -90,12 +106,13 @@ class Annotators:
         with style():
             return annotators_report(self.posterior, self.record).html()
 
-    def save(self, folder: PathOrText, *, report: bool = True) -> list[Path]:
+    def save(self, folder: PathOrText, *, report: bool = True, left_out: Sequence[LeftOut] | None = None) -> list[Path]:
         """Write annotators.json, .csv files of the tables, posterior.nc, and annotators.html with its figures.
 
         Args:
             folder: made where missing.
             report: write the page and its figures too.
+            left_out: what `Annotators.left_out` gave, for left_out.csv.
 
         Returns:
             The files that a user opens.
@@ -106,6 +123,8 @@ class Annotators:
         folder = Path(folder)
         texts = {"annotators.json": json.dumps(self.record.to_json(), indent=1, allow_nan=False)}
         texts |= {f"{table.name}.csv": table.csv() for table in annotator_tables(self.record, apart=True)}
+        if left_out is not None:
+            texts["left_out.csv"] = left_out_table(left_out, self.labels.unit).csv()
         _write(folder, texts)
         written = [folder / name for name in texts]
         prior = draw_prior(self.labels, self.posterior.noise, REPLICATES, self.posterior.seed)

@@ -47,12 +47,21 @@ Example:
 @click.option("--chains", type=click.IntRange(1), default=2, show_default=True, help="Of NUTS.")
 @category_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all draws.")
+@click.option(
+    "--leave-annotators-out", is_flag=True, help="Also judge each annotator by the posterior of the others (slow)."
+)
 @click.option("--consensus", type=click.Path(path_type=Path), help="Consensus labels: .csv, or .json in COCO's format.")
 @click.option("--out", type=click.Path(path_type=Path), default="annotators", show_default=True, help="Folder.")
 @click.option("--report/--no-report", default=True, show_default=True, help="Write annotators.html and figures.")
 @json_option
 def annotators(
-    annotations: tuple[Path, ...], consensus: Path | None, out: Path, report: bool, as_json: bool, **options: Any
+    annotations: tuple[Path, ...],
+    consensus: Path | None,
+    out: Path,
+    leave_annotators_out: bool,
+    report: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """How people err when they label the same objects, and what the labels should have been.
 
@@ -72,13 +81,16 @@ def annotators(
     found = pp.annotators(annotations, counting=pp.bars, **options)
     for line in (*found.record.remarks, *found.record.unidentified):
         note(f"note: {line}")
-    written = found.save(out, report=report)
+    left_out = found.left_out(counting=pp.bars) if leave_annotators_out else None
+    written = found.save(out, report=report, left_out=left_out)
     if consensus is not None:
         written.append(found.consensus(consensus))
     if as_json:
         click.echo(json.dumps(found.record.to_json(), allow_nan=False))
     else:
         Console().print(pp.tables(found))
+    for one in left_out or ():
+        note(f"{one.annotator or 'all'} left out: {one.nats_per_label:.3f} nats per label")
     note(found.record.verdict)
     if found.record.loo is not None:
         note(found.record.loo.words)
