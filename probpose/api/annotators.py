@@ -41,7 +41,9 @@ Repeated = RepeatedLabels | PathOrText | Sequence[PathOrText]
 """Repeated labels, a table of them, or the COCO-format files of several annotators."""
 
 REPLICATES = 200
-"""Draws of labels from the posterior and from the prior."""
+"""Draws of labels from the posterior and from the prior; fewer of very many labels, but at least ten."""
+
+_MOST_DRAWN = 20_000_000
 
 
 class Annotators:
@@ -78,7 +80,12 @@ class Annotators:
     @cached_property
     def _drawn(self) -> Array:
         """Labels drawn from the posterior."""
-        return replicates(self.posterior, REPLICATES, self.posterior.seed)
+        return replicates(self.posterior, self._count, self.posterior.seed)
+
+    @property
+    def _count(self) -> int:
+        """Replicates that fit in memory."""
+        return max(10, min(REPLICATES, _MOST_DRAWN // len(self.labels)))
 
     def left_out(self, *, draws: int = 100, counting: Counting = silent) -> list[LeftOut]:
         """Each annotator left out: expected log density of the labels by the posterior of the others.
@@ -127,7 +134,7 @@ class Annotators:
             texts["left_out.csv"] = left_out_table(left_out, self.labels.unit).csv()
         _write(folder, texts)
         written = [folder / name for name in texts]
-        prior = draw_prior(self.labels, self.posterior.noise, REPLICATES, self.posterior.seed)
+        prior = draw_prior(self.labels, self.posterior.noise, self._count, self.posterior.seed)
         drawn = prior_replicates(self.posterior, prior, self.posterior.seed)
         save_annotators(folder / "posterior.nc", self.posterior, self._drawn, prior, drawn)
         written.append(folder / "posterior.nc")

@@ -48,7 +48,7 @@ Example:
 )
 @click.option(
     "--noise",
-    type=click.Choice(["gaussian", "student_t", "flow"]),
+    type=click.Choice(["gaussian", "student_t"]),
     default="gaussian",
     show_default=True,
     help="Of repeated labels: law of the errors.",
