@@ -13,13 +13,13 @@ from __future__ import annotations
 
 __all__ = ["main"]
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from benchmarks.swapped_labels import EXCHANGED, OUTLIER, spoil
 from benchmarks.synthetic_runs import finished_run, run_options
 from benchmarks.tables import report
 from probpose.analysis.evaluation.evaluate import evaluate
@@ -29,13 +29,20 @@ from probpose.data.persons import Persons
 from probpose.inference.training.config import TrainConfig, default_config
 from probpose.inference.training.report import read_log
 from probpose.inference.training.train import open_split
+from probpose.text import slug
 
 HEATMAP: dict[str, Any] = {"family": "heatmap", "options": {"surface": "bilinear"}}
+EXCHANGED, MOVED = 0.08, 0.03
 MODELS: dict[str, dict[str, Any]] = {
     "laplace": {"residual": "laplace"},
     "rle": {"residual": "rle"},
     "heatmap": HEATMAP,
 }
+VARIANTS: dict[str, dict[str, bool]] = {
+    "--robust": {"robust": True},
+    "--robust --exchanged-sides": {"robust": True, "exchanged_sides": True},
+}
+
 PERSONS = 2000
 """To train on: so that all models take an hour of one core."""
 
@@ -66,21 +73,49 @@ def main(epochs: int, seed: int, runs: Path, data_root: str | None, out: Path | 
     base = default_config("synthetic", epochs=epochs, seed=seed, data_root=data_root, batch_size=32)
     clean, all_of_them = open_split(base, "val"), open_split(base, "train")
     chosen = all_of_them.select(np.arange(PERSONS))
-    assert chosen.annotations is not None
     rows = []
-    for labels, rates in (("spoilt", (EXCHANGED, OUTLIER)), ("clean", (0.0, 0.0))):
+    for labels, rates in (("spoilt", (EXCHANGED, MOVED)), ("clean", (0.0, 0.0))):
         file = runs / f"{labels}.json"
-        spoil(chosen, chosen.annotations, file, seed, *rates)
+        _spoil(chosen, file, seed, *rates)
         for name in models.split(","):
-            changes = {"train_annotations": str(file), "image_dir": str(clean.image_dir.parent)}
-            config = base.changed(**MODELS[name], **changes)
+            data = {"train_annotations": str(file), "image_dir": str(clean.image_dir.parent)}
+            config = base.changed(**MODELS[name], **data)
             plain, _ = _judged(config, runs / f"{labels}-{name}", clean)
-            robust, found = _judged(config.changed(robust=True), runs / f"{labels}-{name}-robust", clean)
-            rows += [
-                _row(labels, name, plain, plain, {}),
-                _row(labels, f"{name} --robust", robust, plain, found),
-            ]
+            rows.append(_row(labels, name, plain, plain, {}))
+            for options, changes in VARIANTS.items():
+                folder = runs / slug(f"{labels}-{name}{options}")
+                robust, found = _judged(config.changed(**changes), folder, clean)
+                rows.append(_row(labels, f"{name} {options}", robust, plain, found))
     report(rows, COLUMNS, out)
+
+
+def _spoil(persons: Persons, file: Path, seed: int, exchanged: float, moved: float) -> None:
+    """Write the persons as a COCO file with sides exchanged and labels moved.
+
+    Args:
+        persons: of a COCO file.
+        file: to write.
+        seed: of the errors.
+        exchanged: share of the pairs whose sides are exchanged.
+        moved: share of the labels that are moved into the box, enlarged by a quarter.
+    """
+    assert persons.annotations is not None
+    rng, partner = np.random.default_rng(seed), np.array(persons.skeleton.flip_permutation)
+    first = np.minimum(np.arange(len(partner)), partner)
+    swap = (rng.random(persons.labelled.shape) < exchanged)[:, first]
+    gone = (rng.random(persons.labelled.shape) < moved) & persons.labelled
+    place = persons.box[:, None, :2] + persons.box[:, None, 2:] * (1.25 * rng.random((*gone.shape, 2)) - 0.125)
+    points = np.where(gone[..., None], place, np.nan_to_num(persons.keypoints))
+    labels = np.concatenate([points, persons.visibility[..., None]], -1)
+    labels = np.where(swap[..., None], labels[:, partner], labels)
+    document = json.loads(persons.annotations.read_text())
+    for image in document["images"]:
+        image["file_name"] = f"{persons.image_dir.name}/{image['file_name']}"
+    found = dict(zip(persons.annotation_id.tolist(), labels, strict=True))
+    kept = [record for record in document["annotations"] if record["id"] in found]
+    document["annotations"] = [record | {"keypoints": found[record["id"]].ravel().tolist()} for record in kept]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(document))
 
 
 def _judged(config: TrainConfig, folder: Path, clean: Persons) -> tuple[Evaluation, dict[str, float]]:

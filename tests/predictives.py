@@ -40,7 +40,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "regression": {},
     "conditional": {"coupling": "affine", "width": 4},
     "softargmax": {"layers": 1, "width": 8},
-    "gross": {"exchanged": 0.2, "outlier": 0.1},
     "mixture": {"components": 3},
     "multibin": {"bins": 4},
     "heatmap": {"layers": 1, "width": 8},

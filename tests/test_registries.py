@@ -39,7 +39,6 @@ def test_each_family_takes_the_densities_that_fit() -> None:
         "regression": {*likelihoods, "l1", "l2", "rle-published"},
         "conditional": {"laplace", "gaussian", "student_t"},
         "softargmax": likelihoods,
-        "gross": likelihoods,
         "mixture": {"laplace", "gaussian", "student_t"},
         "multibin": {"laplace", "gaussian"},
         "heatmap": {"student_t"},
@@ -64,7 +63,7 @@ def test_a_registered_density_is_accepted_wherever_it_fits() -> None:
     assert NEW in residual_names()
     assert NEW in refittable()
     fits = [name for name, family in FAMILIES.items() if NEW in family.residuals]
-    assert fits == ["regression", "conditional", "softargmax", "gross", "mixture"]
+    assert fits == ["regression", "conditional", "softargmax", "mixture"]
     for family in fits:
         model = build_model(NEW, PixelBackbone(), [1, 0], family=family, options=OPTIONS[family], input_size=(16, 16))
         assert bool(model(images()).mean.isfinite().all())
@@ -94,7 +93,7 @@ def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(ConfigError, match="there is a residual family called 'laplace' already"):
         register_residual("laplace", residual_family_of("gaussian"))
     with pytest.raises(ConfigError, match="there is a family called 'mixture' already: choose another name"):
-        register_family("mixture", family_of("gross"))
+        register_family("mixture", family_of("multibin"))
     with pytest.raises(ConfigError, match="there is a backbone called 'small' already"):
         register_backbone("small", lambda maps: PixelBackbone())
     assert residual_family_of("laplace") is not residual_family_of("gaussian")

@@ -15,14 +15,14 @@ from torch import Tensor
 from probpose.errors import ConfigError
 from probpose.inference.fitting.svi import negative_log_likelihood
 from probpose.inference.training.checkpoint import load_checkpoint
-from probpose.inference.training.config import TrainConfig, default_config
+from probpose.inference.training.config import TrainConfig, config_from, default_config
 from probpose.inference.training.report import read_log
 from probpose.inference.training.runs import RunFolder, load_run
 from probpose.inference.training.train import resume_training, start_training
 from probpose.models.densities import LaplaceResidual
-from probpose.models.heads.gross import anywhere
 from probpose.models.label_errors import ErrorRates, explain
 from probpose.models.objectives import LaplaceFirst, Likelihood, Objective
+from probpose.models.predictive.crop import anywhere
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.residual_families import build_residual
 from probpose.models.robust import FULL, START, Robust, _error_rates, _stretched, log_densities
@@ -67,7 +67,7 @@ def nats(objective: Objective[Any], predictive: LocationScale, label: Tensor, la
 
 
 def without_errors(base: Objective[Any] | None = None) -> Robust:
-    robust = Robust(base or Likelihood(), PARTNER)
+    robust = Robust(base or Likelihood(), PARTNER, sides=True)
     robust.rates = dict.fromkeys(("jitter", "wrong_joint", "miss", "pair", "person"), 0.0)
     return robust
 
@@ -93,7 +93,7 @@ def test_rates_of_known_errors_are_found_within_their_standard_errors() -> None:
     """Those of the observed information: the curvature of the log likelihood at what was found."""
     predictive, partner, labelled = network(2500), torch.tensor(PARTNER), torch.rand(2500, K) < 0.9
     label = drawn_from_the_mixture(predictive, seed=4)
-    robust = Robust(Likelihood(), PARTNER)
+    robust = Robust(Likelihood(), PARTNER, sides=True)
     for _ in range(40):
         robust.begin_epoch(FULL)
         for half in (slice(0, 1250), slice(1250, None)):
@@ -127,7 +127,7 @@ def test_without_errors_it_is_the_plain_likelihood() -> None:
 def test_plain_until_it_starts_then_drawn_to_the_mixture_and_exchanges_join_last() -> None:
     predictive = network(200)
     label, labelled = spoilt(predictive)
-    robust, plain = Robust(Likelihood(), PARTNER), nats(Likelihood(), predictive, label, labelled)
+    robust, plain = Robust(Likelihood(), PARTNER, sides=True), nats(Likelihood(), predictive, label, labelled)
 
     def at(share: float) -> float:
         robust.begin_epoch(share)
@@ -143,8 +143,8 @@ def test_gradient_is_that_of_the_sum_over_events_with_the_densities_of_errors_he
     """By finite differences in mu and L, of 40 labels of which many are wrong."""
     predictive = network(8, grad=True)
     label, labelled = spoilt(predictive, moved=0.3)
-    robust, partner = Robust(Likelihood(), PARTNER), torch.tensor(PARTNER)
-    value = robust.explain(predictive, label, labelled).log_likelihood.sum()
+    robust, partner = Robust(Likelihood(), PARTNER, sides=True), torch.tensor(PARTNER)
+    value = robust.explain(predictive, label, labelled, exchanges=True).log_likelihood.sum()
     found = torch.autograd.grad(value, [predictive.loc, predictive.scale])
     errors = log_densities(predictive, label, partner, None)[..., 1:]
 
@@ -176,7 +176,7 @@ def test_a_wrong_label_teaches_nothing_and_an_exchanged_pair_teaches_the_other_s
     labelled = torch.ones(2, K, dtype=torch.bool)
     plain, robust = (
         torch.autograd.grad(nats(objective, predictive, label, labelled), predictive.loc)[0]
-        for objective in (Likelihood(), Robust(Likelihood(), PARTNER))
+        for objective in (Likelihood(), Robust(Likelihood(), PARTNER, sides=True))
     )
     towards = torch.sign(predictive.loc.detach() + 0.01 - predictive.loc.detach())
     assert float(plain[0, 2].norm()) > 1
@@ -199,7 +199,7 @@ def test_the_residual_density_is_fitted_to_good_labels_in_either_stage(share: fl
     only_good = labelled.clone()
     only_good[0, 2] = False
     objective = LaplaceFirst(0.8)
-    for each in (robust := Robust(objective, PARTNER), objective):
+    for each in (robust := Robust(objective, PARTNER, sides=True), objective):
         each.begin_epoch(share)
     robust.rates = {"jitter": 0.0, "wrong_joint": 0.0, "miss": 0.05, "pair": 0.0, "person": 0.0}
 
@@ -223,12 +223,12 @@ def test_jitter_is_a_density(variant: str) -> None:
     assert total_mass(wide) == pytest.approx([1, 1], abs=plateaus)
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "gross"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_every_family_trains(variant: str) -> None:
     """An epoch of each share, by Adam: finite, and the predictive density is of the same class as without."""
     model, persons = small_model(variant, joints=K, spread=0.0), 16
     before = type(model(images(2)))
-    model.objective = Robust(model.objective, PARTNER)
+    model.objective = Robust(model.objective, PARTNER, sides=True)
     generator = torch.Generator().manual_seed(1)
     keypoints = 0.2 * torch.randn(persons, K, 2, generator=generator)
     labelled = torch.rand(persons, K, generator=generator) < 0.8
@@ -259,8 +259,8 @@ def test_every_residual_density_trains(residual: str, figures: Path, tmp_path: P
 
 
 def tiny(figures: Path, **changes: object) -> TrainConfig:
-    settings = {"data_root": str(figures), "batch_size": 16, "input_height": 32, "input_width": 32, "robust": True}
-    return default_config("synthetic", **{**settings, "epochs": 4, **changes})
+    settings = {"data_root": str(figures), "batch_size": 16, "input_height": 32, "input_width": 32, "epochs": 4}
+    return default_config("synthetic", **{**settings, "robust": True, "exchanged_sides": True, **changes})
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
@@ -298,11 +298,25 @@ def test_the_checkpoint_is_chosen_by_the_mixture() -> None:
     """Beside the density alone a network gains as many nats as wrong labels would cost it."""
     predictive = network(500)
     label, labelled = spoilt(predictive)
-    gain = Robust(Likelihood(), PARTNER).gain(predictive, label, labelled)
-    clean = Robust(Likelihood(), PARTNER).gain(predictive, predictive.sample(), labelled)
+    gain = Robust(Likelihood(), PARTNER, sides=True).gain(predictive, label, labelled)
+    clean = Robust(Likelihood(), PARTNER, sides=True).gain(predictive, predictive.sample(), labelled)
     assert Likelihood().gain(predictive, label, labelled).eq(0).all()
     assert float(gain.sum()) / 500 > 1
     assert abs(float(clean.mean())) < 0.5
+
+
+def test_sides_are_as_they_are_unless_asked_for() -> None:
+    predictive = network(200)
+    label, labelled = spoilt(predictive)
+    robust = Robust(Likelihood(), PARTNER)
+    robust.begin_epoch(0.9)
+    nats(robust, predictive, label, labelled)
+    robust.end_epoch()
+    assert set(robust.rates) == {"jitter", "wrong_joint", "miss"}
+    found = robust.explain(predictive, label, labelled, exchanges=robust.exchanges)
+    assert not bool(found.pair.any() or found.exchanged.any())
+    with pytest.raises(ConfigError, match="exchanged_sides is without effect without robust"):
+        config_from(None, {"exchanged_sides": True})
 
 
 def test_it_needs_units_of_the_crop(figures: Path, tmp_path: Path) -> None:

@@ -66,10 +66,7 @@ def test_loss_is_the_negative_log_density_in_network_units(family: str) -> None:
     heads = model.heads(images(N))
     log_prob = model.predictive(heads).log_prob(keypoints)[labelled].mean()
     presence = torch.nn.functional.binary_cross_entropy_with_logits(heads.presence, labelled.float())
-    if family == "gross":  # the likelihood of pairs is not the product of the densities of each joint
-        assert float(loss.detach()) == pytest.approx(float((presence - log_prob).detach()), abs=0.3)
-    else:
-        assert float(loss.detach()) == pytest.approx(float((presence - log_prob).detach()), abs=1e-3)
+    assert float(loss.detach()) == pytest.approx(float((presence - log_prob).detach()), abs=1e-3)
     loss.backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
 

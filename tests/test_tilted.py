@@ -95,7 +95,7 @@ def test_rescaling_reaches_into_mixtures() -> None:
 
 
 def test_what_is_not_of_the_location_scale_family_is_refused() -> None:
-    for variant in ("heatmap", "gross", "mixture", "conditional"):
+    for variant in ("heatmap", "mixture", "conditional"):
         predictive = random_predictive(variant)
         assert predictive.location_scale is None
         with pytest.raises(ConfigError, match="only location-scale predictions can be rescaled"):

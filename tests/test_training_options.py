@@ -42,6 +42,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "standardise": ("", True),
     "oks_weight": ("0.0", 0.0),
     "robust": ("", True),
+    "exchanged_sides": ("", True),
     "prior": ("laplace", "laplace"),
     "prior_scale": ("2", 2.0),
     "epochs": ("7", 7),

@@ -72,11 +72,9 @@ class Objective(ABC, Generic[P]):
     `P` is the class of predictive distributions that it is made for.
 
     Attributes:
-        enumerates: it has discrete latent events, over which Pyro sums.
         rates: of label errors by name, what it learns beside the network; empty where labels are taken as they are.
     """
 
-    enumerates = False
     rates: Mapping[str, float] = MappingProxyType({})
 
     def begin_epoch(self, share: float) -> None:

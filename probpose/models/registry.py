@@ -31,7 +31,6 @@ from probpose.models.densities.gauge import Gauge
 from probpose.models.heads.base import Regressor
 from probpose.models.heads.cell_labels import labels_of
 from probpose.models.heads.conditional import ConditionalOptions, ConditionalRegressor
-from probpose.models.heads.gross import Exchanged, GrossOptions, GrossRegressor
 from probpose.models.heads.heatmap import HeatmapOptions, HeatmapRegressor, SoftArgmaxOptions, SoftArgmaxRegressor
 from probpose.models.heads.location_scale import LocationScaleRegressor, ScaleBuilder
 from probpose.models.heads.mixture_density import MixtureOptions, MixtureRegressor
@@ -57,14 +56,12 @@ class Network:
         joints: K.
         scale: builds a scale head.
         input_size: height and width of the crop, pixels.
-        partner: index of each joint's mirror image.
     """
 
     backbone: Backbone
     joints: int
     scale: ScaleBuilder
     input_size: tuple[int, int]
-    partner: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -132,14 +129,6 @@ FAMILIES: dict[str, Family] = {
         maps=True,
         square=True,
     ),
-    "gross": Family(
-        "location and scale, labels exchanged with the other side, and gross errors",
-        lambda net, options: GrossRegressor(net.backbone, net.joints, net.scale, net.partner, options),
-        options=GrossOptions,
-        objective=lambda options: Exchanged(options.after),
-        scaled=True,
-        square=True,
-    ),
     "mixture": Family(
         "mixture density network: a few components, each with weight, location and scale",
         lambda net, options: MixtureRegressor(net.backbone, net.joints, options),
@@ -198,9 +187,18 @@ def family_of(name: str) -> Family:
     """The family called `name`.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name, or that of a family of earlier versions.
     """
+    if name in _GONE and name not in FAMILIES:
+        raise ConfigError(f"the family {name} is gone: {_GONE[name]}")
     return lookup(FAMILIES, "family", name)
+
+
+_GONE = {
+    "gross": "train with --robust, in any family, which does the same; a run of it is to be trained again, with family "
+    '"regression", residual "laplace" and robust = true in its config.toml, in a new folder.'
+}
+"""What takes the place of families that are no more."""
 
 
 def options_of(name: str, values: Mapping[str, Any]) -> Any:
@@ -258,9 +256,7 @@ def build_model(
     if family != "regression":
         laplace_until, location_by = laplace_until or 0.0, location_by or "likelihood"
     objective = entry.objective(chosen) or objective_of(residual, laplace_until, location_by)
-    regressor = entry.build(
-        Network(backbone, joints, scale_of(residual, scale), input_size, tuple(flip_permutation)), chosen
-    )
+    regressor = entry.build(Network(backbone, joints, scale_of(residual, scale), input_size), chosen)
     density = build_residual(residual, batch=joints if per_joint else 1, gauge=gauge, full=scale == "full")
     span = SQUARE if entry.square else 1.0
     standardisation = Standardisation(flip_permutation, span) if standardise else None

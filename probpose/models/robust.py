@@ -19,7 +19,9 @@ Rates are found by EM (Dempster, Laird and Rubin, JRSS B 1977), stepwise by epoc
 over an epoch, and Dirichlet priors, make the rates of the next. A network that cannot yet tell left from right, or one
 place from another, would explain its own errors by wrong labels and keep them: up to `START` of the epochs the
 objective is the plain one, up to `FULL` it moves to the mixture in proportion, and only then may sides have been
-exchanged.
+exchanged, if at all: with one network it cannot be told whether it or the label exchanged them. A network that errs
+about sides as often as the labels do is better off without (docs/results.md); a pair that was exchanged is then two
+labels at a wrong joint.
 """
 
 from __future__ import annotations
@@ -36,10 +38,10 @@ import torch
 from pyro import plate, poutine
 from torch import Tensor
 
-from probpose.models.heads.gross import anywhere
 from probpose.models.label_errors import LOCAL, ErrorRates, Explanation, Kind, explain, sides
 from probpose.models.objectives import Objective
 from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.crop import anywhere
 
 START, FULL = 0.25, 0.5
 """Shares of the epochs between which the objective moves from the plain one to the mixture."""
@@ -124,21 +126,22 @@ class Robust(Objective[Any]):
     Args:
         base: the objective of labels that are right.
         partner: index of each joint's mirror image, itself where it has none.
+        sides: whether they may have been exchanged.
 
     Attributes:
         rates: of the events, by name (see `rates_of`); empty until they are learned.
     """
 
-    def __init__(self, base: Objective[Any], partner: Sequence[int]) -> None:
-        self.base, self.partner = base, torch.tensor(tuple(partner))
+    def __init__(self, base: Objective[Any], partner: Sequence[int], *, sides: bool = False) -> None:
+        self.base, self.partner, self.sides = base, torch.tensor(tuple(partner)), sides
         self.rates: dict[str, float] = {}
-        self.share, self.exchanges = 1.0, True
+        self.share, self.exchanges = 1.0, sides
         self._seen = _NOTHING
 
     def begin_epoch(self, share: float) -> None:
         self.base.begin_epoch(share)
         self.share = min(1.0, max(0.0, (share - START) / (FULL - START)))
-        self.exchanges = share >= FULL
+        self.exchanges = self.sides and share >= FULL
         self._seen = _NOTHING
 
     def end_epoch(self) -> None:
@@ -163,11 +166,9 @@ class Robust(Objective[Any]):
 
     def gain(self, predictive: Predictive, keypoints: Tensor, labelled: Tensor) -> Tensor:
         own = torch.where(labelled, predictive.log_prob(keypoints), 0.0).sum(1)
-        return self.explain(predictive, keypoints, labelled).log_likelihood - own
+        return self.explain(predictive, keypoints, labelled, exchanges=self.sides).log_likelihood - own
 
-    def explain(
-        self, predictive: Predictive, keypoints: Tensor, labelled: Tensor, *, exchanges: bool = True
-    ) -> Explanation:
+    def explain(self, predictive: Predictive, keypoints: Tensor, labelled: Tensor, *, exchanges: bool) -> Explanation:
         """What the labels (N, K, 2) are under the rates, with the gradient of the base objective."""
         partner = self.partner.to(labelled.device)
         terms = log_densities(predictive, keypoints, partner, self.base if torch.is_grad_enabled() else None)

@@ -85,7 +85,7 @@ def evidence_of_network(persons: Persons, forwards: Iterable[Forward], model: st
     for forward in forwards:
         unreadable += forward.unreadable
         if len(forward.rows):
-            density = forward.keypoints.without_gross_errors
+            density = forward.keypoints
             rows.append(forward.rows)
             means.append(as_array(density.mean))
             covariances.append(as_array(density.covariance))

@@ -11,7 +11,7 @@ __all__ = ["EmptyGuide", "negative_log_likelihood"]
 
 from typing import Any
 
-from pyro.infer import Trace_ELBO, TraceEnum_ELBO
+from pyro.infer import Trace_ELBO
 from pyro.infer.elbo import ELBOModule
 from pyro.nn import PyroModule
 
@@ -28,12 +28,8 @@ class EmptyGuide(PyroModule):
 def negative_log_likelihood(model: KeypointModel) -> ELBOModule:
     """The training loss as a module: call it with the arguments of `KeypointModel.model`, then `backward`.
 
-    The value is in nats per labelled keypoint (network units), plus the presence term per keypoint. Discrete events of
-    the objective are summed over.
+    The value is in nats per labelled keypoint (network units), plus the presence term per keypoint.
     """
-    if model.objective.enumerates:
-        elbo: Any = TraceEnum_ELBO(max_plate_nesting=2)  # type: ignore[no-untyped-call]
-    else:
-        elbo = Trace_ELBO()  # type: ignore[no-untyped-call]
+    elbo: Any = Trace_ELBO()  # type: ignore[no-untyped-call]
     module: ELBOModule = elbo(Program(model), EmptyGuide())
     return module

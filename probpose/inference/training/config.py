@@ -199,6 +199,7 @@ _DEPENDENT: Mapping[str, tuple[Callable[[TrainConfig], bool], str]] = {
     **dict.fromkeys(("flip_pairs", "category", "box_from"), (_has_file, "without an annotation file")),
     "lr_steps": (lambda config: config.optimiser.schedule == "step", "without schedule=step"),
     "prior_scale": (lambda config: config.model.prior is not None, "without a prior"),
+    "exchanged_sides": (lambda config: config.model.robust, "without robust"),
 }
 """Settings that count only beside others."""
 

@@ -94,8 +94,12 @@ class ModelConfig:
     oks_weight: float = setting(0.0, "Lambda of likelihood + lambda E[oks], nats.", range=Range(0))
     robust: bool = setting(
         False,
-        "Labels may be wrong (wide, sides exchanged, at another joint, anywhere): the likelihood sums over how, "
-        "at rates that are learned.",
+        "Labels may be wrong (wide, at another joint, anywhere): the likelihood sums over how, at learned rates.",
+    )
+    exchanged_sides: bool = setting(
+        False,
+        "With --robust: left and right may be exchanged, too, from half of the epochs on; for networks that know them "
+        "better than the labels do.",
     )
     prior: Literal["gaussian", "laplace"] | None = setting(None, "Of the network's weights, for maximum a posteriori.")
     prior_scale: float = setting(1.0, "Its standard deviation (gaussian) or scale (laplace).", range=POSITIVE)

@@ -224,7 +224,7 @@ def _for_training(model: KeypointModel, config: TrainConfig, train: Persons) -> 
     if chosen.robust:
         if chosen.standardise:
             raise ConfigError("--robust expects wrong labels anywhere in the crop: leave out --standardise.")
-        model.objective = Robust(model.objective, train.skeleton.flip_permutation)
+        model.objective = Robust(model.objective, train.skeleton.flip_permutation, sides=chosen.exchanged_sides)
     if chosen.prior is not None:
         model.prior = WeightPrior(chosen.prior, chosen.prior_scale, max(1, int(train.labelled.sum())))
     return model

@@ -147,11 +147,6 @@ class Predictive(TorchDistribution):
             raise ConfigError("only location-scale predictions can be rescaled: recalibrate with conformal regions.")
         return self.location_scale
 
-    @property
-    def without_gross_errors(self) -> Predictive:
-        """The density of labels that are no gross errors: all, unless the family models gross errors."""
-        return self
-
     def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
         """The distribution of A x + b; A (N, 2, 2) and b (N, 2) of each person, or with K after N of each joint."""
         if self.parts:

@@ -7,22 +7,25 @@ made of whole cells (see `Predictive.hdr_bounds`).
 
 from __future__ import annotations
 
-__all__ = ["TAIL_SCALE", "CropDensity"]
+__all__ = ["TAIL_SCALE", "CropDensity", "anywhere"]
 
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from probpose.models.densities import StudentTResidual
 from probpose.models.densities.nodes import uniform_nodes
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.blur import Blur
 from probpose.models.predictive.contract import POINTS, Predictive
 from probpose.models.predictive.folding import drawn, log_density
+from probpose.models.predictive.location_scale import LocationScale
 
 TAIL_SCALE = 0.5
 """Scale of T, network units: half the crop."""
@@ -114,3 +117,21 @@ class CropDensity(Predictive):
 
     def _log_tail(self, value: Tensor) -> Tensor:
         return log_density(self.residual, value / TAIL_SCALE) - 2 * math.log(TAIL_SCALE)
+
+
+def anywhere(like: Tensor) -> LocationScale:
+    """T for persons and joints, dtype and device of `like` (N, K, 2): a Student-t with 5 degrees of freedom."""
+    scale = TAIL_SCALE * torch.eye(2).to(like).expand(*like.shape, 2)
+    return LocationScale(torch.zeros_like(like), scale, _broad_residual(like.dtype, like.device))
+
+
+_BROAD_NODES = 2**12
+
+
+@lru_cache(maxsize=4)
+def _broad_residual(dtype: torch.dtype, device: torch.device) -> Residual:
+    """T in units of its scale, the same nodes always."""
+    with torch.no_grad():
+        family = StudentTResidual().to(device=device, dtype=dtype)
+        uniform = uniform_nodes(_BROAD_NODES, like=family.raw_df, generator=torch.Generator().manual_seed(0))
+        return family._in_gauge(family.native(uniform, 1))

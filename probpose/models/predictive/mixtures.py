@@ -1,4 +1,4 @@
-"""Mixtures: of predictive densities (flip test, ensembles, gross errors), of many location-scale components, of axes.
+"""Mixtures: of predictive densities (flip test, ensembles), of many location-scale components, of axes.
 
 A mixture density network (Bishop, "Mixture Density Networks", 1994) gives weight, location and scale of each of a few
 components, p(x) = sum_c w_c |L_c|^-1 R(L_c^-1 (x - mu_c)). Bins with a residual density inside each are the same
