@@ -99,3 +99,8 @@ def test_a_name_that_is_taken_is_refused() -> None:
     assert residual_family_of("laplace") is not residual_family_of("gaussian")
     with pytest.raises(ConfigError, match="unknown backbone 'tiny': choose one of small, resnet18"):
         build_backbone("tiny")
+
+
+def test_a_family_that_is_gone_says_what_took_its_place() -> None:
+    with pytest.raises(ConfigError, match="the family gross is gone: train with --robust"):
+        family_of("gross")
