@@ -10,7 +10,6 @@ from __future__ import annotations
 
 __all__ = ["Fold", "deal", "train_folds"]
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from probpose.data.persons import Persons
 from probpose.errors import ConfigError, DataError
 from probpose.inference.training.comparison import Entry, is_finished, train_entry
 from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.report import Report
 from probpose.inference.training.runs import RunFolder
 
 
@@ -65,7 +65,6 @@ def train_folds(
     folds: int,
     *,
     seed: int = 0,
-    say: Callable[[str], None] = lambda _: None,
     quiet: bool = False,
 ) -> list[Fold]:
     """Train the networks that are not finished, in `root`/K5-seed0/fold-1 and so on.
@@ -76,8 +75,7 @@ def train_folds(
         persons: that are dealt out.
         folds: K.
         seed: of the folds; that of the networks stands in `config`.
-        say: called with what is done.
-        quiet: show no progress of the training.
+        quiet: show no progress, which otherwise goes to standard error.
 
     Raises:
         ConfigError: a folder holds a network with another configuration.
@@ -85,13 +83,13 @@ def train_folds(
         RunInUseError: another process trains one of them.
         ProbposeError: what training raises.
     """
-    place = root / f"K{folds}-seed{seed}"
+    place, report = root / f"K{folds}-seed{seed}", Report(config.optimiser.epochs, 0, quiet=quiet)
     found = []
     for number, rows in enumerate(deal(persons.image_id, folds, seed), start=1):
         fold = Fold(RunFolder(place / f"fold-{number}"), rows)
         entry, others = Entry(config, fold.folder), np.setdiff1d(np.arange(len(persons)), rows)
         done = is_finished(entry, remedy=f"delete {place} to train its folds again")
-        say(f"fold {number} of {folds}{', finished' if done else ''}: {fold.folder.path}")
+        report.say(f"fold {number} of {folds}{', finished' if done else ''}: {fold.folder.path}")
         train_entry(entry, persons.select(others), verify=True, quiet=quiet or done)
         found.append(fold)
     return found
