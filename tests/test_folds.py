@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 import probpose as pp
+from probpose.analysis.audit.decisions import FORMAT, digest_of
 from probpose.analysis.prediction.forward import predict_held_out
+from probpose.cli import main
 from probpose.data.persons import Persons
 from probpose.errors import CheckpointError, ConfigError, DataError
 from probpose.inference.training.checkpoint import load_checkpoint
@@ -20,7 +24,8 @@ from probpose.inference.training.folds import Fold, deal, train_folds
 from probpose.inference.training.provenance import Facts, read_facts
 from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.train import start_training
-from tests.api_cases import blobs
+from tests.api_cases import SMALL, blobs
+from tests.audit_cases import corrupted
 
 FOLDS = 3
 CONFIG = TrainConfig().changed(residual="gaussian", epochs=2, input_size=(32, 32), batch_size=16, warmup=0)
@@ -132,6 +137,48 @@ def test_finished_folds_are_read_and_others_go_on_to_the_same_end(
     assert [line.split("fold-")[1] for line in told if line.startswith("resuming")] == ["2 after epoch 1 of 2"]
     assert (place / "fold-1" / "best.safetensors").stat().st_mtime_ns == untouched
     assert weights(copy) == weights(root)
+
+
+def test_a_run_gives_its_folds_as_runs(tmp_path: Path, root: Path, persons: Persons) -> None:
+    images, labels = blobs(20)
+    run = pp.fit(images, labels, skeleton=["blob"], out=tmp_path / "run", **SMALL | {"epochs": 1})
+    shutil.copytree(root, run.path / "folds")
+    with pytest.raises(ConfigError, match=r"holds a run with .*epochs 2, not 1"):
+        run.cross_fit(persons, folds=FOLDS, quiet=True)
+    found = run.cross_fit(persons, folds=2, quiet=True)
+    assert [one.path.relative_to(run.path).as_posix() for one, _ in found] == [
+        "folds/K2-seed0/fold-1",
+        "folds/K2-seed0/fold-2",
+    ]
+    held_out = np.concatenate([part.annotation_id for _, part in found])
+    assert sorted(held_out.tolist()) == sorted(persons.annotation_id.tolist())
+    with pytest.raises(ConfigError, match=r"was trained on arrays"):
+        run.cross_fit(folds=2)
+
+
+def test_training_labels_are_audited_by_folds_reviewed_and_corrected(figures: Path, tmp_path: Path) -> None:
+    """By commands alone: the page belongs to the audit of the folds, and only what was accepted is changed."""
+    annotations = figures / "annotations" / "person_keypoints_train2017.json"
+    run = pp.train(
+        train_annotations=annotations, image_dir=figures / "train2017", out=tmp_path / "run", quiet=True,
+        residual="laplace", epochs=1, input_size=(32, 32), batch_size=16, warmup=0, laplace_until=0.0, workers=0,
+    )  # fmt: skip
+    before = pp.open_data(annotations=annotations, image_dir=figures / "train2017")
+    told = replace(corrupted(before, share=0), models=("run, 2 folds",))
+    label = told.entry(7)
+    decision = {name: label[name] for name in ("image_id", "annotation_id", "joint")}
+    head = {"format": FORMAT, "version": 1, "audit": digest_of(told), "name": before.name}
+    decisions, corrected = tmp_path / "decisions.json", tmp_path / "corrected.json"
+    decisions.write_text(json.dumps(head | {"decisions": [decision | {"decision": "accept", "action": "unlabel"}]}))
+    options = ["--split", "train", "--folds", "2", "--decisions", str(decisions), "--corrected", str(corrected)]
+    result = CliRunner().invoke(main, ["audit", str(run.path), *options, "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["models"] == ["run, 2 folds"]
+    assert "trained or chosen on these data" not in result.stderr
+    assert digest_of(told) in (run.path / "audit" / "audit.html").read_text()
+    after = pp.open_data(annotations=corrected, image_dir=figures / "train2017")
+    changed = np.argwhere(before.visibility != after.visibility)
+    assert changed.tolist() == [[told.row[7], told.joint[7]]]
 
 
 def test_another_configuration_is_refused(copy: Path, persons: Persons) -> None:

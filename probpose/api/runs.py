@@ -8,7 +8,7 @@ import json
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
@@ -39,7 +39,7 @@ from probpose.errors import ConfigError
 from probpose.files import write_atomically
 from probpose.inference.device import open_device
 from probpose.inference.training.config import TrainConfig, refuse_without_effect
-from probpose.inference.training.folds import train_folds
+from probpose.inference.training.folds import Fold, train_folds
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
 from probpose.inference.training.train import judged_on, open_split, saw
 from probpose.progress import Counting, silent
@@ -306,6 +306,7 @@ class Run:
         folds: int | None = None,
         threshold: float = THRESHOLD,
         seed: int = 0,
+        quiet: bool = False,
         batch_size: int = 64,
         device: str = "auto",
         workers: int = 0,
@@ -319,6 +320,7 @@ class Run:
                 that are finished are used again. By default the run itself judges.
             threshold: probability above which a correction is proposed.
             seed: of the folds.
+            quiet: show no progress of the training of folds, which otherwise goes to standard error.
             batch_size: persons at a time.
             device: torch device, or "auto".
             workers: processes that read images.
@@ -328,21 +330,43 @@ class Run:
             DataError: the persons have other joints, no image can be read, or there are too few labels.
             ConfigError: a run on arrays, and no persons; or folds of another configuration.
         """
-        persons, where = self._annotated(persons), open_device(device)
-        networks = None if folds is None else train_folds(self.config, self.path / "folds", persons, folds, seed=seed)
+        persons, model = self._annotated(persons), self.path.name
+        networks = None if folds is None else self._folds(persons, folds, seed, quiet)
         with counting("predicting", len(persons)) as progress:
-            said = (
-                predict_persons(
-                    self._loaded.model, persons, self._loaded.input_size, batch_size=batch_size, device=where,
-                    workers=workers, progress=progress,
-                )
-                if networks is None
-                else predict_held_out(
-                    networks, persons, batch_size=batch_size, device=where, workers=workers, progress=progress
-                )
-            )  # fmt: skip
-            evidence = evidence_of_network(persons, said, self.path.name)
+            how: dict[str, Any] = {
+                "batch_size": batch_size, "device": open_device(device), "workers": workers, "progress": progress,
+            }  # fmt: skip
+            if networks is None:
+                said = predict_persons(self._loaded.model, persons, self._loaded.input_size, **how)
+            else:
+                said, model = predict_held_out(networks, persons, **how), f"{model}, {folds} folds"
+            evidence = evidence_of_network(persons, said, model)
         return judged(evidence, threshold, seed, counting)
+
+    def cross_fit(
+        self, persons: Persons | None = None, *, folds: int = 5, seed: int = 0, quiet: bool = False
+    ) -> list[tuple[Run, Persons]]:
+        """Networks with the run's configuration, and of each the persons whose images it has not seen.
+
+        The persons are dealt out by image; each fold's network is trained on the others, in `RUN/folds`. What was
+        interrupted goes on, and what is finished is read.
+
+        Args:
+            persons: the run's training data by default.
+            folds: at least 2.
+            seed: of the folds.
+            quiet: show no progress, which otherwise goes to standard error.
+
+        Raises:
+            DataError: the persons have other joints, there are too few images, or the folds are of other persons.
+            ConfigError: a run on arrays, and no persons; or folds of another configuration.
+        """
+        persons = self._annotated(self.data("train") if persons is None else persons)
+        found = self._folds(persons, folds, seed, quiet)
+        return [(Run(load_run(fold.folder.path)), persons.select(fold.rows)) for fold in found]
+
+    def _folds(self, persons: Persons, folds: int, seed: int, quiet: bool) -> list[Fold]:
+        return train_folds(self.config, self.path / "folds", persons, folds, seed=seed, quiet=quiet)
 
     def _annotated(self, persons: Persons | None) -> Persons:
         matched = match_joints(self.data() if persons is None else persons, self.skeleton)

@@ -122,5 +122,10 @@ def _audited(run: Path | None, options: dict[str, Any], *, quiet: bool) -> tuple
     say_device(options["device"], quiet=quiet)
     loaded = run_of(run)
     machine = {name: options[name] for name in ("batch_size", "device", "workers")}
-    persons = judged_persons(loaded, options)
-    return loaded.audit(persons, folds=options["folds"], **machine, **shared), loaded.path / "audit"
+    persons = judged_persons(loaded, options, held_out=options["folds"] is not None)
+    try:
+        return loaded.audit(persons, folds=options["folds"], quiet=quiet, **machine, **shared), loaded.path / "audit"
+    except KeyboardInterrupt as stop:
+        if options["folds"] is None:
+            raise
+        raise click.ClickException("interrupted; the same command goes on where the folds are.") from stop

@@ -63,15 +63,20 @@ def run_of(path: Path | None) -> pp.Run:
     return run
 
 
-def judged_persons(run: pp.Run, options: Mapping[str, Any]) -> pp.Persons:
+def judged_persons(run: pp.Run, options: Mapping[str, Any], *, held_out: bool = False) -> pp.Persons:
     """The persons that `data_options` name; a warning on standard error where the model was trained or chosen on them.
+
+    Args:
+        run: that judges them.
+        options: of `data_options`.
+        held_out: other networks judge, which have not seen them.
 
     Raises:
         ConfigError: options that do not go together.
         DataError: the data cannot be read.
     """
     named = {"dataset": options["dataset"], "annotations": options["val_annotations"]}
-    if run.saw(options["split"], **named):
+    if not held_out and run.saw(options["split"], **named):
         note("warning: the model was trained or chosen on these data.")
     passed = ("image_dir", "category", "box_from", "joint_map", "common_joints", "move_boxes")
     return run.data(options["split"], root=options["data_root"], **named, **{name: options[name] for name in passed})
