@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 import probpose as pp
-from probpose.analysis.audit.decisions import FORMAT, digest_of
 from probpose.analysis.prediction.forward import predict_held_out
-from probpose.cli import main
 from probpose.data.persons import Persons
 from probpose.errors import CheckpointError, ConfigError, DataError
 from probpose.inference.training.checkpoint import load_checkpoint
@@ -25,7 +21,6 @@ from probpose.inference.training.provenance import Facts, read_facts
 from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.train import start_training
 from tests.api_cases import SMALL, blobs
-from tests.audit_cases import corrupted
 
 FOLDS = 3
 CONFIG = TrainConfig().changed(residual="gaussian", epochs=2, input_size=(32, 32), batch_size=16, warmup=0)
@@ -154,31 +149,6 @@ def test_a_run_gives_its_folds_as_runs(tmp_path: Path, root: Path, persons: Pers
     assert sorted(held_out.tolist()) == sorted(persons.annotation_id.tolist())
     with pytest.raises(ConfigError, match=r"was trained on arrays"):
         run.cross_fit(folds=2)
-
-
-def test_training_labels_are_audited_by_folds_reviewed_and_corrected(figures: Path, tmp_path: Path) -> None:
-    """By commands alone: the page belongs to the audit of the folds, and only what was accepted is changed."""
-    annotations = figures / "annotations" / "person_keypoints_train2017.json"
-    run = pp.train(
-        train_annotations=annotations, image_dir=figures / "train2017", out=tmp_path / "run", quiet=True,
-        residual="laplace", epochs=1, input_size=(32, 32), batch_size=16, warmup=0, laplace_until=0.0, workers=0,
-    )  # fmt: skip
-    before = pp.open_data(annotations=annotations, image_dir=figures / "train2017")
-    told = replace(corrupted(before, share=0), models=("run, 2 folds",))
-    label = told.entry(7)
-    decision = {name: label[name] for name in ("image_id", "annotation_id", "joint")}
-    head = {"format": FORMAT, "version": 1, "audit": digest_of(told), "name": before.name}
-    decisions, corrected = tmp_path / "decisions.json", tmp_path / "corrected.json"
-    decisions.write_text(json.dumps(head | {"decisions": [decision | {"decision": "accept", "action": "unlabel"}]}))
-    options = ["--split", "train", "--folds", "2", "--decisions", str(decisions), "--corrected", str(corrected)]
-    result = CliRunner().invoke(main, ["audit", str(run.path), *options, "--json"])
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["models"] == ["run, 2 folds"]
-    assert "trained or chosen on these data" not in result.stderr
-    assert digest_of(told) in (run.path / "audit" / "audit.html").read_text()
-    after = pp.open_data(annotations=corrected, image_dir=figures / "train2017")
-    changed = np.argwhere(before.visibility != after.visibility)
-    assert changed.tolist() == [[told.row[7], told.joint[7]]]
 
 
 def test_another_configuration_is_refused(copy: Path, persons: Persons) -> None:
