@@ -81,8 +81,11 @@ class GaussianLabels:
     def draw_bias(self, at: Values, rng: np.random.Generator) -> Array:
         """A draw of L^-1 b given the labels, (A, K, 2)."""
         forms = _Forms.of(self, at)
-        lower = np.linalg.cholesky(forms.inverse)
-        c = forms.c + lower @ rng.standard_normal(forms.c.shape)
+        values, vectors = np.linalg.eigh(forms.inverse)
+        root = (
+            vectors * np.sqrt(np.clip(values, 0, 1))[:, None]
+        )  # the prior's is 1: more is rounding, and so is less than 0
+        c = forms.c + root @ rng.standard_normal(forms.c.shape)
         return np.asarray((forms.omega * (self.basis @ c)).transpose(1, 0, 2))
 
     def _gradient(self, at: Values, forms: _Forms, contrasts: Array) -> Values:
