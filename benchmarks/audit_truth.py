@@ -2,7 +2,7 @@ r"""Labels that err on purpose: does the audit find them, by kind, and are its p
 
     python -m benchmarks.audit_truth --annotations lspet.json --predictions thunder.json --predictions lightning.json \
         --out docs/results/audit_truth
-    python -m benchmarks.audit_truth --run runs/mine --out docs/results/audit_truth_synthetic
+    python -m benchmarks.audit_truth --run runs/mine --dataset synthetic --out docs/results/audit_truth_synthetic
 
 5% of the labels are spoilt, in one way at a time and in all ways together (5% in all), and audited by the first model
 alone and by all of them. Beside the audit: the distance from label to prediction, and that distance over sigma, which
@@ -113,17 +113,26 @@ def _other_person(rng: np.random.Generator, image: npt.NDArray[np.int64]) -> tup
 @click.command()
 @click.option("--annotations", type=click.Path(path_type=Path), help="COCO-format labels of --predictions.")
 @click.option("--predictions", multiple=True, type=click.Path(path_type=Path), help="Results of a model.")
-@click.option("--run", type=click.Path(path_type=Path), help="Instead of both: a run, on its validation data.")
+@click.option("--run", type=click.Path(path_type=Path), help="Instead of both: a run.")
+@click.option("--dataset", help="Of which it judges the validation data.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of that.")
 @click.option("--persons", "most", default=2000, show_default=True, help="Persons at most, drawn at random.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the table.")
 def main(
-    annotations: Path | None, predictions: tuple[Path, ...], run: Path | None, most: int, seed: int, out: Path | None
+    annotations: Path | None,
+    predictions: tuple[Path, ...],
+    run: Path | None,
+    dataset: str | None,
+    data_root: Path | None,
+    most: int,
+    seed: int,
+    out: Path | None,
 ) -> None:
     """Spoil labels, audit them, and compare with two baselines."""
     if run is not None:
         loaded = load_run(run)
-        persons = _drawn(pp.load(run).data(), most, seed)
+        persons = _drawn(pp.open_data(dataset, root=data_root), most, seed)
         said = evidence_of_network(persons, predict_persons(loaded.model, persons, loaded.input_size), run.name)
     else:
         assert annotations is not None
