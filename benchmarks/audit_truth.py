@@ -4,9 +4,11 @@ r"""Labels that err on purpose: does the audit find them, by kind, and are its p
         --out docs/results/audit_truth
     python -m benchmarks.audit_truth --run runs/mine --dataset synthetic --out docs/results/audit_truth_synthetic
 
-5% of the labels are spoilt, in one way at a time and in all ways together (5% in all), and audited by the first model
-alone and by all of them. Beside the audit: the distance from label to prediction, and that distance over sigma, which
-is the run's own, or for results without any the median distance of the joint in sizes of the person.
+5% of the labels are spoilt, in one way at a time and in all ways but jitter together (5% in all), and audited by the
+first model alone and by all of them: by P(kind) of what they are, and by the suspicion, the probability of being
+neither good nor jitter (for jitter, of not being good). Beside the audit: the distance from label to prediction, and
+that distance over sigma, which is the run's own, or for results without any the median distance of the joint in sizes
+of the person.
 
 Labels of real data err already, so that "clean" labels are not clean. Two sets of them are held against the spoilt
 ones: all others, among which real errors count as false alarms; and those within 0.1 sizes of every model, which no
@@ -48,8 +50,8 @@ APART = 0.15
 NEAR = 0.1
 JITTER = 0.08
 COLUMNS = {
-    "models": "models", "way": "spoilt", "labels": "spoilt labels", "kind": "AUROC of P(kind)", "audit": "P(not good)",
-    "distance": "distance", "ratio": "over sigma", "near_kind": "P(kind), near", "near_audit": "P(not good), near",
+    "models": "models", "way": "spoilt", "labels": "spoilt labels", "kind": "AUROC of P(kind)", "audit": "suspicion",
+    "distance": "distance", "ratio": "over sigma", "near_kind": "P(kind), near", "near_audit": "suspicion, near",
     "near_distance": "distance, near", "near_ratio": "over sigma, near",
     "first": "of 100 first, audit", "first_ratio": "of 100 first, over sigma", "ece": "stated - found",
 }  # fmt: skip
@@ -157,7 +159,7 @@ def _drawn(persons: Persons, most: int, seed: int) -> Persons:
 
 def _spoilt(persons: Persons, way: str, seed: int, several: bool) -> tuple[Persons, Flags]:
     """Labels spoilt in one way, or in all of them."""
-    ways = [one for one in WAYS if one != "swap" or several] if way == "all" else [way]
+    ways = [one for one in WAYS if one != "jitter" and (one != "swap" or several)] if way == "all" else [way]
     wrong = np.zeros(persons.labelled.shape, dtype=bool)
     for one in ways:
         persons, chosen = spoil(persons, one, seed, SHARE / len(ways))
@@ -184,11 +186,11 @@ def _compared(said: Evidence, clean: Persons, wrong: Flags, way: str, seed: int)
     size = np.sqrt(clean.box[:, 2] * clean.box[:, 3])[:, None]
     moved = np.linalg.norm(clean.keypoints - said.persons.keypoints, axis=-1) / size
     before = (np.linalg.norm(clean.keypoints - said.point, axis=-1) / size).max(0)
-    counted = ~wrong | ((moved >= APART) if way not in ("jitter", "all") else wrong)
+    counted = ~wrong | ((moved >= APART) if way != "jitter" else wrong)
     distance, ratio = _baselines(said, size)
     kept, bad = counted[at], wrong[at]
     near = kept & (bad | (before <= NEAR)[at])
-    doubt = 1 - audit.probability[:, KINDS.index("good")]
+    doubt = 1 - audit.probability[:, KINDS.index("good")] if way == "jitter" else audit.suspicion
     return {
         "models": " + ".join(said.models),
         "way": way.replace("_", " "),

@@ -7,6 +7,7 @@ __all__ = ["ACTIONS", "COLUMNS", "Action", "Audit", "Rate"]
 import csv
 import io
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -94,12 +95,12 @@ class Audit:
     def __len__(self) -> int:
         return len(self.row)
 
-    @property
+    @cached_property
     def label(self) -> Array:
         """(M, 2), where the labels are."""
         return self.persons.keypoints[self.row, self.joint]
 
-    @property
+    @cached_property
     def suspicion(self) -> Array:
         """(M,), probability that the label is not about its joint: neither good nor jitter."""
         harmless = [KINDS.index(kind) for kind in _HARMLESS]
