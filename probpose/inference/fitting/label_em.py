@@ -11,7 +11,7 @@ labels: a joint with few labels has the rates of all.
 
 from __future__ import annotations
 
-__all__ = ["Fit", "fit_labels", "fit_rates"]
+__all__ = ["Fit", "fit_labels"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -96,32 +96,6 @@ def fit_labels(witness: Witness, partner: Tensor, progress: Callable[[int], None
     if progress is not None:
         progress(ROUNDS)
     return Fit(density.requires_grad_(False), own, tuple(found))
-
-
-def fit_rates(
-    terms: Tensor, labelled: Tensor, partner: Tensor, *, steps: int = 200, agreement: Tensor | None = None
-) -> tuple[ErrorRates, list[float]]:
-    """Common rates of given densities by EM alone, where models never exchange sides.
-
-    Args:
-        terms: see `explain`, likewise the others.
-        labelled: (N, K) bool.
-        partner: (K,).
-        steps: of EM.
-        agreement: (N, K, R).
-
-    Returns:
-        The rates, and the log posterior before each step.
-    """
-    rates, found = _first_rates(terms), []
-    never = torch.zeros(terms.shape[2], dtype=terms.dtype)
-    never[0] = 1
-    rates = replace(rates, model_pair=never, model_person=never)
-    for _ in range(steps):
-        explained = explain(terms, labelled, partner, rates, agreement)
-        found.append(float(explained.log_likelihood.sum() + _log_prior(rates)))
-        rates = _updated(rates, explained, labelled, partner)
-    return rates, found
 
 
 def _first_rates(like: Tensor) -> ErrorRates:
