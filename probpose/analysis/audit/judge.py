@@ -17,6 +17,7 @@ from probpose.arrays import Array, Index, Mask, as_array, share
 from probpose.data.plausible import remarks_on
 from probpose.errors import DataError
 from probpose.inference.fitting.label_em import POOLED, ROUNDS, Fit, fit_labels
+from probpose.inference.training.folds import deal
 from probpose.models.label_errors import LOCAL
 from probpose.models.witness import NEAR, Witness
 
@@ -77,6 +78,7 @@ def judge(
 
     Raises:
         DataError: too few images or labels, or a threshold that is no share.
+        ConfigError: fewer than two folds.
     """
     share(threshold, "the threshold")
     persons, witness = evidence.persons, evidence.witness()
@@ -84,8 +86,8 @@ def judge(
     kept = _kept(witness.labelled, partner)
     place = torch.full_like(partner, -1)
     place[kept] = torch.arange(len(kept))
-    fold = _folds(persons.image_id, folds, seed, persons.name)
-    fits, found = _cross_fit(witness.joints(kept), place[partner[kept]], fold, seed, progress)
+    held_out = deal(persons.image_id, folds, seed, persons.name)
+    fits, found = _cross_fit(witness.joints(kept), place[partner[kept]], held_out, seed, progress)
     return _record(evidence, found, kept.numpy(), fits, threshold)
 
 
@@ -100,29 +102,20 @@ def _kept(labelled: Tensor, partner: Tensor) -> Tensor:
     return torch.nonzero(seen | seen[partner]).squeeze(-1)
 
 
-def _folds(image: Index, folds: int, seed: int, name: str) -> Index:
-    """(N,), the fold of each person, by image."""
-    images, place = np.unique(image, return_inverse=True)
-    if not 2 <= folds <= len(images):
-        raise DataError(f"{name}: {len(images)} images cannot be dealt out to {folds} folds: name 2 to {len(images)}.")
-    of_image = np.random.default_rng(seed).permutation(len(images)) % folds
-    return np.asarray(of_image[place], dtype=np.int64)
-
-
 def _cross_fit(
-    witness: Witness, partner: Tensor, fold: Index, seed: int, progress: Callable[[int], None] | None
+    witness: Witness, partner: Tensor, held_out: Sequence[Index], seed: int, progress: Callable[[int], None] | None
 ) -> tuple[list[Fit], _Found]:
     fits, order, parts = [], [], []
-    for number in range(int(fold.max()) + 1):
-        rows = torch.from_numpy(_thinned(np.flatnonzero(fold != number), witness.labelled, seed))
+    for number, own in enumerate(held_out):
+        others = np.setdiff1d(np.arange(len(witness)), own)
+        rows = torch.from_numpy(_thinned(others, witness.labelled, seed))
         fitted = witness.rows(rows)
         if int(fitted.labelled.sum()) < LEAST_LABELS:
             raise DataError(
                 f"{int(fitted.labelled.sum())} labels are too few to learn what is usual: {LEAST_LABELS} are needed."
             )
         fits.append(fit_labels(fitted, partner, None if progress is None else _after(progress, number * ROUNDS)))
-        judged = torch.from_numpy(np.flatnonzero(fold == number))
-        for part in judged.split(CHUNK):
+        for part in torch.from_numpy(own).split(CHUNK):
             order.append(part)
             parts.append(_judged(fits[-1], witness.rows(part), partner))
     place = torch.argsort(torch.cat(order)).numpy()

@@ -37,13 +37,14 @@ class Fold:
     rows: Index
 
 
-def deal(image_id: Index, folds: int, seed: int) -> list[Index]:
+def deal(image_id: Index, folds: int, seed: int, name: str = "the data") -> list[Index]:
     """The rows of each fold: all of an image's persons are in one, and no two folds differ by more than an image.
 
     Args:
         image_id: (P,) of the persons.
         folds: K.
         seed: of the order in which images are dealt out.
+        name: of the data, for messages.
 
     Raises:
         ConfigError: K is less than 2.
@@ -53,7 +54,9 @@ def deal(image_id: Index, folds: int, seed: int) -> list[Index]:
     if folds < 2:
         raise ConfigError(f"{folds} folds: cross-fitting needs at least 2.")
     if len(images) < folds:
-        raise DataError(f"{len(images)} images cannot be dealt out to {folds} folds: name fewer, or give more images.")
+        raise DataError(
+            f"{name}: {len(images)} images cannot be dealt out to {folds} folds: name fewer, or give more images."
+        )
     place = np.random.default_rng(seed).permutation(len(images))
     return [np.flatnonzero(place[which] % folds == fold) for fold in range(folds)]
 
@@ -85,7 +88,7 @@ def train_folds(
     """
     place, report = root / f"K{folds}-seed{seed}", Report(config.optimiser.epochs, 0, quiet=quiet)
     found = []
-    for number, rows in enumerate(deal(persons.image_id, folds, seed), start=1):
+    for number, rows in enumerate(deal(persons.image_id, folds, seed, persons.name), start=1):
         fold = Fold(RunFolder(place / f"fold-{number}"), rows)
         entry, others = Entry(config, fold.folder), np.setdiff1d(np.arange(len(persons)), rows)
         done = is_finished(entry, remedy=f"delete {place} to train its folds again")
