@@ -131,6 +131,7 @@ def test_density_that_is_sampled_is_the_programs(noise: str) -> None:
     """Biases and locations included: differences of log densities are those of the program's traces."""
     design = Design.of(made_up(objects=4, A=3, K=3, sized=True), noise)
     density = SampledLabels.of(design)
+    density = density.trusting(0.5 * np.random.default_rng(0).standard_normal(density.size))
     found, program = [], []
     for seed in (1, 2):
         x = 0.5 * np.random.default_rng(seed).standard_normal(density.size)
@@ -141,8 +142,11 @@ def test_density_that_is_sampled_is_the_programs(noise: str) -> None:
         jacobian = (np.stack(flat[: len(own)]) - np.stack(flat[len(own) :])) / 2e-5
         sites = coordinates.sites(own)
         values = coordinates.values(sites)
-        landmark, truth = values.landmark, density.truth(values, r)
-        size = np.exp(values.exponent * design.log_size.numpy()) / np.sqrt(np.bincount(design.cell.numpy()))
+        landmark = values.landmark
+        place = density.places(values, np.einsum("af,fkd->akd", coordinates.basis, e), r)
+        truth, size = place.truth, np.exp(values.exponent * design.log_size.numpy())
+        weights = density.trust * np.exp(-2 * values.log_tau[design.annotator.numpy(), design.landmark.numpy()])
+        size = size / np.sqrt(np.bincount(design.cell.numpy(), weights))
         places = np.log(np.linalg.det(factors_of(landmark)))[design.cell_landmark.numpy()] + 2 * np.log(size)
         lower = np.exp(landmark[:, 3])[:, None, None] * factors_of(landmark)
         c = np.einsum("kij,fkj->fki", np.linalg.inv(lower), e)
@@ -162,6 +166,7 @@ def factors_of(landmark: Array) -> Array:
 
 def test_gradient_of_sampled_labels_is_its_slope() -> None:
     density = SampledLabels.of(Design.of(made_up(objects=3, A=3, K=3, sized=True), "student_t"))
+    density = density.trusting(np.random.default_rng(1).standard_normal(density.size))
     x = 0.3 * np.random.default_rng(0).standard_normal(density.size)
     slope = [(density(x + s)[0] - density(x - s)[0]) / 2e-5 for s in 1e-5 * np.eye(len(x))]
     np.testing.assert_allclose(density(x)[1], slope, rtol=1e-5, atol=1e-5)

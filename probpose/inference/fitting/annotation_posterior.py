@@ -314,7 +314,9 @@ def _gaussian(design: Design, draws: int, warmup: int, chains: int, seed: int, s
 def _sampled(design: Design, draws: int, warmup: int, chains: int, seed: int, step: Callable[[int], None]) -> _Found:
     """By NUTS with true locations and biases."""
     density = SampledLabels.of(design)
-    metric = Metric.adapted(density, density.start(), seed, 2 * density.cells)
+    start = density.start()
+    density = density.trusting(start)
+    metric = Metric.adapted(density, start, seed, 2 * density.cells)
     z, diverging = run_chains(metric.of(density), density.size, draws, warmup, chains, seed, step)
     own, e, _ = density.split(metric.points(z))
     return _of_contrasts(density.coordinates, own, e, diverging)

@@ -16,7 +16,7 @@ __all__ = ["MarginalLabels", "fit_guide", "pareto_k"]
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -218,7 +218,7 @@ def _laplace(labels: MarginalLabels, rng: np.random.Generator) -> Metric:
     start = mode(lambda x: labels(x, part, volume=0.5), np.zeros(labels.size))
     metric = Metric.at(lambda x: labels(x, part), start[None])
     exact = mode(metric.of(lambda x: labels(x, volume=0.5)), np.zeros(labels.size))
-    return Metric(metric.points(exact), metric.factor)
+    return replace(metric, centre=metric.points(exact))
 
 
 class _LogDensity(torch.autograd.Function):

@@ -16,7 +16,7 @@ __all__ = ["MAX_DEPTH", "Chain", "LogDensity", "Metric", "mode", "run_chain", "r
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import optimize
@@ -36,6 +36,10 @@ _LEAST_CURVATURE = 0.05
 
 _POINTS, _APART = 6, 8
 """Points whose Hessians make the metric, and draws from one to the next."""
+
+
+_LOCAL = (0.5, 2.0)
+"""Scales of local coordinates, of unit scale by themselves, from the draws of one short chain."""
 
 
 def _finite(log_density: LogDensity, x: Array) -> tuple[float, Array]:
@@ -66,11 +70,13 @@ class Metric:
 
     Attributes:
         centre: (D,).
-        factor: (G, G); factor factor' is the covariance of the first G coordinates. The others are of unit scale.
+        factor: (G, G); factor factor' is the covariance of the first G coordinates.
+        scale: (D - G,), of the others, which are nearly independent of those and of each other.
     """
 
     centre: Array
     factor: Array
+    scale: Array
 
     @classmethod
     def at(cls, log_density: LogDensity, points: Array, local: int = 0) -> Metric:
@@ -79,25 +85,27 @@ class Metric:
         Args:
             log_density: to be sampled.
             points: the mean of their Hessians is taken.
-            local: so many coordinates at the end are of unit scale, and nearly independent of the others.
+            local: so many coordinates at the end are of about unit scale, and nearly independent of the others.
         """
         first = points.shape[1] - local
         steps = _DIFFERENCE * np.eye(first, points.shape[1])
         curvature = np.mean([[_bend(log_density, x, step)[:first] for step in steps] for x in points], 0)
         values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
-        return cls(points.mean(0), vectors / np.sqrt(np.maximum(values, _LEAST_CURVATURE)))
+        return cls(points.mean(0), vectors / np.sqrt(np.maximum(values, _LEAST_CURVATURE)), np.ones(local))
 
     @classmethod
     def adapted(cls, log_density: LogDensity, start: Array, seed: int, local: int = 0) -> Metric:
         """The metric from draws of a short chain whose own metric is that at one point (D,)."""
         first = cls.at(log_density, start[None], local)
         chain = run_chain(first.of(log_density), np.zeros_like(start), _POINTS * _APART, _APART, seed)
-        return cls.at(log_density, first.points(chain.draws[_APART - 1 :: _APART]), local)
+        found = cls.at(log_density, first.points(chain.draws[_APART - 1 :: _APART]), local)
+        low, high = np.quantile(chain.draws[:, len(start) - local :], [0.16, 0.84], axis=0)
+        return replace(found, scale=np.clip((high - low) / 2, *_LOCAL))
 
     def points(self, z: Array) -> Array:
         """x, (..., D), of z (..., D)."""
         G = len(self.factor)
-        return np.asarray(self.centre + np.concatenate([z[..., :G] @ self.factor.T, z[..., G:]], -1))
+        return np.asarray(self.centre + np.concatenate([z[..., :G] @ self.factor.T, self.scale * z[..., G:]], -1))
 
     def of(self, log_density: LogDensity) -> LogDensity:
         """The log density as a function of z."""
@@ -105,7 +113,7 @@ class Metric:
 
         def value(z: Array) -> tuple[float, Array]:
             found, slope = log_density(self.points(z))
-            return found, np.concatenate([slope[:G] @ self.factor, slope[G:]])
+            return found, np.concatenate([slope[:G] @ self.factor, self.scale * slope[G:]])
 
         return value
 
