@@ -143,7 +143,7 @@ class SampledLabels:
         total: Array = np.bincount(cell, w, N).astype(np.float64)
         share, unit = w / total[cell], size / np.sqrt(total)
         y = design.xy.numpy() - size[cell, None] * bias[who, landmark]
-        mean = np.stack([np.bincount(cell, share * y[:, d], N) for d in (0, 1)], -1)
+        mean = np.stack([np.bincount(cell, share * y[:, d], N) for d in (0, 1)], -1).astype(np.float64)
         apart = np.einsum("nij,nj->ni", factors(at.landmark)[design.cell_landmark.numpy()], r)
         return Places(y, mean, unit[:, None] * apart, size, share, unit)
 
