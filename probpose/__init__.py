@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import probpose.densities as densities
+    from probpose.analysis.audit.corrections import check_corrected as check_corrected
     from probpose.analysis.audit.corrections import save_corrected as save_corrected
     from probpose.analysis.audit.record import Audit as Audit
     from probpose.analysis.prediction.results import write_results as write_results
@@ -74,6 +75,7 @@ _HOMES = {
     "Annotators": "probpose.api.annotators",
     "Audit": "probpose.analysis.audit.record",
     "audit": "probpose.api.auditing",
+    "check_corrected": "probpose.analysis.audit.corrections",
     "decide": "probpose.api.auditing",
     "save_audit": "probpose.api.auditing",
     "save_corrected": "probpose.analysis.audit.corrections",

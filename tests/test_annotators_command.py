@@ -114,6 +114,15 @@ def test_a_posterior_that_was_not_reached_is_a_fault(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "annotators.html").exists()
 
 
+def test_one_of_two_is_not_left_out(tmp_path: Path) -> None:
+    rows = [f"{i}.jpg,{who},eye,{9 * i + j},{j}" for i in range(9) for j, who in enumerate(("ann", "bob"))]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,annotator,landmark,x,y", *rows]))
+    arguments = ["--annotations", str(tmp_path / "labels.csv"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, ["annotators", *arguments, "--leave-annotators-out"])
+    assert (result.exit_code, "one of two annotators cannot be left out" in result.stderr) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_annotator_who_errs_more_is_foreseen_less(tmp_path: Path) -> None:
     truth = Truth(np.zeros((3, 1, 2)), np.array([[0.6], [0.6], [5.0]]), np.full((1, 2), 2.0), np.zeros(1))
     labels, _ = draw_labels(truth, 12, missing=0.0, sized=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +17,24 @@ from probpose.analysis.audit.evidence import Evidence, evidence_of_network
 from probpose.analysis.prediction.forward import predict_persons
 from probpose.cli import main
 from probpose.data.crops import crop_from_box
+from probpose.data.synthetic import write_synthetic
 from probpose.errors import DataError
+from probpose.inference.fitting import label_em
+from probpose.inference.training.config import default_config
+from probpose.inference.training.runs import RunFolder, read_config
+from probpose.inference.training.train import start_training
 from tests.fakes import ConstantRegressor, fake_model, table
 from tests.test_audit import persons_in, size_of, spoil, write_coco, write_results
 
 PERSONS = 30
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps() -> Iterator[None]:
+    """Of the fit, whose outcome other tests judge."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(label_em, "STEPS", 4)
+        yield
 
 
 def run(arguments: list[object]) -> Result:
@@ -111,3 +126,100 @@ def test_persons_without_a_readable_image_are_named(tmp_path: Path) -> None:
     found = evidence_of_network(lost, predict_persons(model, lost, (16, 16)), "fake")
     assert len(found.persons) == 3
     assert "gone.png" in found.unreadable[0]
+
+
+FOLDS = ("--split", "train", "--folds", 2)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Figures in 16 images."""
+    folder = tmp_path_factory.mktemp("data") / "synthetic"
+    write_synthetic(folder, 16, seed=3, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of an epoch, whose folds are trained too: audit.html is there."""
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    size = {"epochs": 1, "batch_size": 8, "input_height": 32, "input_width": 32, "residual": "gaussian"}
+    start_training(default_config("synthetic", data_root=str(few), **size), RunFolder(folder), quiet=True)
+    result = run(["audit", folder, *FOLDS, "--device", "cpu", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["models"] == ["mine, 2 folds"]
+    return folder
+
+
+def exported(run: Path, **changes: object) -> dict[str, object]:
+    """Decisions as the page of a run's audit exports them: the first label is wrong, and where it is moved to."""
+    page = (run / "audit" / "audit.html").read_text(encoding="utf-8")
+    digest = re.search(r'"digest": ?"(\w+)"', page)
+    assert digest is not None
+    found = json.loads((run / "audit" / "audit.json").read_text())
+    label = found["labels"][0]
+    person = found["persons"][label["person"]]
+    named = {"image_id": person["image_id"], "annotation_id": person["annotation_id"], "joint": label["joint"]}
+    decision = named | {"decision": "accept", "action": "move", "to": [12.5, 7.25]}
+    head = {"format": "probpose decisions", "version": 1, "audit": digest[1], "name": found["name"]}
+    return head | {"decisions": [decision]} | changes
+
+
+def test_folds_are_trained_once_and_what_was_decided_is_done(trained: Path, few: Path, tmp_path: Path) -> None:
+    """From a run to corrected annotations, by way of the page."""
+    folds = [RunFolder(trained / "folds" / "K2-seed0" / f"fold-{number}") for number in (1, 2)]
+    assert [read_config(fold).machine.device for fold in folds] == ["cpu", "cpu"]  # the run's own is auto
+    before = [fold.best.stat().st_mtime_ns for fold in folds]
+    decisions, corrected = tmp_path / "decisions.json", tmp_path / "new" / "corrected.json"
+    decisions.write_text(json.dumps(exported(trained)))
+    result = run(["audit", trained, *FOLDS, "--no-page", "--decisions", decisions, "--corrected", corrected])
+    assert result.exit_code == 0, result.output
+    assert [line.split(": /")[0] for line in result.stderr.splitlines() if line.startswith("fold")] == [
+        "fold 1 of 2, finished",
+        "fold 2 of 2, finished",
+    ]
+    assert [fold.best.stat().st_mtime_ns for fold in folds] == before
+    files = (next(few.glob("**/*train*.json")), corrected)
+    old, new = ({one["id"]: one for one in json.loads(file.read_text())["annotations"]} for file in files)
+    different = [number for number in old if old[number] != new[number]]
+    decided = exported(trained)["decisions"]
+    assert isinstance(decided, list)
+    assert different == [decided[0]["annotation_id"]]
+    changes = list(csv.DictReader((tmp_path / "new" / "corrected-changes.csv").read_text().splitlines()))
+    assert [(one["change"], one["x_after"], one["y_after"]) for one in changes] == [("moved", "12.5", "7.25")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "decisions.json cannot be read"),
+        (lambda run: {}, "its format is None"),
+        (lambda run: exported(run, audit="0" * 64), "it belongs to another audit"),
+        (exported, "it belongs to another audit"),  # of two folds
+    ],
+    ids=["missing", "another file", "another audit", "other folds"],
+)
+def test_decisions_are_refused_before_folds_are_trained(
+    trained: Path, content: Callable[[Path], object] | None, message: str, tmp_path: Path
+) -> None:
+    decisions = tmp_path / "decisions.json"
+    if content is not None:
+        decisions.write_text(json.dumps(content(trained)))
+    asked = ["--split", "train", "--folds", 3, "--decisions", decisions, "--corrected", tmp_path / "corrected.json"]
+    result = run(["audit", trained, *asked])
+    assert (result.exit_code, message in result.stderr) == (1, True), result.output
+    assert not (trained / "folds" / "K3-seed0").exists()
+
+
+def test_targets_are_refused_before_folds_are_trained(trained: Path, few: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    own = next(few.glob("**/*train*.json"))
+    for option, target, code, message in (
+        ("--corrected", own, 1, "is the annotation file itself"),
+        ("--corrected", tmp_path / "file" / "corrected.json", 2, "file is no folder"),
+        ("--corrected", tmp_path, 2, "is a directory"),
+        ("--out", tmp_path / "file", 2, "is a file"),
+    ):
+        result = run(["audit", trained, "--split", "train", "--folds", 3, option, target])
+        assert (result.exit_code, message in result.stderr) == (code, True), result.output
+    assert not (trained / "folds" / "K3-seed0").exists()

@@ -286,7 +286,7 @@ def test_decisions_are_kept_and_exported(told: dict[str, Any], audit: Audit, tmp
     assert "Label 1 of 1;" in found["states"][3]
     assert found["states"][4:6] == ["true", "accept"]
     document = json.loads(found["file"])
-    assert document["audit"] == digest_of(audit)
+    assert document["audit"] == digest_of(audit.models, audit.persons)
     miss = audit.probability[:, KINDS.index("miss")]
     order = np.argsort(-np.round(miss, 4), kind="stable")
     accepted, rejected = sorted(document["decisions"], key=lambda one: one["decision"])
@@ -295,7 +295,7 @@ def test_decisions_are_kept_and_exported(told: dict[str, Any], audit: Audit, tmp
         assert one["joint"] == audit.persons.skeleton.joints[audit.joint[index]]
     file = tmp_path / "decisions.json"
     file.write_text(found["file"], encoding="utf-8")
-    applied = decided(audit, read_decisions(file, audit))
+    applied = decided(audit, read_decisions(file, audit.models, audit.persons))
     assert np.flatnonzero(applied.action).tolist() == [order[1]]
 
 

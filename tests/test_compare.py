@@ -182,6 +182,17 @@ def test_wrong_names_are_refused(figures: Path, tmp_path: Path) -> None:
         assert message in result.stderr
 
 
+def test_runs_of_other_joints_are_refused_before_anything_is_trained(
+    compared: Path, figures: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(compared / "laplace-seed0", other)
+    (other / "skeleton.json").write_text((other / "skeleton.json").read_text().replace('"nose"', '"snout"'))
+    result = compare(figures, tmp_path / "out", "--residual", "l2", str(other))
+    assert (result.exit_code, "snout" in result.stderr) == (1, True), result.output
+    assert not (tmp_path / "out").exists()
+
+
 def fake(offset: float, keypoints: int = 30) -> Scores:
     rng = np.random.default_rng(0)
     index = np.arange(keypoints)

@@ -31,15 +31,19 @@ def entry(audit: Audit, index: int, action: str = "unlabel", **changes: object) 
     return named | {"decision": "accept", "action": action, "to": to} | changes
 
 
+def known(audit: Audit) -> str:
+    return digest_of(audit.models, audit.persons)
+
+
 def document(audit: Audit, *decisions: dict[str, Any], **changes: object) -> dict[str, Any]:
-    head = {"format": FORMAT, "version": 1, "audit": digest_of(audit), "name": "data"}
+    head = {"format": FORMAT, "version": 1, "audit": known(audit), "name": "data"}
     return head | {"decisions": list(decisions)} | changes
 
 
 def read(audit: Audit, content: object, folder: Path) -> Audit:
     file = folder / "decisions.json"
     file.write_text(json.dumps(content))
-    return decided(audit, read_decisions(file, audit))
+    return decided(audit, read_decisions(file, audit.models, audit.persons))
 
 
 def sides(audit: Audit, joint: str = "knee") -> tuple[int, int]:
@@ -103,7 +107,7 @@ def test_what_is_wrong_with_a_file_is_named(audit: Audit, content: Any, message:
 def test_no_json_is_no_decisions(audit: Audit, tmp_path: Path) -> None:
     (tmp_path / "decisions.json").write_text("{")
     with pytest.raises(DataError, match=r"decisions\.json holds no decisions .*export it from audit\.html"):
-        read_decisions(tmp_path / "decisions.json", audit)
+        read_decisions(tmp_path / "decisions.json", audit.models, audit.persons)
 
 
 def test_an_audit_is_known_by_its_labels_and_models(audit: Audit) -> None:
@@ -115,6 +119,21 @@ def test_an_audit_is_known_by_its_labels_and_models(audit: Audit) -> None:
         replace(audit, models=("another",)),
         replace(audit, persons=replace(audit.persons, annotation_id=audit.persons.annotation_id + 1)),
     )
-    assert len({digest_of(one) for one in (audit, *others)}) == 4
-    assert digest_of(replace(audit, probability=audit.probability[::-1], remarks=("x",))) == digest_of(audit)
-    assert digest_of(corrupted(make_persons(Path(), ["a"], [0, 0, 9, 9], [[1, 2]] * 17))) != digest_of(audit)
+    assert len({known(one) for one in (audit, *others)}) == 4
+    assert known(replace(audit, probability=audit.probability[::-1], remarks=("x",))) == known(audit)
+    assert known(corrupted(make_persons(Path(), ["a"], [0, 0, 9, 9], [[1, 2]] * 17))) != known(audit)
+
+
+def test_before_images_are_read_decisions_may_be_on_those_that_can_be(tmp_path: Path) -> None:
+    """An audit leaves out persons whose images cannot be read, and is known by the others."""
+    persons = table(tmp_path, 4, files=2)
+    persons = replace(persons, file_name=(persons.file_name[0], "gone.png", *persons.file_name[2:]))
+    audit = corrupted(persons.select([0, 2, 3]))
+    everybody = replace(persons, keypoints=np.insert(audit.persons.keypoints, 1, 1.0, axis=0))
+    file = tmp_path / "decisions.json"
+    file.write_text(json.dumps(document(audit, entry(audit, 0))))
+    assert len(read_decisions(file, audit.models, everybody, unread=True).decisions) == 1
+    with pytest.raises(DataError, match="another audit"):
+        read_decisions(file, audit.models, everybody)
+    with pytest.raises(DataError, match="another audit"):
+        read_decisions(file, ["other"], everybody, unread=True)

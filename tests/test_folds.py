@@ -134,6 +134,24 @@ def test_finished_folds_are_read_and_others_go_on_to_the_same_end(
     assert weights(copy) == weights(root)
 
 
+def test_what_goes_on_goes_on_where_it_is_told(
+    tmp_path: Path, persons: Persons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not on the device that it was begun on."""
+    asked: list[str] = []
+
+    def opened(name: str) -> torch.device:
+        asked.append(name)
+        return torch.device("cpu")
+
+    others = persons.select(np.setdiff1d(np.arange(len(persons)), deal(persons.image_id, FOLDS, 0)[0]))
+    killed_after_an_epoch(tmp_path / f"K{FOLDS}-seed0" / "fold-1", others)
+    monkeypatch.setattr("probpose.inference.device.open_device", opened)
+    monkeypatch.setattr("probpose.inference.training.train.open_device", opened)
+    train(tmp_path, persons, CONFIG.changed(device="another"))
+    assert set(asked) == {"another"}
+
+
 def test_a_run_gives_its_folds_as_runs(tmp_path: Path, root: Path, persons: Persons) -> None:
     images, labels = blobs(20)
     run = pp.fit(images, labels, skeleton=["blob"], out=tmp_path / "run", **SMALL | {"epochs": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,13 @@ def test_workers_change_nothing(figures: Path) -> None:
     ]
     assert len(runs[0]) == len(runs[1]) == -(-len(persons) // 8)
     assert all(same(one, other) for one, other in zip(*runs, strict=True))
+
+
+def test_no_more_workers_than_cores_are_started(one_blob: Persons) -> None:
+    """Of more, torch warns, which is an error in tests."""
+    batches = make_loader(one_blob, (16, 16), 4, workers=1000)
+    assert 1 <= batches.num_workers <= (os.cpu_count() or 1)
+    assert sum(map(len, batches)) == len(one_blob)
 
 
 def test_order_and_augmentation_follow_seed_and_epoch(figures: Path) -> None:

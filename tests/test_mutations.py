@@ -228,7 +228,7 @@ def read_settings(file: Path) -> None:
 
 AUDIT = corrupted(make_persons(Path(), ["1.jpg", "2.jpg"], [1, 2, 30, 40], [[9.0, 8.0]] * 17))
 DECISIONS = {
-    "format": FORMAT, "version": 1, "audit": digest_of(AUDIT), "name": "a",
+    "format": FORMAT, "version": 1, "audit": digest_of(AUDIT.models, AUDIT.persons), "name": "a",
     "decisions": [
         {
             "image_id": number, "annotation_id": number, "joint": "nose", "decision": "accept", "action": "move",
@@ -244,7 +244,7 @@ TRUTH = {"annotation_id": np.arange(3), "position": np.zeros((3, 17, 2)), "scale
 READERS = {
     "annotations": of_json(DOCUMENT, lambda file: read_coco(file, file.parent)),
     "list of images": of_json(DOCUMENT, lambda file: read_image_info(file, file.parent, COCO)),
-    "decisions": of_json(DECISIONS, lambda file: decided(AUDIT, read_decisions(file, AUDIT))),
+    "decisions": of_json(DECISIONS, lambda file: decided(AUDIT, read_decisions(file, AUDIT.models, AUDIT.persons))),
     "joint map": of_json({"left hip": "hip_l", "b": "c"}, read_joint_map),
     "results": of_json(RESULTS, lambda file: read_predictions(file, persons(file.parent))),
     "boxes": of_json(DETECTIONS, lambda file: read_boxes(file, persons(file.parent))),

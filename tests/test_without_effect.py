@@ -1,4 +1,4 @@
-"""An option that changes nothing is refused, and not ignored."""
+"""An option that changes nothing is refused, and not ignored; one that cannot be obeyed is refused at once."""
 
 from __future__ import annotations
 
@@ -70,3 +70,33 @@ def test_where_to_judge_needs_to_matter() -> None:
     of_files = default_config("custom", train_annotations="a.json", image_dir="images")
     assert judged_on(of_files, dataset="coco", data_root="data").data.data_root == "data"
     assert judged_on(of_files, image_dir="moved").data.image_dir == "moved"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["annotators", "--annotations", "a.csv", "--out"],
+        ["annotators", "--annotations", "a.csv", "--consensus"],
+        ["audit", "--corrected"],
+        ["audit", "--out"],
+        ["calibrate", "--out"],
+        ["compare", "runs/a", "--out"],
+        ["data", "stats", "coco", "--out"],
+        ["data", "synth", "--out"],
+        ["evaluate", "--results"],
+        ["oks-sigmas", "--annotations", "a.csv", "--out"],
+        ["predict", "a.jpg", "--out"],
+        ["train", "--out"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_read(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(main, [*arguments, str(tmp_path / "file" / "in" / "it")])
+    assert result.exit_code == 2
+    assert "file is no folder" in result.stderr
+
+
+def test_draws_that_are_too_few_to_be_judged_are_refused() -> None:
+    result = CliRunner().invoke(main, ["calibrate", "--table", "missing.csv", "--draws", "3"])
+    assert (result.exit_code, "--draws 3 are too few" in result.stderr) == (2, True)

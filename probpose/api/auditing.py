@@ -33,6 +33,7 @@ def audit(
     category: str | int | None = None,
     box_from: BoxSource | None = None,
     threshold: float = THRESHOLD,
+    decisions: PathOrText | None = None,
     seed: int = 0,
     counting: Counting = silent,
 ) -> Audit:
@@ -49,6 +50,7 @@ def audit(
         category: see `open_data`.
         box_from: see `open_data`.
         threshold: probability above which a correction is proposed.
+        decisions: a file that `decide` is to apply: refused before anything is fitted.
         seed: of the folds that images are dealt out to.
         counting: shows how far it is.
 
@@ -62,7 +64,10 @@ def audit(
     if not named:
         raise DataError("no predictions are named: give the results of at least one model.")
     found = [one if isinstance(one, Predictions) else read_predictions(one, annotations) for one in named]
-    return judged(evidence_of_predictions(annotations, found), threshold, seed, counting)
+    evidence = evidence_of_predictions(annotations, found)
+    if decisions is not None:
+        read_decisions(Path(decisions), evidence.models, evidence.persons)
+    return judged(evidence, threshold, seed, counting)
 
 
 def judged(evidence: Evidence, threshold: float, seed: int, counting: Counting) -> Audit:
@@ -81,7 +86,7 @@ def decide(found: Audit, decisions: PathOrText) -> Audit:
     Raises:
         DataError: the file is damaged, belongs to another audit, or names labels that this one has not.
     """
-    return decided(found, read_decisions(Path(decisions), found))
+    return decided(found, read_decisions(Path(decisions), found.models, found.persons))
 
 
 def save_audit(

@@ -13,13 +13,15 @@ from typing import Any
 from probpose.analysis.evaluation.compare_runs import compare_runs, save_comparison
 from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.figures.curves import LiveCurves
+from probpose.data.joints import match_joints
 from probpose.data.persons import Persons
 from probpose.data.plausible import remarks_on
 from probpose.errors import ConfigError, TrainingError
 from probpose.inference.device import open_device
 from probpose.inference.training.comparison import check_reference, entries, entry_of_run, is_finished, train_entries
 from probpose.inference.training.config import TrainConfig, config_from
-from probpose.inference.training.train import open_split
+from probpose.inference.training.runs import read_skeleton
+from probpose.inference.training.train import make_what_is_missing, open_split
 from probpose.progress import Counting, silent
 
 
@@ -75,6 +77,12 @@ def compare(
     own = entries(config, models, seeds, Path(out)) if models and out is not None else []
     chosen = [*own, *(entry_of_run(Path(run)) for run in runs)]
     check_reference(reference, chosen)
+    opened = open_device(device or config.machine.device)
+    if persons is None and (models or named):
+        make_what_is_missing(config)
+        persons = open_split(config, "val")
+    for entry in chosen[len(own) :] if persons is not None else ():
+        match_joints(persons, read_skeleton(entry.folder), common=common_joints)
     with LiveCurves() as curves:
         failed = train_entries(own, on_epoch=curves, say=say) if training else []
     finished = [entry for entry in chosen if is_finished(entry)]
@@ -84,10 +92,9 @@ def compare(
     if not finished:
         raise TrainingError("no run is finished yet.")
     if persons is None:
-        persons = open_split(config if models or named else finished[0].config, "val")
+        persons = open_split(finished[0].config, "val")
     for line in (*persons.remarks, *remarks_on(persons)):
         say(f"note: {line}")
-    opened = open_device(device or config.machine.device)
     comparison = compare_runs(finished, persons, reference, device=opened, counting=counting, common=common_joints)
     if out is not None:
         say("written: " + ", ".join(map(str, save_comparison(comparison, Path(out)))))

@@ -12,8 +12,9 @@ from typing import Any, get_args
 
 import torch
 
+from probpose.analysis.audit.decisions import read_decisions
 from probpose.analysis.audit.evidence import evidence_of_network
-from probpose.analysis.audit.judge import THRESHOLD
+from probpose.analysis.audit.judge import THRESHOLD, dealt
 from probpose.analysis.audit.record import Audit
 from probpose.analysis.calibration.recalibration.choose import Method
 from probpose.analysis.calibration.sources.run import RunSource, run_recalibration
@@ -28,6 +29,7 @@ from probpose.api.calibration import Calibration, calibrate_source
 from probpose.api.images import BoxesLike, ImagesLike, images_and_boxes
 from probpose.api.inputs import one_of
 from probpose.api.poses import Poses
+from probpose.arrays import share
 from probpose.data.datasets.arrays import ARRAYS
 from probpose.data.datasets.catalogue import Split
 from probpose.data.datasets.drawn_boxes import BoxSource
@@ -305,6 +307,7 @@ class Run:
         *,
         folds: int | None = None,
         threshold: float = THRESHOLD,
+        decisions: str | PathLike[str] | None = None,
         seed: int = 0,
         quiet: bool = False,
         batch_size: int = 64,
@@ -319,32 +322,45 @@ class Run:
             folds: train networks with the run's configuration that have not seen what they judge, in `RUN/folds`; those
                 that are finished are used again. By default the run itself judges.
             threshold: probability above which a correction is proposed.
+            decisions: a file that `decide` is to apply: refused before anything is trained.
             seed: of the folds.
             quiet: show no progress of the training of folds, which otherwise goes to standard error.
             batch_size: persons at a time.
-            device: torch device, or "auto".
-            workers: processes that read images.
+            device: torch device, or "auto"; folds are trained there too.
+            workers: processes that read images to predict; the configuration says how many do in training.
             counting: shows how far it is.
 
         Raises:
             DataError: the persons have other joints, no image can be read, or there are too few labels.
             ConfigError: a run on arrays, and no persons; or folds of another configuration.
         """
-        persons, model = self._annotated(persons), self.path.name
-        networks = None if folds is None else self._folds(persons, folds, seed, quiet)
+        persons = self._annotated(persons)
+        model = self.path.name if folds is None else f"{self.path.name}, {folds} folds"
+        opened = open_device(device)
+        share(threshold, "the threshold")
+        dealt(persons, seed=seed)
+        if decisions is not None:
+            read_decisions(Path(decisions), [model], persons, unread=True)
+        networks = None if folds is None else self._folds(persons, folds, seed, quiet, device)
         with counting("predicting", len(persons)) as progress:
             how: dict[str, Any] = {
-                "batch_size": batch_size, "device": open_device(device), "workers": workers, "progress": progress,
+                "batch_size": batch_size, "device": opened, "workers": workers, "progress": progress,
             }  # fmt: skip
             if networks is None:
                 said = predict_persons(self._loaded.model, persons, self._loaded.input_size, **how)
             else:
-                said, model = predict_held_out(networks, persons, **how), f"{model}, {folds} folds"
+                said = predict_held_out(networks, persons, **how)
             evidence = evidence_of_network(persons, said, model)
         return judged(evidence, threshold, seed, counting)
 
     def cross_fit(
-        self, persons: Persons | None = None, *, folds: int = 5, seed: int = 0, quiet: bool = False
+        self,
+        persons: Persons | None = None,
+        *,
+        folds: int = 5,
+        seed: int = 0,
+        quiet: bool = False,
+        device: str | None = None,
     ) -> list[tuple[Run, Persons]]:
         """Networks with the run's configuration, and of each the persons whose images it has not seen.
 
@@ -356,17 +372,19 @@ class Run:
             folds: at least 2.
             seed: of the folds.
             quiet: show no progress, which otherwise goes to standard error.
+            device: that they are trained on; that of the run's configuration by default.
 
         Raises:
             DataError: the persons have other joints, there are too few images, or the folds are of other persons.
             ConfigError: a run on arrays, and no persons; or folds of another configuration.
         """
         persons = self._annotated(self.data("train") if persons is None else persons)
-        found = self._folds(persons, folds, seed, quiet)
+        found = self._folds(persons, folds, seed, quiet, device)
         return [(Run(load_run(fold.folder.path)), persons.select(fold.rows)) for fold in found]
 
-    def _folds(self, persons: Persons, folds: int, seed: int, quiet: bool) -> list[Fold]:
-        return train_folds(self.config, self.path / "folds", persons, folds, seed=seed, quiet=quiet)
+    def _folds(self, persons: Persons, folds: int, seed: int, quiet: bool, device: str | None) -> list[Fold]:
+        config = self.config if device is None else self.config.changed(device=device)
+        return train_folds(config, self.path / "folds", persons, folds, seed=seed, quiet=quiet)
 
     def _annotated(self, persons: Persons | None) -> Persons:
         matched = match_joints(self.data() if persons is None else persons, self.skeleton)

@@ -10,8 +10,10 @@ from typing import Any
 import click
 
 import probpose as pp
-from probpose.cli.options import ManyValues, category_option, json_option
+from probpose.cli.options import ManyValues, category_option, draws_option, json_option, noise_option
 from probpose.cli.terminal import note
+from probpose.cli.types import OUT_FILE, OUT_FOLDER
+from probpose.errors import DataError
 
 EPILOG = """\b
 Example:
@@ -28,13 +30,7 @@ Example:
     type=click.Path(path_type=Path),
     help="A table (image, annotator, landmark, x, y[, area]), or COCO files of the same images, one an annotator.",
 )
-@click.option(
-    "--noise",
-    type=click.Choice(["gaussian", "student_t"]),
-    default="gaussian",
-    show_default=True,
-    help="Law of the errors.",
-)
+@noise_option
 @click.option(
     "--method",
     type=click.Choice(["auto", "nuts", "svi"]),
@@ -42,7 +38,7 @@ Example:
     show_default=True,
     help="How the posterior is reached; auto goes by the number of labels.",
 )
-@click.option("--draws", type=click.IntRange(4), default=400, show_default=True, help="Kept in each chain.")
+@draws_option
 @click.option("--warmup", type=click.IntRange(1), default=100, show_default=True, help="Adapt and are dropped.")
 @click.option("--chains", type=click.IntRange(1), default=2, show_default=True, help="Of NUTS.")
 @category_option
@@ -50,8 +46,8 @@ Example:
 @click.option(
     "--leave-annotators-out", is_flag=True, help="Also judge each annotator by the posterior of the others (slow)."
 )
-@click.option("--consensus", type=click.Path(path_type=Path), help="Consensus labels: .csv, or .json in COCO's format.")
-@click.option("--out", type=click.Path(path_type=Path), default="annotators", show_default=True, help="Folder.")
+@click.option("--consensus", type=OUT_FILE, help="Consensus labels: .csv, or .json in COCO's format.")
+@click.option("--out", type=OUT_FOLDER, default="annotators", show_default=True, help="Folder.")
 @click.option("--report/--no-report", default=True, show_default=True, help="Write annotators.html and figures.")
 @json_option
 def annotators(
@@ -78,6 +74,8 @@ def annotators(
         raise click.UsageError(
             f"--consensus {consensus} is of a kind that is not known: name a {' or '.join(kinds)} file."
         )
+    if leave_annotators_out and len(pp.repeated_labels(annotations, category=options["category"]).annotators) < 3:
+        raise DataError("one of two annotators cannot be left out: leave out --leave-annotators-out, or add a third.")
     found = pp.annotators(annotations, counting=pp.bars, **options)
     for line in (*found.record.remarks, *found.record.unidentified):
         note(f"note: {line}")

@@ -21,6 +21,7 @@ from probpose.cli.options import (
     run_argument,
 )
 from probpose.cli.terminal import judged_persons, note, run_of, say_device
+from probpose.cli.types import OUT_FILE, OUT_FOLDER
 from probpose.errors import ConfigError
 
 EPILOG = """\b
@@ -56,7 +57,7 @@ Example:
 )
 @click.option(
     "--corrected",
-    type=click.Path(path_type=Path),
+    type=OUT_FILE,
     help="Write the annotations with suspects unlabelled and sides exchanged back, and the changes beside them.",
 )
 @click.option(
@@ -68,7 +69,7 @@ Example:
 @click.option("--move", is_flag=True, help="In --corrected, move suspects to where the models are sure of the joint.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the folds.")
 @machine_options
-@click.option("--out", type=click.Path(path_type=Path), help="Folder. [RUN/audit, or beside the predictions]")
+@click.option("--out", type=OUT_FOLDER, help="Folder. [RUN/audit, or beside the predictions]")
 @json_option
 def audit(run: Path | None, out: Path | None, as_json: bool, **options: Any) -> None:
     """Which labels are wrong, and how: exchanged sides, another person's joint, a wrong joint, anything else.
@@ -114,18 +115,31 @@ def _audited(run: Path | None, options: dict[str, Any], *, quiet: bool) -> tuple
         raise ConfigError("a run and --predictions each name predictions: leave one of them out.")
     if bool(results) != (annotations is not None):
         raise ConfigError("--predictions and --annotations go together: results, and the labels to hold them against.")
-    shared = {"threshold": options["threshold"], "seed": options["seed"], "counting": pp.bars}
+    shared = {name: options[name] for name in ("threshold", "decisions", "seed")} | {"counting": pp.bars}
     if results:
         refuse_without_effect({*DATA, *MACHINE, "folds"} - {"category", "box_from", "image_dir"}, "with --predictions")
         labels = {name: options[name] for name in ("category", "box_from", "image_dir")}
-        return pp.audit(results, annotations, **labels, **shared), results[0].with_name(f"{results[0].stem}-audit")
+        persons = pp.open_data(annotations=annotations, **labels)
+        _check_corrected(persons, options)
+        return pp.audit(results, persons, **shared), results[0].with_name(f"{results[0].stem}-audit")
     say_device(options["device"], quiet=quiet)
     loaded = run_of(run)
     machine = {name: options[name] for name in ("batch_size", "device", "workers")}
     persons = judged_persons(loaded, options, held_out=options["folds"] is not None)
+    _check_corrected(persons, options)
     try:
         return loaded.audit(persons, folds=options["folds"], quiet=quiet, **machine, **shared), loaded.path / "audit"
     except KeyboardInterrupt as stop:
         if options["folds"] is None:
             raise
         raise click.ClickException("interrupted; the same command goes on where the folds are.") from stop
+
+
+def _check_corrected(persons: pp.Persons, options: dict[str, Any]) -> None:
+    """Refuse --corrected where it cannot be written in the end.
+
+    Raises:
+        DataError: the labels are of no file that can be written again, or --corrected is that file.
+    """
+    if options["corrected"] is not None:
+        pp.check_corrected(persons, options["corrected"])

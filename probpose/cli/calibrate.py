@@ -21,7 +21,7 @@ from probpose.cli.options import (
     run_argument,
 )
 from probpose.cli.terminal import judged_persons, note, run_of, say_device
-from probpose.cli.types import LateChoice
+from probpose.cli.types import OUT_FOLDER, LateChoice
 from probpose.errors import ConfigError
 
 EPILOG = """\b
@@ -31,6 +31,9 @@ Example:
   probpose calibrate --predictions results.json --annotations person_keypoints_val2017.json
   probpose calibrate --table points.csv --json
 """
+
+LEAST_DRAWS = 4
+"""That convergence can be judged by."""
 
 
 def _methods() -> Iterable[str]:
@@ -69,7 +72,7 @@ def _densities() -> Iterable[str]:
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split and all choices.")
 @machine_options
-@click.option("--out", type=click.Path(path_type=Path), help="Folder. [RUN/calibration, or beside the predictions]")
+@click.option("--out", type=OUT_FOLDER, help="Folder. [RUN/calibration, or beside the predictions]")
 @click.option("--report/--no-report", default=True, show_default=True, help="Write report.html and figures.")
 @json_option
 def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any) -> None:
@@ -81,6 +84,8 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
     """
     from rich.console import Console
 
+    if 0 < options["draws"] < LEAST_DRAWS:
+        raise click.UsageError(f"--draws {options['draws']} are too few to judge them: {LEAST_DRAWS} at least, or 0.")
     calibration = _calibration(run, options, quiet=as_json)
     for line in calibration.left_out:
         note(f"left out: {line}")

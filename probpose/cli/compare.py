@@ -16,7 +16,7 @@ from probpose.api.settings import residuals as known_residuals
 from probpose.cli.options import refuse_without_effect
 from probpose.cli.terminal import note
 from probpose.cli.training_options import TrainingCommand, config_of, training_options
-from probpose.cli.types import NAMES
+from probpose.cli.types import NAMES, OUT_FOLDER
 
 EPILOG = """\b
 Example:
@@ -46,7 +46,7 @@ def _models() -> str:
 @click.option("--reference", help="Model that differences are taken from. [the first]")
 @click.option("--train/--no-train", "training", default=True, help="Only compare the runs that are finished.")
 @click.option("--common-joints", is_flag=True, help="Compare on the joints that the data and all runs have.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of runs, tables and figure.")
+@click.option("--out", type=OUT_FOLDER, required=True, help="Folder of runs, tables and figure.")
 def compare(
     runs: tuple[Path, ...],
     base: Path | None,

@@ -12,7 +12,7 @@ import click
 import probpose as pp
 from probpose.cli.options import box_from_option, category_option, dataset_choice, json_option
 from probpose.cli.terminal import note
-from probpose.cli.types import SIZE
+from probpose.cli.types import OUT_FOLDER, SIZE
 from probpose.errors import ConfigError
 
 EPILOG = """\b
@@ -31,7 +31,7 @@ Example:
 @click.option("--image-dir", type=click.Path(path_type=Path), help="Folder of its images. [that of the file]")
 @click.option("--input-size", type=SIZE, default="256x192", show_default=True, help="Of the crops: their ratio counts.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the test for modes.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of figures and tables. [./stats/NAME-SPLIT]")
+@click.option("--out", type=OUT_FOLDER, help="Folder of figures and tables. [./stats/NAME-SPLIT]")
 @category_option
 @box_from_option
 @json_option

@@ -23,6 +23,7 @@ from probpose.cli.options import (
     score_option,
 )
 from probpose.cli.terminal import judged_persons, note, run_of, say_device, say_recalibration
+from probpose.cli.types import OUT_FILE
 
 EPILOG = """\b
 Example:
@@ -43,7 +44,7 @@ Example:
 @score_option
 @recalibration_option
 @machine_options
-@click.option("--results", type=click.Path(path_type=Path), help="Write a COCO results file too.")
+@click.option("--results", type=OUT_FILE, help="Write a COCO results file too.")
 @json_option
 def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, estimator: Any, **options: Any) -> None:
     """Evaluate a run: AP, PCK, error, nats per keypoint, coverage, sigma, r50 and r90.

@@ -10,8 +10,16 @@ from typing import Any
 import click
 
 import probpose as pp
-from probpose.cli.options import ManyValues, category_option, json_option, refuse_without_effect
+from probpose.cli.options import (
+    ManyValues,
+    category_option,
+    draws_option,
+    json_option,
+    noise_option,
+    refuse_without_effect,
+)
 from probpose.cli.terminal import note, say
+from probpose.cli.types import OUT_FOLDER
 
 EPILOG = """\b
 Example:
@@ -46,18 +54,12 @@ Example:
     show_default=True,
     help="Of models: leave gross errors out, or count all.",
 )
-@click.option(
-    "--noise",
-    type=click.Choice(["gaussian", "student_t"]),
-    default="gaussian",
-    show_default=True,
-    help="Of repeated labels: law of the errors.",
-)
-@click.option("--draws", type=click.IntRange(4), default=400, show_default=True, help="Of repeated labels: a chain.")
+@noise_option
+@draws_option
 @click.option("--level", type=click.FloatRange(0, 1, True, True), default=0.9, show_default=True, help="Of intervals.")
 @category_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap over images.")
-@click.option("--out", type=click.Path(path_type=Path), default="oks_sigmas", show_default=True, help="Folder.")
+@click.option("--out", type=OUT_FOLDER, default="oks_sigmas", show_default=True, help="Folder.")
 @json_option
 def oks_sigmas(
     annotations: tuple[Path, ...], predictions: tuple[Path, ...], out: Path, as_json: bool, **options: Any

@@ -11,11 +11,13 @@ __all__ = [
     "data_options",
     "dataset_choice",
     "detection_options",
+    "draws_option",
     "estimator_option",
     "flip_test_option",
     "joint_options",
     "json_option",
     "machine_options",
+    "noise_option",
     "recalibration_option",
     "refuse_without_effect",
     "run_argument",
@@ -122,6 +124,22 @@ box_from_option = click.option(
     "--box-from",
     type=click.Choice(["file", "labels", "image"]),
     help="Where persons are: the file says it, around their labels, or the whole image. [file; labels without boxes]",
+)
+
+noise_option = click.option(
+    "--noise",
+    type=click.Choice(["gaussian", "student_t"]),
+    default="gaussian",
+    show_default=True,
+    help="Law of the errors of repeated labels.",
+)
+
+draws_option = click.option(
+    "--draws",
+    type=click.IntRange(4),
+    default=400,
+    show_default=True,
+    help="From the posterior of repeated labels, in each chain.",
 )
 
 joint_options = shared(

@@ -23,7 +23,7 @@ from probpose.cli.options import (
     score_option,
 )
 from probpose.cli.terminal import note, run_of, say, say_device, say_recalibration
-from probpose.cli.types import LateChoice
+from probpose.cli.types import OUT_FILE, LateChoice
 
 EPILOG = """\b
 Example:
@@ -57,7 +57,7 @@ def _image_sets() -> Iterable[str]:
 @score_option
 @recalibration_option
 @machine_options
-@click.option("--out", type=click.Path(path_type=Path), help="Results file. [RUN/predictions/results.json]")
+@click.option("--out", type=OUT_FILE, help="Results file. [RUN/predictions/results.json]")
 @click.option("--server", is_flag=True, help="Write what COCO's server takes and nothing else; so for test-dev.")
 @click.option(
     "--overlays/--no-overlays",

@@ -15,6 +15,7 @@ import probpose as pp
 from probpose.api.settings import families, residuals
 from probpose.cli.terminal import say
 from probpose.cli.training_options import TrainingCommand, config_of, training_options
+from probpose.cli.types import OUT_FOLDER
 from probpose.errors import ConfigError
 
 EPILOG = """\b
@@ -37,7 +38,7 @@ def _models() -> str:
 
 @click.command(cls=TrainingCommand, models=_models, epilog=EPILOG)
 @training_options()
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [./runs/DATE-DATASET-RESIDUAL]")
+@click.option("--out", type=OUT_FOLDER, help="Folder of the run. [./runs/DATE-DATASET-RESIDUAL]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, by default the newest.")
 def train(base: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
     """Train a keypoint regressor by maximum likelihood.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["FLIP_PAIRS", "NAMES", "NUMBERS", "OKS", "SIZE", "LateChoice"]
+__all__ = ["FLIP_PAIRS", "NAMES", "NUMBERS", "OKS", "OUT_FILE", "OUT_FOLDER", "SIZE", "LateChoice"]
 
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,6 +27,27 @@ class LateChoice(click.Choice[str]):
     def choices(self) -> tuple[str, ...]:  # type: ignore[override]
         """The names."""
         return tuple(self.names())
+
+
+class _Out(click.Path):
+    """What is written in the end: refused at once where it cannot be, and not after minutes of work.
+
+    Args:
+        folder: whether it is a folder, and not a file.
+    """
+
+    def __init__(self, *, folder: bool) -> None:
+        super().__init__(file_okay=not folder, dir_okay=folder, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; folders above it that are missing are made later."""
+        path = Path(super().convert(value, param, ctx))
+        above = next(one for one in (path, *path.absolute().parents) if one.exists())
+        if above != path and not above.is_dir():
+            self.fail(f"{path} cannot be written: {above} is no folder.", param, ctx)
+        if not os.access(above, os.W_OK):
+            self.fail(f"{path} cannot be written: {above} is not writable.", param, ctx)
+        return path
 
 
 class _Size(click.ParamType[tuple[int, int]]):
@@ -109,3 +132,5 @@ FLIP_PAIRS = _FlipPairs()
 NUMBERS = _Numbers()
 NAMES = _Names()
 OKS = _Threshold()
+OUT_FILE = _Out(folder=False)
+OUT_FOLDER = _Out(folder=True)

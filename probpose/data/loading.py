@@ -6,9 +6,10 @@ and right as labelled: `Batch.flipped` tells the model, which mirrors its predic
 
 from __future__ import annotations
 
-__all__ = ["Batch", "CropDataset", "loader", "make_loader"]
+__all__ = ["Batch", "CropDataset", "loader", "make_loader", "readable"]
 
 import copy
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
@@ -202,8 +203,10 @@ def loader(
 ) -> DataLoader[Batch]:
     """Batches of one epoch of a dataset; build the dataset once and a loader every epoch, and the cache lasts.
 
-    The order of a shuffled epoch depends on the dataset's seed and the epoch alone.
+    The order of a shuffled epoch depends on the dataset's seed and the epoch alone. There are no more workers than the
+    process has cores, which torch warns of and nothing gains from.
     """
+    workers = min(workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if workers:
         dataset.preload()
     order = torch.Generator().manual_seed(int(np.random.SeedSequence([dataset.seed, epoch]).generate_state(1)[0]))
@@ -234,6 +237,12 @@ def make_loader(
     """Batches of one pass over the persons: a `CropDataset` and its `loader` in one."""
     dataset = CropDataset(persons, input_size, augmentation=augmentation, seed=seed, cache=cache)
     return loader(dataset, batch_size, shuffle=shuffle, epoch=epoch, workers=workers)
+
+
+def readable(persons: Persons) -> Persons:
+    """Those who can be predicted: of an image that can be read and that their box meets."""
+    batches = make_loader(persons, (16, 16), 64, cache=False)
+    return persons.select([row for batch in batches for row in batch.person.tolist()])
 
 
 def _start_worker(_: int) -> None:

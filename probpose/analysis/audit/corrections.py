@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Change", "corrected_document", "save_corrected"]
+__all__ = ["Change", "check_corrected", "corrected_document", "save_corrected"]
 
 import json
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ import numpy as np
 from probpose.analysis.audit.record import ACTIONS, Audit
 from probpose.analysis.table import Column, Table
 from probpose.data.datasets.document import flat, load_document, load_json, number
+from probpose.data.persons import Persons
 from probpose.errors import DataError
 from probpose.files import write_atomically
 
@@ -69,18 +70,32 @@ def save_corrected(audit: Audit, out: str | PathLike[str], *, move: bool = False
         OSError: `out` cannot be written.
     """
     out = Path(out)
-    source = audit.persons.annotations
+    check_corrected(audit.persons, out)
+    document, changes = corrected_document(audit, move=move)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, json.dumps(document).encode())
+    write_atomically(out.with_name(f"{out.stem}-changes.csv"), _table(changes).csv().encode())
+    return changes
+
+
+def check_corrected(persons: Persons, out: str | PathLike[str]) -> None:
+    """Refuse what `save_corrected` could not write, before labels are audited.
+
+    Args:
+        persons: whose labels are to be corrected.
+        out: the file to write.
+
+    Raises:
+        DataError: the labels are not from a COCO-format file, or `out` is that file.
+    """
+    out, source = Path(out), persons.annotations
     if source is None or source.suffix.lower() != ".json":
         raise DataError(
-            f"the labels of {audit.name} are from no COCO-format file, and only such a file can be written again: "
+            f"the labels of {persons.name} are from no COCO-format file, and only such a file can be written again: "
             "audit one (--annotations), or take the corrections from audit.csv."
         )
     if out.resolve() == source.resolve():
         raise DataError(f"{out} is the annotation file itself: name another file for the corrected annotations.")
-    document, changes = corrected_document(audit, move=move)
-    write_atomically(out, json.dumps(document).encode())
-    write_atomically(out.with_name(f"{out.stem}-changes.csv"), _table(changes).csv().encode())
-    return changes
 
 
 def corrected_document(audit: Audit, *, move: bool = False) -> tuple[Any, list[Change]]:

@@ -16,6 +16,7 @@ __all__ = ["FORMAT", "Decision", "Decisions", "decided", "digest_of", "read_deci
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,8 @@ from typing import Literal
 import numpy as np
 
 from probpose.analysis.audit.record import ACTIONS, Action, Audit
+from probpose.data.loading import readable
+from probpose.data.persons import Persons
 from probpose.errors import DataError
 from probpose.files import read_text, reading
 from probpose.json_codec import from_json
@@ -71,24 +74,35 @@ class Decisions:
     decisions: tuple[Decision, ...]
 
 
-def digest_of(audit: Audit) -> str:
+_Key = tuple[int, int, str]
+
+
+def _key(one: Decision) -> _Key:
+    return one.image_id, one.annotation_id, one.joint
+
+
+def digest_of(models: Sequence[str], persons: Persons) -> str:
     """SHA-256 of what decisions are made on: the labels, their persons' ids, and the names of the models."""
-    found = hashlib.sha256(repr((audit.models, audit.persons.skeleton.joints)).encode("utf-8", "surrogatepass"))
-    for column in (audit.persons.image_id[audit.row], audit.persons.annotation_id[audit.row], audit.joint, audit.label):
+    found = hashlib.sha256(repr((tuple(models), persons.skeleton.joints)).encode("utf-8", "surrogatepass"))
+    row, joint = np.nonzero(persons.labelled)
+    for column in (persons.image_id[row], persons.annotation_id[row], joint, persons.keypoints[row, joint]):
         found.update(np.ascontiguousarray(column).tobytes())
     return found.hexdigest()
 
 
-def read_decisions(file: Path, audit: Audit) -> Decisions:
-    """The decisions of a file, each on a label of the audit.
+def read_decisions(file: Path, models: Sequence[str], persons: Persons, *, unread: bool = False) -> Decisions:
+    """The decisions of a file, each on a label of an audit, which need not have been made yet.
 
     Args:
         file: exported from the page of this audit.
-        audit: the same one.
+        models: their names in the audit.
+        persons: whose labels are audited.
+        unread: no image has been read yet: persons whose image cannot be read may be no part of the audit.
 
     Raises:
         DataError: the file cannot be read or is another kind of file; it belongs to another audit; or a decision is on
-            no label of it, is there twice, moves a label to no place or exchanges one that has no other side.
+            no label of it, is there twice, moves a label to no place, exchanges one that has no other side or one whose
+            other side was rejected.
     """
     with reading(file, "holds no decisions", advice=f"{_FOREIGN}."):
         document = json.loads(read_text(file))
@@ -98,28 +112,42 @@ def read_decisions(file: Path, audit: Audit) -> Decisions:
         if document.get("version") != VERSION:
             raise DataError(f"it has version {document.get('version')!r}, and this program reads {VERSION}.")
         found = from_json(Decisions, document)
-        if found.audit != digest_of(audit):
+        if unread and found.audit != digest_of(models, persons):
+            persons = readable(persons)
+        if found.audit != digest_of(models, persons):
             raise DataError(
                 f"it belongs to another audit, of {found.name}: labels or models are not those of this one, of "
-                f"{audit.name}. Audit what the decisions were made on, or decide again:"
+                f"{persons.name}. Audit what the decisions were made on, or decide again:"
             )
-        _check(found, audit)
+        _check(found, persons)
     return found
 
 
-def _check(found: Decisions, audit: Audit) -> None:
-    places = _places(audit)
+def _check(found: Decisions, persons: Persons) -> None:
+    places = _places(persons)
     for decision, count in Counter(map(_key, found.decisions)).items():
         if decision not in places:
             image, annotation, joint = decision
             raise DataError(f"the audit has no label of {joint} of annotation {annotation} in image {image}.")
         if count > 1:
             raise DataError(f"{count} decisions are on {decision[2]} of annotation {decision[1]}: one is enough.")
+    said = {_key(one): one for one in found.decisions}
     for one in found.decisions:
         if one.decision == "accept" and one.action == "move" and one.to is None:
             raise DataError(f"{one} is to be moved, and 'to' is missing.")
-        if one.decision == "accept" and one.action == "exchange" and _partner(audit, places[_key(one)]) is None:
-            raise DataError(f"{one} is to be exchanged, and it has no other side.")
+        if one.decision == "accept" and one.action == "exchange":
+            _check_other_side(persons, one, said)
+
+
+def _check_other_side(persons: Persons, one: Decision, said: Mapping[_Key, Decision]) -> None:
+    """Refuse to exchange a label that has no other side, or one that was rejected."""
+    joints = persons.skeleton.joints
+    partner = joints[persons.skeleton.flip_permutation[joints.index(one.joint)]]
+    if partner == one.joint:
+        raise DataError(f"{one} is to be exchanged, and it has no other side.")
+    other = said.get((one.image_id, one.annotation_id, partner))
+    if other is not None and other.decision == "reject":
+        raise DataError(f"{one} is to be exchanged, and {other} is right: sides are exchanged in pairs. Decide again.")
 
 
 def decided(audit: Audit, decisions: Decisions) -> Audit:
@@ -128,49 +156,22 @@ def decided(audit: Audit, decisions: Decisions) -> Audit:
     Args:
         audit: that the decisions were made on.
         decisions: read for it.
-
-    Raises:
-        DataError: of a pair of sides one label is to be exchanged, and the other one was rejected.
     """
-    places, action, corrected = _places(audit), np.full(len(audit), _KEEP), audit.corrected.copy()
-    said = {places[_key(one)]: one for one in decisions.decisions}
-    accepted = {index: one for index, one in said.items() if one.decision == "accept"}
-    for index, one in accepted.items():
+    places, action, corrected = _places(audit.persons), np.full(len(audit), _KEEP), audit.corrected.copy()
+    accepted = [one for one in decisions.decisions if one.decision == "accept"]
+    for one in accepted:
+        index = places[_key(one)]
         action[index] = ACTIONS.index(one.action)
         if one.to is not None:
             corrected[index] = one.to
-        other = _other_side(audit, places, one)
-        if one.action == "exchange" and other in said and other not in accepted:
-            raise DataError(
-                f"{one} is to be exchanged, and {said[other]} is right: sides are exchanged in pairs. Decide again."
-            )
-    remark = f"{len(accepted)} labels were accepted as wrong by hand, {len(said) - len(accepted)} rejected"
+    rejected = len(decisions.decisions) - len(accepted)
+    remark = f"{len(accepted)} labels were accepted as wrong by hand, {rejected} rejected"
     return replace(audit, action=action, corrected=corrected, remarks=(*audit.remarks, remark))
 
 
-_Key = tuple[int, int, str]
-
-
-def _key(one: Decision) -> _Key:
-    return one.image_id, one.annotation_id, one.joint
-
-
-def _places(audit: Audit) -> dict[_Key, int]:
-    """Index of each label."""
-    persons = audit.persons
-    images, annotations = persons.image_id[audit.row].tolist(), persons.annotation_id[audit.row].tolist()
-    joints = [persons.skeleton.joints[joint] for joint in audit.joint.tolist()]
-    return {key: index for index, key in enumerate(zip(images, annotations, joints, strict=True))}
-
-
-def _partner(audit: Audit, index: int) -> str | None:
-    """Name of the other side of a label's joint; None where there is none."""
-    joint = int(audit.joint[index])
-    partner = audit.persons.skeleton.flip_permutation[joint]
-    return None if partner == joint else audit.persons.skeleton.joints[partner]
-
-
-def _other_side(audit: Audit, places: dict[_Key, int], one: Decision) -> int | None:
-    """Index of the label of the other side; None where there is none."""
-    partner = _partner(audit, places[_key(one)])
-    return None if partner is None else places.get((one.image_id, one.annotation_id, partner))
+def _places(persons: Persons) -> dict[_Key, int]:
+    """Index of each label in an audit of the persons."""
+    row, joint = np.nonzero(persons.labelled)
+    names = [persons.skeleton.joints[one] for one in joint.tolist()]
+    keys = zip(persons.image_id[row].tolist(), persons.annotation_id[row].tolist(), names, strict=True)
+    return {key: index for index, key in enumerate(keys)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FOLDS", "THRESHOLD", "judge", "rounds"]
+__all__ = ["FOLDS", "THRESHOLD", "dealt", "judge", "rounds"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from torch import Tensor
 from probpose.analysis.audit.evidence import Evidence
 from probpose.analysis.audit.record import ACTIONS, Audit, Rate
 from probpose.arrays import Array, Index, Mask, as_array, share
+from probpose.data.persons import Persons
 from probpose.data.plausible import remarks_on
 from probpose.errors import DataError
 from probpose.inference.fitting.label_em import POOLED, ROUNDS, Fit, fit_labels
@@ -86,9 +87,25 @@ def judge(
     kept = _kept(witness.labelled, partner)
     place = torch.full_like(partner, -1)
     place[kept] = torch.arange(len(kept))
-    held_out = deal(persons.image_id, folds, seed, persons.name)
+    held_out = dealt(persons, folds=folds, seed=seed)
     fits, found = _cross_fit(witness.joints(kept), place[partner[kept]], held_out, seed, progress)
     return _record(evidence, found, kept.numpy(), fits, threshold)
+
+
+def dealt(persons: Persons, *, folds: int = FOLDS, seed: int = 0) -> list[Index]:
+    """The rows of each fold; what persons cannot be judged is known here, before networks are trained for it.
+
+    Raises:
+        DataError: too few images or labels.
+        ConfigError: fewer than two folds.
+    """
+    held_out = deal(persons.image_id, folds, seed, persons.name)
+    labels = int(persons.labelled.sum()) - max(int(persons.labelled[rows].sum()) for rows in held_out)
+    if labels < LEAST_LABELS:
+        raise DataError(
+            f"{persons.name}: {labels} labels are too few to learn what is usual: {LEAST_LABELS} are needed."
+        )
+    return held_out
 
 
 def rounds(folds: int) -> int:
@@ -109,12 +126,9 @@ def _cross_fit(
     for number, own in enumerate(held_out):
         others = np.setdiff1d(np.arange(len(witness)), own)
         rows = torch.from_numpy(_thinned(others, witness.labelled, seed))
-        fitted = witness.rows(rows)
-        if int(fitted.labelled.sum()) < LEAST_LABELS:
-            raise DataError(
-                f"{int(fitted.labelled.sum())} labels are too few to learn what is usual: {LEAST_LABELS} are needed."
-            )
-        fits.append(fit_labels(fitted, partner, None if progress is None else _after(progress, number * ROUNDS)))
+        fits.append(
+            fit_labels(witness.rows(rows), partner, None if progress is None else _after(progress, number * ROUNDS))
+        )
         for part in torch.from_numpy(own).split(CHUNK):
             order.append(part)
             parts.append(_judged(fits[-1], witness.rows(part), partner))

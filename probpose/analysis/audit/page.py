@@ -158,7 +158,7 @@ def _data(audit: Audit, chosen: Index, views: dict[int, Array], pictures: dict[i
     """What the script reads; names are set into the page as text."""
     skeleton, place = audit.persons.skeleton, {row: i for i, row in enumerate(views)}
     return {
-        "digest": digest_of(audit),
+        "digest": digest_of(audit.models, audit.persons),
         "radii": _radii(audit),
         "name": shown(audit.name),
         "kinds": list(KINDS),

@@ -155,7 +155,8 @@ def train_entry(
     if not entry.folder.config.exists():
         start_training(entry.config, entry.folder, persons=persons, on_epoch=on_epoch, quiet=quiet)
     elif verify or not is_finished(entry):
-        resume_training(entry.folder, persons=persons, on_epoch=on_epoch, quiet=quiet)
+        machine = entry.config.machine
+        resume_training(entry.folder, persons=persons, machine=machine, on_epoch=on_epoch, quiet=quiet)
 
 
 def _check_same(entry: Entry, remedy: str) -> None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["initial_model", "judged_on", "open_split", "resume_training", "saw", "start_training"]
+__all__ = [
+    "initial_model",
+    "judged_on",
+    "make_what_is_missing",
+    "open_split",
+    "resume_training",
+    "saw",
+    "start_training",
+]
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +28,7 @@ from probpose.data.plausible import fit_to_train, look_at_pictures, refuse_other
 from probpose.errors import ConfigError, DataError
 from probpose.inference.device import open_device
 from probpose.inference.training.config import TrainConfig, refuse_without_effect, with_usual_flip
+from probpose.inference.training.groups import MachineConfig
 from probpose.inference.training.report import Report
 from probpose.inference.training.runs import RunFolder, read_config, read_skeleton, untrained_model
 from probpose.inference.training.trainer import Trainer
@@ -65,6 +75,12 @@ def open_split(config: TrainConfig, split: Split) -> Persons:
         found = "; ".join(persons.left_out) or "none skipped"
         raise DataError(f"{persons.name} has {len(persons)} usable persons ({found}).")
     return persons
+
+
+def make_what_is_missing(config: TrainConfig) -> None:
+    """Draw the synthetic figures where a configuration names them and no folder, and they are not there yet."""
+    if config.data.dataset == "synthetic" and config.data.data_root is None:
+        make_figures()
 
 
 def judged_on(
@@ -143,6 +159,7 @@ def resume_training(
     folder: RunFolder,
     *,
     persons: Persons | None = None,
+    machine: MachineConfig | None = None,
     on_epoch: Callable[[RunFolder], None] = lambda _: None,
     quiet: bool = False,
 ) -> None:
@@ -151,6 +168,7 @@ def resume_training(
     Args:
         folder: of the run.
         persons: that it was trained on, where its configuration does not name them.
+        machine: to go on with; that of its configuration by default.
         on_epoch: called with the folder after each epoch.
         quiet: show no progress.
 
@@ -158,6 +176,8 @@ def resume_training(
         ProbposeError: the folder is no run, its checkpoint is damaged, or the data have changed.
     """
     config = read_config(folder)
+    config = config if machine is None else replace(config, machine=machine)
+    open_device(config.machine.device)
     train, selection = _training_data(config, persons)
     if train.skeleton != read_skeleton(folder):
         raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
@@ -258,8 +278,7 @@ def _listed(names: tuple[str, ...]) -> str:
 def _training_data(config: TrainConfig, persons: Persons | None = None) -> tuple[Persons, Persons]:
     """The persons to train on, and those that choose the checkpoint."""
     if persons is None:
-        if config.data.dataset == "synthetic" and config.data.data_root is None:
-            make_figures()
+        make_what_is_missing(config)
         persons = open_split(config, "train")
     refuse_other_units(persons)
     persons = fit_to_train(persons, keep_wild=config.data.keep_wild)
