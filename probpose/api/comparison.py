@@ -81,8 +81,9 @@ def compare(
     if persons is None and (models or named):
         make_what_is_missing(config)
         persons = open_split(config, "val")
-    for entry in chosen[len(own) :] if persons is not None else ():
-        match_joints(persons, read_skeleton(entry.folder), common=common_joints)
+    if persons is not None:
+        for entry in chosen[len(own) :]:
+            match_joints(persons, read_skeleton(entry.folder), common=common_joints)
     with LiveCurves() as curves:
         failed = train_entries(own, on_epoch=curves, say=say) if training else []
     finished = [entry for entry in chosen if is_finished(entry)]

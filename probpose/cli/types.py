@@ -41,7 +41,7 @@ class _Out(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; folders above it that are missing are made later."""
-        path = Path(super().convert(value, param, ctx))
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         above = next(one for one in (path, *path.absolute().parents) if one.exists())
         if above != path and not above.is_dir():
             self.fail(f"{path} cannot be written: {above} is no folder.", param, ctx)
