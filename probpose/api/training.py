@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["fit", "new_folder", "newest", "resume", "train"]
+__all__ = ["fit", "is_first", "new_folder", "newest", "resume", "train"]
 
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from probpose.inference.training.config import TrainConfig, config_from
 from probpose.inference.training.runs import RunFolder, load_run, new_run_folder, newest_run, read_config
 from probpose.inference.training.specs import parse_spec
 from probpose.inference.training.train import resume_training, start_training
+from probpose.inference.world import World, is_first, under_torchrun
 
 
 def train(
@@ -35,7 +37,8 @@ def train(
 
     Args:
         config: a configuration, or a config.toml to start from; the defaults of the data set otherwise.
-        out: folder of the run, which must not hold one; ./runs/DATE-DATASET-RESIDUAL by default.
+        out: folder of the run, which must not hold one; ./runs/DATE-DATASET-RESIDUAL by default. Under torchrun it must
+            be named, and a run in it with the same settings goes on.
         quiet: show no progress, which otherwise goes to standard error.
         settings: by the names of the command's options, such as dataset="coco", epochs=20, residual="rle".
 
@@ -63,8 +66,8 @@ def resume(path: str | PathLike[str] | None = None, *, persons: Persons | None =
     folder = newest_run() if path is None else RunFolder(Path(path))
     if persons is None and read_config(folder).data.dataset == ARRAYS:
         raise ConfigError(f"the run {folder.path} was trained on arrays, which it does not keep: name persons.")
-    with LiveCurves() as curves:
-        resume_training(folder, persons=persons, on_epoch=curves, quiet=quiet)
+    with World.joined() as world, LiveCurves() as curves:
+        resume_training(folder, persons=persons, on_epoch=curves, quiet=quiet, world=world)
     return Run(load_run(folder.path))
 
 
@@ -73,7 +76,12 @@ def new_folder(config: TrainConfig) -> Path:
 
     Args:
         config: of the run to come.
+
+    Raises:
+        ConfigError: under torchrun, where each process, and one that starts again, must find the same folder.
     """
+    if under_torchrun():
+        raise ConfigError("under torchrun name the run's folder (--out), in which a process that starts again goes on.")
     return new_run_folder(config).path
 
 
@@ -132,7 +140,19 @@ _OF_FILES = {"dataset", "data_root", "train_annotations", "val_annotations", "im
 
 
 def _trained(config: TrainConfig, out: str | PathLike[str] | None, quiet: bool, table: Persons | None) -> Run:
-    folder = new_run_folder(config) if out is None else RunFolder(Path(out))
-    with LiveCurves() as curves:
-        start_training(config, folder, persons=table, on_epoch=curves, quiet=quiet)
+    folder = RunFolder(new_folder(config) if out is None else Path(out))
+    with World.joined() as world, LiveCurves() as curves:
+        begun = under_torchrun() and world.gathered(folder.config.exists())[0]
+        if begun:
+            _same_run(folder, config)
+        go_on = resume_training if begun else partial(start_training, config)
+        go_on(folder, persons=table, on_epoch=curves, quiet=quiet, world=world)
     return Run(load_run(folder.path))
+
+
+def _same_run(folder: RunFolder, config: TrainConfig) -> None:
+    """Refuse to go on, under torchrun, with a run of other settings."""
+    kept = read_config(folder)
+    flip = kept.augmentation.flip if config.augmentation.flip is None else config.augmentation.flip
+    if kept != config.changed(flip=flip):
+        raise ConfigError(f"{folder.path} already holds a run with other settings: name another --out.")

@@ -13,6 +13,7 @@ import click
 
 import probpose as pp
 from probpose.api.settings import families, residuals
+from probpose.api.training import is_first
 from probpose.cli.terminal import say
 from probpose.cli.training_options import TrainingCommand, config_of, training_options
 from probpose.cli.types import OUT_FOLDER
@@ -27,6 +28,7 @@ Example:
   probpose train --config runs/my-run/config.toml --seed 1
   probpose train --dataset synthetic --family heatmap --option surface=bilinear
   probpose train --resume
+  torchrun --nproc-per-node 8 -m probpose train --dataset coco --data-root data/coco --out runs/coco
 """
 
 
@@ -43,7 +45,8 @@ def _models() -> str:
 def train(base: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
     """Train a keypoint regressor by maximum likelihood.
 
-    The run's folder keeps config.toml, log.jsonl, curves.png and the checkpoints best and last.
+    The run's folder keeps config.toml, log.jsonl, curves.png and the checkpoints best and last. Processes that torchrun
+    starts share each batch.
     """
     if resume:
         _refuse_changes({"base": base, **given})
@@ -55,7 +58,8 @@ def train(base: Path | None, out: Path | None, resume: bool, **given: Any) -> No
         folder = pp.new_folder(config) if out is None else out
         with _interruptible(folder):
             run = pp.train(config, out=folder)
-    say(f"run: {run.path}  (curves: {run.path / 'curves.png'})")
+    if is_first():
+        say(f"run: {run.path}  (curves: {run.path / 'curves.png'})")
 
 
 def _refuse_changes(given: dict[str, Any]) -> None:

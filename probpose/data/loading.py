@@ -10,14 +10,14 @@ __all__ = ["Batch", "CropDataset", "loader", "make_loader", "readable"]
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 
 from probpose.arrays import Array
 from probpose.data.crops import (
@@ -200,11 +200,13 @@ def loader(
     workers: int = 0,
     drop_last: bool = False,
     pin_memory: bool = False,
+    part: tuple[int, int] = (0, 1),
 ) -> DataLoader[Batch]:
     """Batches of one epoch of a dataset; build the dataset once and a loader every epoch, and the cache lasts.
 
     The order of a shuffled epoch depends on the dataset's seed and the epoch alone. There are no more workers than the
-    process has cores, which torch warns of and nothing gains from.
+    process has cores, which torch warns of and nothing gains from. With `part` r, R each batch holds every R-th of its
+    rows from the r-th on, for one of R processes that share it.
     """
     workers = min(workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if workers:
@@ -213,13 +215,26 @@ def loader(
     rows = RandomSampler(dataset, generator=order) if shuffle else SequentialSampler(dataset)
     return DataLoader(
         dataset.at_epoch(epoch),
-        sampler=BatchSampler(rows, batch_size, drop_last),
+        sampler=_Part(BatchSampler(rows, batch_size, drop_last), *part),
         batch_size=None,
         num_workers=workers,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
         generator=torch.Generator().manual_seed(0),
     )
+
+
+class _Part(Sampler[list[int]]):
+    """One process's part of each batch of rows."""
+
+    def __init__(self, batches: BatchSampler, rank: int, size: int) -> None:
+        self.batches, self.rank, self.size = batches, rank, size
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (batch[self.rank :: self.size] for batch in self.batches)
 
 
 def make_loader(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 __all__ = ["KeypointModel", "Program"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pyro
@@ -44,6 +44,8 @@ class KeypointModel(PyroModule):
 
     Attributes:
         prior: of the network's weights; None for maximum likelihood.
+        mean_count: the mean of a batch's count over the processes that each have a part of the batch. Their mean
+            gradient is then that of the whole batch, however its labels are spread.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class KeypointModel(PyroModule):
         self.residual = residual
         self.objective: Objective[Any] = objective or Likelihood()
         self.prior: WeightPrior | None = None
+        self.mean_count: Callable[[int], float] = float
         self.register_buffer("flip_permutation", torch.tensor(tuple(flip_permutation)), persistent=False)
 
     def heads(self, image: Tensor, flipped: Tensor | None = None) -> Heads:
@@ -125,15 +128,16 @@ class KeypointModel(PyroModule):
             keypoints = self.standardisation.to_unit(keypoints)
         keypoints = _fill_unlabelled(keypoints, labelled, heads.placeholder)
         person, joint = pyro.plate("person", persons, dim=-2), pyro.plate("joint", joints, dim=-1)
-        with person, joint, poutine.scale(scale=1 / (persons * joints)):
+        with person, joint, poutine.scale(scale=1 / (self.mean_count(persons) * joints)):
             there = pyro.sample("labelled", dist.Bernoulli(logits=heads.presence), obs=_as_float(labelled)).bool()
+        labels = self.mean_count(int(there.sum())) or 1.0
         if heads.visible_logit is not None and visible is not None:
-            mean = poutine.scale(scale=1 / max(1, int(there.sum())))
+            mean = poutine.scale(scale=1 / labels)
             with person, joint, poutine.mask(mask=cast(torch.BoolTensor, there)), mean:
                 pyro.sample("visible", dist.Bernoulli(logits=heads.visible_logit), obs=visible.float())
-        self.objective.observe(density, keypoints, there, person, joint)
+        self.objective.observe(density, keypoints, there, labels, person, joint)
         if self.standardisation is not None and keypoints is not None:
-            log_det = (self.standardisation.log_det * there).sum() / max(1, int(there.sum()))
+            log_det = (self.standardisation.log_det * there).sum() / labels
             pyro.factor("jacobian", -log_det)
         if self.prior is not None and keypoints is not None:
             self.prior.observe(self.regressor)

@@ -80,8 +80,12 @@ class Objective(ABC, Generic[P]):
     def begin_epoch(self, share: float) -> None:
         """Told at the start of each epoch which share of the epochs is done, in [0, 1)."""
 
-    def end_epoch(self) -> None:
-        """Told at the end of each epoch."""
+    def end_epoch(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Told at the end of each epoch.
+
+        Args:
+            total: adds up a tensor over the processes that train together.
+        """
 
     def gain(self, predictive: P, keypoints: Tensor, labelled: Tensor) -> Tensor:
         """Nats (N,) that the model of labels gives those of each person beyond their own densities: here none.
@@ -93,17 +97,20 @@ class Objective(ABC, Generic[P]):
         """
         return keypoints.new_zeros(len(keypoints))
 
-    def observe(self, predictive: P, keypoints: Tensor | None, labelled: Tensor, person: plate, joint: plate) -> None:
+    def observe(
+        self, predictive: P, keypoints: Tensor | None, labelled: Tensor, count: float, person: plate, joint: plate
+    ) -> None:
         """All statements about labels; the log density is a mean over them.
 
         Args:
             predictive: of N persons.
             keypoints: (N, K, 2), finite, or None to draw them.
             labelled: (N, K) bool.
+            count: of labels, that the sum is divided by.
             person: plate of N.
             joint: plate of K.
         """
-        mean = poutine.scale(scale=1 / max(1, int(labelled.sum())))
+        mean = poutine.scale(scale=1 / count)
         with person, joint, poutine.mask(mask=cast(torch.BoolTensor, labelled)), mean:
             self(predictive, keypoints)
 

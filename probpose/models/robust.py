@@ -144,21 +144,27 @@ class Robust(Objective[Any]):
         self.exchanges = self.sides and share >= FULL
         self._seen = _NOTHING
 
-    def end_epoch(self) -> None:
+    def end_epoch(self, total: Callable[[Tensor], Tensor]) -> None:
         if self.share:
-            self.rates = rates_of(self._seen)
+            self.rates = rates_of(Counts(*map(total, self._seen)))
 
     def observe(
-        self, predictive: Predictive, keypoints: Tensor | None, labelled: Tensor, person: plate, joint: plate
+        self,
+        predictive: Predictive,
+        keypoints: Tensor | None,
+        labelled: Tensor,
+        count: float,
+        person: plate,
+        joint: plate,
     ) -> None:
         if keypoints is None or not self.share:
-            self.base.observe(predictive, keypoints, labelled, person, joint)
+            self.base.observe(predictive, keypoints, labelled, count, person, joint)
             return
         plain = torch.where(labelled, self.base.score(predictive, keypoints), 0.0).sum(1)
         found = self.explain(predictive, keypoints, labelled, exchanges=self.exchanges)
         self._count(found, labelled)
         value = torch.lerp(plain, found.log_likelihood, self.share)
-        with person, poutine.scale(scale=1 / max(1, int(labelled.sum()))):
+        with person, poutine.scale(scale=1 / count):
             pyro.factor("labels", value.unsqueeze(-1))
 
     def score(self, predictive: Predictive, keypoints: Tensor) -> Tensor:

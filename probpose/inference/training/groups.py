@@ -118,7 +118,7 @@ class OptimiserConfig:
     """How long and how fast Adam goes, and what it keeps."""
 
     epochs: int = setting(24, "Passes over the training images.", photos=210, range=Range(1))
-    batch_size: int = setting(64, "Persons a step.", photos=256, range=Range(2))
+    batch_size: int = setting(64, "Persons a step, of all processes together.", photos=256, range=Range(2))
     lr: float = setting(1e-3, "Learning rate of Adam after the warm-up.", range=POSITIVE)
     residual_lr: float = setting(1.0, "Rate of R over the network's.", range=POSITIVE)
     schedule: Literal["step", "cosine"] = setting(
@@ -173,6 +173,9 @@ class MachineConfig:
     )
     device: str = setting("auto", "Torch device, such as cpu or cuda:1. auto: a GPU that works, otherwise the CPU.")
     workers: int = setting(0, "Processes that cut crops.", photos=4, range=Range(0, MOST_WORKERS))
+    sync_batch_norm: bool = setting(
+        False, "Under torchrun: batch normalisation over the whole batch instead of each process's part of it."
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self)

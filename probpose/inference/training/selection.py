@@ -15,6 +15,7 @@ from probpose.data.loading import Batch
 from probpose.data.persons import Persons
 from probpose.errors import TrainingError
 from probpose.inference.training.guards import NormaliserCheck, check_normaliser
+from probpose.inference.world import ALONE, World
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.predictive.contract import Predictive
 from probpose.models.scores import Group, Labels, LabelScores
@@ -64,12 +65,13 @@ class SelectionScorer:
 
     Args:
         persons: of the split.
-        batches: their crops, without augmentation.
+        batches: their crops, without augmentation; with several processes, this one's part of each batch.
         device: of the network.
+        world: the processes that share the batches.
     """
 
-    def __init__(self, persons: Persons, batches: Iterable[Batch], device: torch.device) -> None:
-        self.persons, self.batches, self.device = persons, batches, device
+    def __init__(self, persons: Persons, batches: Iterable[Batch], device: torch.device, world: World = ALONE) -> None:
+        self.persons, self.batches, self.device, self.world = persons, batches, device, world
 
     @torch.no_grad()
     def __call__(self, model: KeypointModel, *groups: Group) -> SelectionScore:
@@ -87,7 +89,7 @@ class SelectionScorer:
         model.eval()
         residual = model.residual.frozen(NODES)
         parts: list[LabelScores] = []
-        sigmas: list[Tensor] = []
+        sigmas: list[float] = []
         unreadable: list[str] = []
         gain = 0.0
         for batch in self.batches:
@@ -96,16 +98,17 @@ class SelectionScorer:
                 batch = batch.to(self.device)
                 predictive = model(batch.image, None, residual)
                 parts.append(self._scores(predictive, batch, *groups))
-                sigmas.append(predictive.sigma.flatten())
+                sigmas += [float(predictive.sigma.min()), float(predictive.sigma.max())]
                 gain += self._gain(model, predictive, batch)
+        parts, sigmas, unreadable = (self.world.together(own) for own in (parts, sigmas, unreadable))
         if not parts:
             raise TrainingError(f"no image of the selection split can be read; the first: {unreadable[0]}.")
-        sigma = torch.cat(sigmas)
         with torch.random.fork_rng():
             check = check_normaliser(model.residual, residual)
         scores = LabelScores.join(parts)
-        extent = (float(sigma.min()), float(sigma.max()))
-        return SelectionScore(scores, extent, check, unreadable, gain / max(1, len(scores)))
+        scores = scores.select(np.argsort(scores.person, kind="stable"))
+        gain = self.world.mean(gain) * self.world.size / max(1, len(scores))
+        return SelectionScore(scores, (min(sigmas), max(sigmas)), check, unreadable, gain)
 
     def _scores(self, predictive: Predictive, batch: Batch, *groups: Group) -> LabelScores:
         """Of the labels of a batch, under what is predicted in network units."""

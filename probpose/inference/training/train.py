@@ -13,6 +13,7 @@ __all__ = [
 ]
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from probpose.inference.training.groups import MachineConfig
 from probpose.inference.training.report import Report
 from probpose.inference.training.runs import RunFolder, read_config, read_skeleton, untrained_model
 from probpose.inference.training.trainer import Trainer
+from probpose.inference.world import ALONE, World
 from probpose.models.backbones.weights import load_backbone_weights
 from probpose.models.heads.base import Targets
 from probpose.models.heads.cell_labels import CellLabels
@@ -130,6 +132,7 @@ def start_training(
     persons: Persons | None = None,
     on_epoch: Callable[[RunFolder], None] = lambda _: None,
     quiet: bool = False,
+    world: World = ALONE,
 ) -> None:
     """Train from the beginning.
 
@@ -139,20 +142,22 @@ def start_training(
         persons: to train on, and to choose the checkpoint by; those that the configuration names by default.
         on_epoch: called with the folder after each epoch.
         quiet: show no progress.
+        world: the processes that train together.
 
     Raises:
         ProbposeError: with the file, the record or the option that is wrong.
     """
-    open_device(config.machine.device)  # before the data are read, which takes minutes
-    train, selection = _training_data(config, persons)
+    open_device(world.device(config.machine.device))  # before the data are read, which takes minutes
+    train, selection = world.first_goes_first(lambda: _training_data(config, persons))
     _check_validation(config, train.skeleton)
     config = with_usual_flip(config, train.skeleton)
     model, notes = initial_model(config, train)
     notes += [*_mirroring(config, train.skeleton), *look_at_pictures(train)]
-    with folder.locked():
-        folder.create(config, train.skeleton)
-        trainer = Trainer(config, folder, model, train, selection)
-        _fit(trainer, [str(trainer.machine), *_describe(train, selection), *notes], on_epoch, quiet)
+    with folder.locked() if world.first else nullcontext():
+        if world.first:
+            folder.create(config, train.skeleton)
+        trainer = Trainer(config, folder, model, train, selection, world)
+        _fit(trainer, [*_machines(trainer), *_describe(train, selection), *notes], on_epoch, quiet)
 
 
 def resume_training(
@@ -162,6 +167,7 @@ def resume_training(
     machine: MachineConfig | None = None,
     on_epoch: Callable[[RunFolder], None] = lambda _: None,
     quiet: bool = False,
+    world: World = ALONE,
 ) -> None:
     """Go on with an interrupted run; the end is that of an uninterrupted one, to the bit on a CPU.
 
@@ -171,23 +177,33 @@ def resume_training(
         machine: to go on with; that of its configuration by default.
         on_epoch: called with the folder after each epoch.
         quiet: show no progress.
+        world: the processes that train together.
 
     Raises:
         ProbposeError: the folder is no run, its checkpoint is damaged, or the data have changed.
     """
     config = read_config(folder)
     config = config if machine is None else replace(config, machine=machine)
-    open_device(config.machine.device)
-    train, selection = _training_data(config, persons)
+    open_device(world.device(config.machine.device))
+    train, selection = world.first_goes_first(lambda: _training_data(config, persons))
     if train.skeleton != read_skeleton(folder):
         raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
-    with folder.locked():
+    with folder.locked() if world.first else nullcontext():
         begun = folder.last.exists()
         model = _for_training(untrained_model(config, train.skeleton), config, train) if begun else None
-        trainer = Trainer(config, folder, model or initial_model(config, train)[0], train, selection)
-        notes = trainer.resume()
+        trainer = Trainer(config, folder, model or initial_model(config, train)[0], train, selection, world)
+        notes = world.first_goes_first(trainer.resume)
         place = f"resuming {folder.path} after epoch {trainer.epoch} of {config.optimiser.epochs}"
-        _fit(trainer, [str(trainer.machine), place, *notes], on_epoch, quiet)
+        _fit(trainer, [*_machines(trainer), place, *notes], on_epoch, quiet)
+
+
+def _machines(trainer: Trainer) -> list[str]:
+    """What is trained on."""
+    world, batch = trainer.world, trainer.recipe.batch_size
+    if world.size == 1:
+        return [str(trainer.machine)]
+    shared = f"{world.size} processes, each with {batch / world.size:g} of the {batch} persons of a batch"
+    return [str(trainer.machine), shared]
 
 
 def _mirroring(config: TrainConfig, skeleton: Skeleton) -> list[str]:
@@ -258,10 +274,12 @@ def training_targets(persons: Persons, input_size: tuple[int, int]) -> Targets:
 
 def _fit(trainer: Trainer, notes: list[str], on_epoch: Callable[[RunFolder], None], quiet: bool) -> None:
     epochs = trainer.config.optimiser.epochs
+    quiet = quiet or not trainer.world.first
     with Report(epochs, trainer.steps_per_epoch, trainer.step, quiet=quiet) as report:
         for note in notes:
             report.say(note)
         trainer.fit(report, lambda: on_epoch(trainer.folder))
+    trainer.world.wait()  # until the first process has written the last checkpoint
 
 
 def _describe(train: Persons, selection: Persons) -> list[str]:

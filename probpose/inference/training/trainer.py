@@ -11,18 +11,22 @@ __all__ = ["Trainer"]
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from pyro.infer.elbo import ELBOModule
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from probpose.data.crops import Augmentation
 from probpose.data.loading import Batch, CropDataset, loader
 from probpose.data.persons import Persons
-from probpose.errors import CheckpointError, TrainingError
+from probpose.errors import CheckpointError, ConfigError, TrainingError
 from probpose.files import reading
 from probpose.inference.device import open_machine
 from probpose.inference.fitting.svi import negative_log_likelihood
@@ -49,6 +53,8 @@ from probpose.inference.training.report import (
 from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.schedule import learning_rate, moving_average, relative_rates
 from probpose.inference.training.selection import SelectionScore, SelectionScorer, in_image
+from probpose.inference.training.synced_norm import with_synced_norm
+from probpose.inference.world import ALONE, World
 from probpose.json_codec import to_json
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.registry import parameter_groups
@@ -58,6 +64,9 @@ MEASURE_EVERY = 10
 
 _REFUSED_BY_DISTRIBUTIONS = ("to satisfy the constraint", "to be within the support")
 """What torch says of parameters or labels that are not finite, as those of weights that have become so."""
+
+LEAST_TOGETHER = 2
+"""Persons that a process needs for a step: batch normalisation needs two."""
 
 NAMED = 5
 """Images that cannot be read and are named, an epoch; the others are counted."""
@@ -81,6 +90,12 @@ class _Epoch:
     def mean(self, column: int) -> float:
         return float(np.mean([row[column] for row in self.measured])) if self.measured else float("nan")
 
+    def joined(self, world: World) -> _Epoch:
+        """The sums of all processes, which took the same steps."""
+        images = sum(world.gathered(self.images))
+        measured, unreadable = world.together(self.measured), world.together(self.unreadable)
+        return replace(self, images=images, measured=measured, unreadable=unreadable)
+
 
 class Trainer:
     """Fits a model to the persons of a run.
@@ -91,19 +106,30 @@ class Trainer:
         model: fresh; `resume` overwrites it.
         train: persons to train on.
         selection: persons that choose the checkpoint.
+        world: the processes that train together; the first of them writes.
+
+    Raises:
+        ConfigError: a batch is too small for as many processes.
     """
 
     def __init__(
-        self, config: TrainConfig, folder: RunFolder, model: KeypointModel, train: Persons, selection: Persons
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        model: KeypointModel,
+        train: Persons,
+        selection: Persons,
+        world: World = ALONE,
     ) -> None:
         self.config = config
         self.folder = folder
         self.recipe = config.optimiser
-        self.machine = open_machine(config.machine.device, config.machine.precision)
+        self.world = world
+        self.machine = open_machine(world.device(config.machine.device), config.machine.precision)
         self.device = self.machine.device
         self.model = model.to(self.device)
         self.model.regressor.bf16 = self.machine.precision == "bf16"
-        self.loss = negative_log_likelihood(model)
+        self.loss = self._shared_loss()
         self.optimizer = torch.optim.Adam(relative_rates(self.model, self.recipe.residual_lr))
         self.average = moving_average(self.model, self.recipe.ema) if self.recipe.ema else None
         self._kept().objective = self.model.objective
@@ -111,8 +137,9 @@ class Trainer:
         jitter = augmentation(with_usual_flip(config, train.skeleton).augmentation)
         self.data = CropDataset(train, config.input_size, augmentation=jitter, seed=config.seed)
         self.drop_last = len(train) >= self.recipe.batch_size
+        self._refuse_small_parts(min(len(train), self.recipe.batch_size))
         self.steps_per_epoch = math.ceil(len(self._batches(0)) / self.recipe.accumulate)
-        self.score = SelectionScorer(selection, self._selection_batches(selection), self.device)
+        self.score = SelectionScorer(selection, self._selection_batches(selection), self.device, world)
         self.made_from = Provenance.of(config, train, selection)
         self.epoch = 0
         self.step = 0
@@ -120,6 +147,25 @@ class Trainer:
         self.best = float("inf")
         self.non_finite = NonFinite()
         self.warned: set[str] = set()
+
+    def _shared_loss(self) -> ELBOModule | DistributedDataParallel:
+        """The training loss; with several processes, one whose gradient is that of the whole batch."""
+        if self.world.size == 1:
+            return negative_log_likelihood(self.model)
+        self.model.mean_count = self.world.mean
+        if self.config.machine.sync_batch_norm:
+            self.model = with_synced_norm(self.model, self.device)
+        return DistributedDataParallel(
+            negative_log_likelihood(self.model),
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+        )
+
+    def _refuse_small_parts(self, batch: int) -> None:
+        if self.world.size > 1 and batch < LEAST_TOGETHER * self.world.size:
+            raise ConfigError(
+                f"{self.world.size} processes share a batch of {batch} persons, and each needs {LEAST_TOGETHER}: raise "
+                "--batch-size, which counts the persons of all processes, or start fewer."
+            )
 
     def resume(self) -> list[str]:
         """Go back to the end of the last finished epoch, in the log too.
@@ -149,8 +195,9 @@ class Trainer:
         self.non_finite = NonFinite(record.skipped_steps)
         if record.log.label_errors:
             self.model.objective.rates = record.log.label_errors
-        self._restore_best(record, state)
-        restore_log(self.folder.log, record.log)
+        if self.world.first:
+            self._restore_best(record, state)
+            restore_log(self.folder.log, record.log)
         return [] if state.verified else [f"{file} is of an earlier version: neither it nor the data can be verified"]
 
     def _start_again(self) -> list[str]:
@@ -193,15 +240,17 @@ class Trainer:
         """
         while self.epoch < self.recipe.epochs:
             started = time.perf_counter()
-            sums = self._train_epoch(report)
+            sums = self._train_epoch(report).joined(self.world)
             self.epoch += 1
+            self.world.agree(self._kept())
             score = self.score(self._kept())
             sums.unreadable += score.unreadable
             self.seconds += time.perf_counter() - started
             record = self._finish_epoch(sums, score)
             report.epoch(record, self.seconds / self.epoch * (self.recipe.epochs - self.epoch))
             self._warn(report, sums, score)
-            on_epoch()
+            if self.world.first:
+                on_epoch()
         if self.model.objective.rates:
             report.say(f"labels: {label_errors_text(self.model.objective.rates)}")
         if not math.isfinite(self.best):
@@ -221,7 +270,7 @@ class Trainer:
             last = group[-1]
             if self.step % MEASURE_EVERY == 1:
                 report.step(self.epoch + 1, self.step, self._measure(last, sums))
-        self.model.objective.end_epoch()
+        self.model.objective.end_epoch(self.world.total)
         if sums.steps == 0:
             raise TrainingError(_nothing_trained(self.data.persons, sums, self.non_finite.total))
         if not sums.measured:
@@ -232,7 +281,8 @@ class Trainer:
         """The epoch's batches that can be trained on."""
         for batch in self._batches(self.epoch):
             sums.unreadable += batch.unreadable
-            if len(batch) >= 2 and batch.labelled.any():  # batch normalisation needs two
+            labelled = self.world.total(batch.labelled.sum()) > 0
+            if self.world.all(len(batch) >= LEAST_TOGETHER) and labelled:
                 yield batch.to(self.device)
 
     def _train_step(self, group: list[Batch], sums: _Epoch) -> None:
@@ -241,7 +291,7 @@ class Trainer:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = lr * parameters["rate"]
         self.optimizer.zero_grad(set_to_none=True)
-        total = sum((self._backward(batch, len(group)) for batch in group), 0.0)
+        total = sum((self._backward(batch, len(group), last=batch is group[-1]) for batch in group), 0.0)
         self.step += 1
         norms = gradient_norms(self.model, self.stages)
         if self.non_finite.skip(total, norms, lr):
@@ -262,16 +312,29 @@ class Trainer:
             if parameters := list(part.parameters()):
                 torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
 
-    def _backward(self, batch: Batch, share: int) -> float:
-        """Add the gradient of 1 / `share` of the batch's loss, and return it; NaN where its densities are none."""
+    def _backward(self, batch: Batch, share: int, *, last: bool = True) -> float:
+        """Add the gradient of 1 / `share` of the batch's loss, and return it; NaN where its densities are none.
+
+        With the `last` batch of a step, processes put their gradients together.
+        """
+        alone = isinstance(self.loss, DistributedDataParallel) and not last
+        with cast(DistributedDataParallel, self.loss).no_sync() if alone else nullcontext():
+            loss = self._loss_of(batch, share)
+            if not self.world.all(loss is not None):
+                return float("nan")
+            assert loss is not None
+            loss.backward()
+        return self.world.mean(float(loss.detach()))
+
+    def _loss_of(self, batch: Batch, share: int) -> Tensor | None:
+        """1 / `share` of the batch's loss; None where its densities are none."""
         try:
             loss: Tensor = self.loss(batch.image, batch.flipped, batch.keypoints, batch.labelled, batch.visible) / share
         except ValueError as error:
             if not any(words in str(error) for words in _REFUSED_BY_DISTRIBUTIONS):
                 raise
-            return float("nan")
-        loss.backward()
-        return float(loss.detach())
+            return None
+        return loss
 
     def _kept(self) -> KeypointModel:
         """The model that is scored and kept: the moving average where there is one."""
@@ -294,7 +357,7 @@ class Trainer:
             epe_px=sums.mean(1),
             sigma_px=sums.measured[-1][2],
             ess=float(residual.native.ess.min()),
-            images_per_s=sums.images_per_s,
+            images_per_s=sums.images_per_s * self.world.size,
             skipped=self.non_finite.total,
         )
 
@@ -322,8 +385,9 @@ class Trainer:
             best=best,
             label_errors=dict(self.model.objective.rates),
         )
-        self._save(record, best)
-        append_log(self.folder.log, record)
+        if self.world.first:
+            self._save(record, best)
+            append_log(self.folder.log, record)
         return record
 
     def _save(self, record: EpochRecord, best: bool) -> None:
@@ -373,11 +437,13 @@ class Trainer:
             workers=self.config.machine.workers,
             drop_last=self.drop_last,
             pin_memory=self.device.type == "cuda",
+            part=(self.world.rank, self.world.size),
         )
 
     def _selection_batches(self, selection: Persons) -> torch.utils.data.DataLoader[Batch]:
         dataset = CropDataset(selection, self.config.input_size)
-        return loader(dataset, self.recipe.batch_size, workers=self.config.machine.workers)
+        part = (self.world.rank, self.world.size)
+        return loader(dataset, self.recipe.batch_size, workers=self.config.machine.workers, part=part)
 
 
 def augmentation(config: AugmentationConfig) -> Augmentation:
