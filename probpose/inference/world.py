@@ -17,6 +17,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from probpose.errors import ConfigError, TrainingError
 
@@ -146,10 +148,10 @@ class World:
 
 def _connect() -> None:
     """Join the other processes, by addresses of this attempt: torchrun's store still has those of killed processes."""
-    store, rank, size = next(dist.rendezvous("env://"))
+    store, rank, size = next(rendezvous("env://"))
     attempt = f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')} of {size}"
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, store=dist.PrefixStore(attempt, store), rank=rank, world_size=size)
+    dist.init_process_group(backend, store=PrefixStore(attempt, store), rank=rank, world_size=size)
 
 
 ALONE = World()
