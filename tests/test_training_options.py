@@ -67,7 +67,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "precision": ("fp32", "fp32"),
     "device": ("cpu", "cpu"),
     "workers": ("3", 3),
-    "sync_batch_norm": (None, True),
+    "sync_batch_norm": ("", True),
     "seed": ("5", 5),
 }
 """For each setting but the size of the crop, a value as it is typed and as it arrives."""
