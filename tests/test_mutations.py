@@ -6,6 +6,7 @@ A few changes a reader in every run of the tests; `make fuzz` makes more of them
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import os
 import signal
@@ -50,6 +51,7 @@ from probpose.data.images import read_image
 from probpose.data.joints import read_joint_map
 from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import read_boxes
+from probpose.data.predictions.parquet import write_parquet
 from probpose.data.predictions.results import read_predictions
 from probpose.data.predictions.tables import open_points
 from probpose.data.repeated_documents import read_label_documents
@@ -139,6 +141,15 @@ def picture(kind: str, mode: str = "RGB") -> Callable[[], bytes]:
         return buffer.getvalue()
 
     return content
+
+
+def parquet_of_table() -> bytes:
+    """Empty, which is refused too, where pyarrow is not installed."""
+    if importlib.util.find_spec("pyarrow") is None:
+        return b""
+    flat = {"x": TABLE["prediction"][:, 0], "y": TABLE["prediction"][:, 1], "label_x": TABLE["label"][:, 0]}
+    rest = {name: values for name, values in TABLE.items() if values.ndim == 1}
+    return written(lambda file: write_parquet(file, flat | rest | {"label_y": TABLE["label"][:, 1]}), ".parquet")()
 
 
 def read_points(file: Path) -> None:
@@ -283,6 +294,7 @@ READERS = {
     ),
     "npz table": Reader("a.npz", archive_of(**TABLE), read_points),
     "csv table": Reader("a.csv", lambda: CSV, read_points),
+    "parquet table": Reader("a.parquet", parquet_of_table, read_points),
     "labels": Reader("a.csv", lambda: REPEATED, read_label_table),
     "labels of an annotator": of_json(
         DOCUMENT, lambda file: read_label_documents([persons(file.parent).annotations or file, file])

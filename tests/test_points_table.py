@@ -357,3 +357,81 @@ def test_predictions_in_the_corner_and_coordinates_below_1_are_remarked(tmp_path
     (tmp_path / "unit.csv").write_text("x,y,label_x,label_y\n0.1,0.2,0.3,0.4\n0.3,0.4,0.6,0.5\n")
     (line,) = open_points(tmp_path / "unit.csv").remarks
     assert "all coordinates lie between 0 and 1" in line
+
+
+def shards(folder: Path, table: Columns, write: Callable[[Path, Columns], Path], cuts: list[int]) -> Path:
+    """The table in several files, cut at rows; the pattern that names them."""
+    for i, (start, end) in enumerate(itertools.pairwise([0, *cuts, None])):
+        written = write(folder / f"{i}.npz", {name: values[start:end] for name, values in table.items()})
+    return folder / f"*{written.suffix}"
+
+
+@pytest.mark.parametrize("write", [write_npz, write_parquet])
+@pytest.mark.parametrize("named", [False, True])
+def test_shards_are_read_as_one_table(write: Callable[[Path, Columns], Path], named: bool, tmp_path: Path) -> None:
+    table = long(columns())
+    if named:
+        table["image"] = np.char.add("image ", table["image"].astype(str))
+    first = np.flatnonzero(table["image"][1:] != table["image"][:-1]) + 1
+    pattern = shards(tmp_path, table, write, first[[20, 21, 100]].tolist())
+    opened, alone = open_points(pattern), open_points(write(tmp_path / "whole.npz", table))
+    assert (opened.rows, opened.images, opened.joints) == (500, alone.images, alone.joints)
+    assert len(opened.shards) == 4
+    ours, theirs = together(opened), together(alone)
+    for column in ("row", "prediction", "label", "scale", "image", "instance", "joint", "confidence", "area"):
+        assert np.array_equal(getattr(ours, column), getattr(theirs, column)), column
+    third = list(opened.shards[2].chunks(30))  # alone, as another process reads it
+    assert np.array_equal(np.concatenate([part.image for part in third]), theirs.image[first[21] : first[100]])
+
+
+def test_rows_of_shards_without_images_are_told_apart(tmp_path: Path) -> None:
+    table = {name: values for name, values in columns().items() if name not in ("image", "instance")}
+    points = together(open_points(shards(tmp_path, table, write_npz, [100, 333])))
+    assert points.image.tolist() == list(range(500))
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"image": np.array([9, 7])}, r"1\.npz, row 1 .*image 7 begins again.*adjacent, and in one file"),
+        ({"image": np.array([8, 9])}, r"1\.npz, row 0 .*image 8 begins again"),
+        ({"x": np.array([0, np.nan])}, r"1\.npz, row 1 .*the prediction is not finite"),
+        ({"sigma": np.ones(2)}, r"1\.npz and .*0\.npz have not the same columns: only one has sigma"),
+        ({"image": np.array(["a", "b"])}, "column image holds numbers in some files and names in others"),
+    ],
+)
+def test_a_fault_is_named_by_its_shard(second: Columns, message: str, tmp_path: Path) -> None:
+    table: Columns = {name: np.arange(5.0) for name in ("x", "y", "label_x", "label_y")}
+    table["image"] = np.array([7, 7, 8, 9, 9])
+    shards(tmp_path, table, write_npz, [3])
+    write_npz(tmp_path / "1.npz", {name: values[3:] for name, values in table.items()} | second)
+    with pytest.raises(DataError, match=message):
+        open_points(tmp_path / "*.npz")
+
+
+def test_a_pattern_without_files_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"\*\.parquet names no file"):
+        open_points(tmp_path / "*.parquet")
+
+
+def test_units_of_a_csv_may_have_names(tmp_path: Path) -> None:
+    table = {name: np.arange(4.0) for name in ("x", "y", "label_x", "label_y")}
+    opened = open_points(write_csv(tmp_path / "a.csv", table | {"unit": np.array(["s1", "s1", "s2", "s3"])}))
+    units = together(opened).unit
+    assert units is not None
+    assert units.tolist() == [0, 0, 1, 2]
+
+
+def test_a_parquet_file_is_read_in_pieces(tmp_path: Path) -> None:
+    arrow, parquet = (pytest.importorskip(f"pyarrow{part}", reason="needs pyarrow") for part in ("", ".parquet"))
+    table = long(columns()) | {"joint": np.array(["paw", "nose", "tail"])[np.arange(500) % 3]}
+    made = arrow.table({name: arrow.array(values, from_pandas=True) for name, values in table.items()})
+    coded = made.set_column(made.column_names.index("joint"), "joint", made["joint"].dictionary_encode())
+    parquet.write_table(coded, tmp_path / "a.parquet", row_group_size=120)
+    opened = open_points(tmp_path / "a.parquet")
+    assert not isinstance(opened.shards[0].columns["x"], np.ndarray)
+    points = together(opened, 50)
+    assert np.array_equal(points.prediction, columns()["prediction"])
+    assert points.joint is not None
+    assert np.array_equal(points.joint, table["joint"])
+    assert max(len(chunk) for chunk in opened.chunks(50)) <= 55

@@ -271,7 +271,7 @@ def calibrate_table(
     """Calibrate a table of points, .npz, .csv or .parquet, that may be larger than memory.
 
     Args:
-        file: the table (docs/commands.md).
+        file: the table (docs/commands.md), or a pattern of several files, 'shards/*.parquet'.
         method: see `calibrate`, and likewise the others.
         residual: family of the refitted residual density.
         per_joint: conformal guarantees by joint.

@@ -30,6 +30,7 @@ Example:
   probpose calibrate runs/my-run --dataset coco --split val --recalibrate density
   probpose calibrate --predictions results.json --annotations person_keypoints_val2017.json
   probpose calibrate --table points.csv --json
+  probpose calibrate --table 'shards/*.parquet'
 """
 
 LEAST_DRAWS = 4
@@ -53,7 +54,11 @@ def _densities() -> Iterable[str]:
 @data_options
 @click.option("--predictions", type=click.Path(path_type=Path), help="Instead of a run: COCO results of any model.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="The COCO-format ground truth of --predictions.")
-@click.option("--table", type=click.Path(path_type=Path), help="Or .npz, .csv, .parquet: prediction, label, scale.")
+@click.option(
+    "--table",
+    type=click.Path(path_type=Path),
+    help="Or .npz, .csv, .parquet, or a quoted pattern of them: prediction, label, scale.",
+)
 @click.option(
     "--recalibrate",
     "method",

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probpose.arrays import Array, Index, Mask
-from probpose.data.predictions.tables import Column, StreamedColumn, read_columns
+from probpose.data.predictions.columns import read_columns, whole
 from probpose.data.repeated_labels import RepeatedLabels
 from probpose.errors import DataError
 from probpose.files import reading
@@ -54,18 +54,12 @@ def read_label_table(file: Path) -> RepeatedLabels:
     """
     with reading(file, "holds no table of labels", advice="write image, annotator, landmark, x, y."):
         columns, _ = read_columns(file, {n for names in _SPELLINGS.values() for n in names}, words=_TEXTS)
-        found, unit = _named({name: _whole(column) for name, column in columns.items()}, file)
+        found, unit = _named({name: whole(column) for name, column in columns.items()}, file)
         xy = np.stack([_number(found, "x"), _number(found, "y")], axis=1)
         kept = np.isfinite(xy).all(axis=1) & (_number(found, "visibility", default=1.0) != 0)
         if not kept.any():
             raise DataError(f"{file} has no label: x or y is blank in all of its {len(kept)} rows.")
         return _labels(file, found, xy, kept, unit)
-
-
-def _whole(column: Column) -> npt.NDArray[np.generic]:
-    if not isinstance(column, StreamedColumn):
-        return column
-    return np.concatenate([np.empty(0, column.dtype), *column.blocks(1 << 20)])
 
 
 def _named(columns: Columns, file: Path) -> tuple[Columns, str]:

@@ -28,7 +28,7 @@ class Points:
     """M rows.
 
     Attributes:
-        row: (M,) place in the file, from 0.
+        row: (M,) place in the table, from 0.
         prediction: (M, 2).
         label: (M, 2); 0 where there is none.
         visibility: (M,), 0 unlabelled, 1 labelled but occluded, 2 visible.
@@ -101,19 +101,20 @@ def check_columns(shapes: Mapping[str, tuple[int, ...]], file: Path) -> int:
     return rows
 
 
-def points_of(raw: Mapping[str, Values], first: int, file: Path) -> Points:
+def points_of(raw: Mapping[str, Values], first: int, file: Path, before: int = 0) -> Points:
     """Rows of a file, checked.
 
     Args:
         raw: column by name, M rows each.
         first: place of the first of them in the file.
         file: its path, for messages.
+        before: rows of the files before it: `Points.row` counts them all.
 
     Raises:
-        DataError: a cell cannot be used; the message names its row.
+        DataError: a cell cannot be used; the message names its row in the file.
     """
     checks = _Checks(raw, first, file)
-    row = first + np.arange(len(next(iter(raw.values()))), dtype=np.int64)
+    row = before + first + np.arange(len(next(iter(raw.values()))), dtype=np.int64)
     label = checks.pair("label")
     visibility = checks.visibility(label)
     prediction, scale = checks.pair("prediction"), checks.scale()

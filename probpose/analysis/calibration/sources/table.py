@@ -17,8 +17,9 @@ from probpose.analysis.calibration.record import SourceRecord
 from probpose.analysis.calibration.sources.base import CHUNK, Source
 from probpose.analysis.calibration.sources.baseline import gaussian, one_scale, spread, squares
 from probpose.arrays import Array, Index
+from probpose.data.predictions.columns import whole
 from probpose.data.predictions.people import People, people_of
-from probpose.data.predictions.tables import PointsTable, blocks
+from probpose.data.predictions.tables import PointsTable
 from probpose.files import write_atomically
 from probpose.models.densities import GaussianResidual
 
@@ -126,10 +127,11 @@ class TableSource(Source):
 
     def _names(self) -> Columns:
         """What tells the rows of the file apart, as it has it."""
-        columns = {name: self._table.columns[name] for name in _NAMES if name in self._table.columns}
-        whole = {name: np.concatenate(list(blocks(column, CHUNK))) for name, column in columns.items()}
+        shards = [shard.columns for shard in self._table.shards]
+        present = [name for name in _NAMES if name in shards[0]]
+        names = {name: np.concatenate([whole(columns[name]) for columns in shards]) for name in present}
         # numbers of a .csv are read as floats
-        return {name: values.astype(np.int64) if values.dtype.kind == "f" else values for name, values in whole.items()}
+        return {name: values.astype(np.int64) if values.dtype.kind == "f" else values for name, values in names.items()}
 
 
 def _joined(parts: Sequence[Columns]) -> Columns:
