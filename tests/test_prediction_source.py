@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from probpose.analysis.calibration.cases import Cases, Split
+from probpose.analysis.calibration.recalibration.base import NoRecalibration
 from probpose.analysis.calibration.sources.base import MemorySource, gather, join_cases
 from probpose.analysis.calibration.sources.baseline import baseline
 from probpose.analysis.calibration.sources.results import ResultsSource, predicted_cases
@@ -241,3 +242,22 @@ def test_a_table_without_scales_gets_the_baseline_of_fit(sized: bool, tmp_path: 
     )
     assert np.allclose(scales(cases), expected, rtol=1e-9)
     assert bool(np.ptp(expected) > 0) is sized
+
+
+def test_shards_are_the_same_cases_and_their_outcome_lies_in_their_folder(tmp_path: Path) -> None:
+    made = rows_of_points(900)
+    alone = TableSource(open_points(write_table(tmp_path / "points.npz", **made)))
+    (folder := tmp_path / "shards").mkdir()
+    for i, rows in enumerate((slice(0, 300), slice(300, 330), slice(330, 900))):
+        write_table(folder / f"{i}.npz", **{name: values[rows] for name, values in made.items()})
+    source = TableSource(open_points(folder / "*.npz"))
+    ours, theirs = all_of(source), all_of(alone)
+    for name in ("image", "instance", "keypoints"):
+        assert np.array_equal(getattr(ours, name), getattr(theirs, name)), name
+    assert np.array_equal(scales(ours), scales(theirs))
+    assert source.labels == 900
+    assert (source.folder, alone.folder) == (folder / "calibration", tmp_path / "points-calibration")
+    handed = source.hand_back(NoRecalibration(), tmp_path)
+    with np.load(handed[0]) as columns:
+        assert np.array_equal(columns["image"], made["image"])
+        assert np.array_equal(columns["x"], made["prediction"][:, 0])

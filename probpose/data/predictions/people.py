@@ -46,20 +46,21 @@ class People:
     row_joint: Index
 
 
-def people_of(points: Points, joints: Sequence[str], file: Path) -> People:
+def people_of(points: Points, joints: Sequence[str], file: Path, before: int = 0) -> People:
     """Gather rows of whole images into persons: those of one image and instance; without joints each row is one.
 
     Args:
         points: of whole images, adjacent.
         joints: K names.
         file: of the points, for messages.
+        before: rows of the table in the files before it.
 
     Raises:
         DataError: a person has two rows of one joint.
     """
     person, first = _persons(points)
     joint = np.zeros(len(points), dtype=np.int64) if points.joint is None else _codes(points.joint, joints)
-    _check_once(person, joint, points, joints, file)
+    _check_once(person, joint, points, joints, file, before)
     shape = (len(first), len(joints))
 
     def spread(values: Array, default: float) -> Array:
@@ -103,12 +104,12 @@ def _codes(names: np.ndarray[tuple[int], np.dtype[np.str_]], joints: Sequence[st
     return np.asarray(order[np.searchsorted(np.asarray(joints)[order], names)])
 
 
-def _check_once(person: Index, joint: Index, points: Points, joints: Sequence[str], file: Path) -> None:
+def _check_once(person: Index, joint: Index, points: Points, joints: Sequence[str], file: Path, before: int) -> None:
     key = person * len(joints) + joint
     _, first = np.unique(key, return_index=True)
     if len(first) < len(key):
         again = int(np.setdiff1d(np.arange(len(key)), first)[0])
         raise DataError(
-            f"{file}, row {points.row[again]} (the first is 0): a second row of joint {joints[joint[again]]} in image "
-            f"{points.image[again]}. Tell persons of one image apart by a column `instance`."
+            f"{file}, row {points.row[again] - before} (the first is 0): a second row of joint {joints[joint[again]]} "
+            f"in image {points.image[again]}. Tell persons of one image apart by a column `instance`."
         )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 __all__ = ["TableSource"]
 
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +22,9 @@ from probpose.analysis.calibration.sources.baseline import gaussian, one_scale, 
 from probpose.arrays import Array, Index
 from probpose.data.predictions.columns import whole
 from probpose.data.predictions.people import People, people_of
-from probpose.data.predictions.tables import PointsTable
+from probpose.data.predictions.tables import PointsTable, Shard
 from probpose.files import write_atomically
-from probpose.models.densities import GaussianResidual
+from probpose.models.densities import GaussianResidual, Residual
 
 _NAMES = ("unit", "image", "instance", "joint")
 
@@ -49,8 +52,8 @@ class TableSource(Source):
         record = SourceRecord("table", str(table.file), scale=scale)
         super().__init__(table.file.name, table.joints or ("point",), record, remarks=table.remarks)
         self._table = table
-        self._residual = GaussianResidual().frozen()
-        self._scale: float | None = None
+        residual = GaussianResidual().frozen()
+        self._files = [_FileCases(shard, self.name, self.joints, residual) for shard in table.shards]
         images, units, labels, sized = [], [], 0, True
         for part in self._people():
             images.append(part.image)
@@ -58,9 +61,10 @@ class TableSource(Source):
             labels += int((part.visibility > 0).sum())
             sized = sized and bool(np.isfinite(part.size).all())
         self._images, self._units = np.concatenate(images), np.concatenate(units)
-        self._labels, self._sized = labels, sized
+        self._labels = labels
         if not table.has_scale:
-            self._scale = self._fitted(Split.of(self._units, seed=seed, name=self.name))
+            scale_px = self._fitted(Split.of(self._units, seed=seed, name=self.name), sized)
+            self._files = [replace(file, scale_px=scale_px, sized=sized) for file in self._files]
 
     @property
     def images(self) -> Index:
@@ -74,51 +78,37 @@ class TableSource(Source):
     def labels(self) -> int:
         return self._labels
 
+    @property
+    def folder(self) -> Path:
+        """Beside the file; in the folder of several."""
+        first, *others = (shard.file for shard in self._table.shards)
+        if others:
+            return Path(os.path.commonpath([first.parent, *(file.parent for file in others)]), "calibration")
+        return first.with_name(f"{first.stem}-calibration")
+
     def chunks(self) -> Iterator[Cases]:
-        return map(self._cases, self._people())
+        return chain.from_iterable(file.chunks() for file in self._files)
 
-    def _cases(self, part: People) -> Cases:
-        sigma = part.sigma
-        if self._scale is not None:
-            sigma = spread(self._scale, self._used_size(part), part.point.shape)
-        return Cases(
-            name=self.name,
-            joints=self.joints,
-            oks_sigmas=None,
-            image=part.image,
-            instance=part.instance,
-            keypoints=part.label,
-            visibility=part.visibility,
-            area=part.size**2,
-            box=np.stack([*np.full((2, len(part.size)), np.nan), part.size, part.size], axis=-1),
-            predictive=gaussian(part.point, sigma, self._residual),
-            confidence=part.confidence,
-            unit=part.unit,
-        )
-
-    def _fitted(self, split: Split) -> float:
+    def _fitted(self, split: Split, sized: bool) -> float:
         total, count = 0.0, 0
         for part in self._people():
             rows = split.rows(part.image if part.unit is None else part.unit, "fit")
-            labelled, size = part.visibility > 0, self._used_size(part)
+            labelled, size = part.visibility > 0, _used_size(part, sized)
             sums = squares(part.point[rows], part.label[rows], labelled[rows], size[rows])
             total, count = total + sums[0], count + sums[1]
         return one_scale(total, count)
 
-    def _used_size(self, part: People) -> Array:
-        return part.size if self._sized else np.ones(len(part.size))
-
     def _people(self) -> Iterator[People]:
-        for points in self._table.chunks(CHUNK):
-            yield people_of(points, self.joints, self._table.file)
+        return chain.from_iterable(file.people() for file in self._files)
 
     def hand_back(self, recalibration: Recalibration, folder: Path) -> list[Path]:
         saved = super().hand_back(recalibration, folder)
         if self._table.rows > MOST_ROWS:
             return saved
         parts = [
-            recalibrated_columns(self._cases(part), recalibration, part.row_person, part.row_joint)
-            for part in self._people()
+            recalibrated_columns(file.cases(part), recalibration, part.row_person, part.row_joint)
+            for file in self._files
+            for part in file.people()
         ]
         buffer = BytesIO()
         np.savez(buffer, allow_pickle=False, **self._names(), **_joined(parts))
@@ -132,6 +122,57 @@ class TableSource(Source):
         names = {name: np.concatenate([whole(columns[name]) for columns in shards]) for name in present}
         # numbers of a .csv are read as floats
         return {name: values.astype(np.int64) if values.dtype.kind == "f" else values for name, values in names.items()}
+
+
+@dataclass(frozen=True)
+class _FileCases:
+    """Cases of one file of a table.
+
+    Attributes:
+        shard: the file.
+        name: of the data.
+        joints: K names.
+        residual: of the Gaussian prediction.
+        scale_px: where the table has no scales; times the size of the box, where every one is known (`sized`).
+        sized: whether it is.
+    """
+
+    shard: Shard
+    name: str
+    joints: tuple[str, ...]
+    residual: Residual
+    scale_px: float | None = None
+    sized: bool = False
+
+    def chunks(self) -> Iterator[Cases]:
+        return map(self.cases, self.people())
+
+    def people(self) -> Iterator[People]:
+        for points in self.shard.chunks(CHUNK):
+            yield people_of(points, self.joints, self.shard.file, before=self.shard.first_row)
+
+    def cases(self, part: People) -> Cases:
+        sigma = part.sigma
+        if self.scale_px is not None:
+            sigma = spread(self.scale_px, _used_size(part, self.sized), part.point.shape)
+        return Cases(
+            name=self.name,
+            joints=self.joints,
+            oks_sigmas=None,
+            image=part.image,
+            instance=part.instance,
+            keypoints=part.label,
+            visibility=part.visibility,
+            area=part.size**2,
+            box=np.stack([*np.full((2, len(part.size)), np.nan), part.size, part.size], axis=-1),
+            predictive=gaussian(part.point, sigma, self.residual),
+            confidence=part.confidence,
+            unit=part.unit,
+        )
+
+
+def _used_size(part: People, sized: bool) -> Array:
+    return part.size if sized else np.ones(len(part.size))
 
 
 def _joined(parts: Sequence[Columns]) -> Columns:
