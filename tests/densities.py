@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,17 @@ def random_density(name: str, gauge: Gauge, *, batch: int = 1, full: bool = Fals
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.2)
     return density
+
+
+def counted(residual: Residual) -> tuple[Residual, list[int]]:
+    """The same density, and a list to which each evaluation of it adds the number of points."""
+    points: list[int] = []
+
+    def log_prob(w: Tensor) -> Tensor:
+        points.append(w[..., 0].numel())
+        return residual.native.log_prob(w)
+
+    return replace(residual, native=replace(residual.native, log_prob=log_prob)), points
 
 
 @torch.no_grad()

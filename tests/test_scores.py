@@ -13,10 +13,12 @@ from scipy import stats
 from probpose.errors import DataError
 from probpose.models.keyed_uniform import keyed_uniform
 from probpose.models.predictive.axis_scores import axis_scores, energy_score
+from probpose.models.predictive.conformal import Conformal
 from probpose.models.scores import Group, Labels, LabelScores
-from tests.calibration_cases import fake_cases
+from tests.calibration_cases import JOINTS, drawn_cases, fake_cases
+from tests.densities import counted, random_density
 from tests.fakes import table
-from tests.predictives import random_predictive
+from tests.predictives import VARIANTS, random_predictive
 
 GROUPS: tuple[Group, ...] = ("level", "axes", "radii", "energy")
 PLATEAUS = ("heatmap", "simcc, coarse")
@@ -110,6 +112,31 @@ def test_columns_are_those_of_their_definitions() -> None:
     np.testing.assert_array_equal(scores.r50_px, r50[at])
     np.testing.assert_array_equal(scores.r90_px, r90[at])
     assert scores.coverage(0.5) == (scores.level <= 0.5).mean()
+
+
+@pytest.mark.parametrize("batch", [1, JOINTS])
+def test_a_density_is_evaluated_once_a_label(batch: int) -> None:
+    cases = drawn_cases(random_density("rle", "moment", batch=batch), persons=5)
+    located = cases.predictive.as_location_scale()
+    residual, points = counted(located.residual)
+    assert residual.heights.shape == residual.native.weights.shape
+    points.clear()
+    found = cases.under(located.replace(residual=residual)).scores(*GROUPS)
+    assert sum(points) == cases.labelled.size
+    np.testing.assert_allclose(found.level, cases.scores("level").level, atol=1e-12)
+    np.testing.assert_allclose(found.level, located.hdr_level(cases.filled).numpy()[cases.labelled], atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_log_density_that_is_known_changes_no_level(variant: str) -> None:
+    inside = random_predictive(variant, persons=3)
+    there = inside.affine(torch.tensor([[[30.0, 4.0], [0.0, 20.0]]]).expand(3, 2, 2), torch.full((3, 2), 50.0))
+    contents, levels = torch.tensor([0.5]).double(), torch.full((inside.batch_shape[1], 1), 0.6).double()
+    for predictive in (there, Conformal(there, contents, levels)):
+        value = predictive.sample()
+        uniform = torch.full(value.shape[:-1], 0.3).to(value)
+        known = predictive.drawn_level(value, uniform, predictive.log_prob(value))
+        torch.testing.assert_close(known, predictive.drawn_level(value, uniform), atol=1e-4, rtol=0)
 
 
 def test_columns_that_were_not_asked_for_say_which_group_to_ask_for() -> None:

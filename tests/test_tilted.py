@@ -51,6 +51,15 @@ def test_a_tilted_density_is_one(batch: int) -> None:
         assert chi_square_p(draws, found) > 1e-4
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_heights_of_nodes_are_their_log_densities(batch: int) -> None:
+    residual = random_density("rle", "moment", batch=batch).frozen(2**8)
+    torch.testing.assert_close(residual.heights, residual.log_prob(residual.nodes), atol=1e-9, rtol=0)
+    found = tilted(residual, lambda u: torch.log(0.5 + u))
+    step = 2 * float(residual.native.weights.max())  # a node may or may not count as denser than itself
+    torch.testing.assert_close(found.heights, found.log_prob(found.nodes), atol=step, rtol=0)
+
+
 def test_conformal_regions_are_those_of_the_mapped_contents() -> None:
     located = LocationScale(
         torch.zeros(50, 2, 2).double(), torch.eye(2).double().expand(50, 2, 2, 2), GaussianResidual().frozen()

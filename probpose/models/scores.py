@@ -148,12 +148,13 @@ class LabelScores:
         person, joint = at = np.nonzero(labels.labelled)
         mean = predictive.mean
         value = labels.filled(mean)
-        log_prob = as_array(predictive.log_prob(value))[at]
+        height = predictive.log_prob(value)
+        log_prob = as_array(height)[at]
         if finite:
             labels.check_finite(log_prob)
         optional: dict[str, Array] = {}
         for group in groups:
-            optional |= _columns(predictive, value, labels, group, seed)
+            optional |= _columns(predictive, value, height, labels, group, seed)
         return cls(
             person=labels.person[person],
             image=labels.image[person],
@@ -249,11 +250,13 @@ def _always() -> list[str]:
     return [f.name for f in fields(LabelScores) if f.name != "optional"]
 
 
-def _columns(predictive: Predictive, value: Tensor, labels: Labels, group: Group, seed: int) -> dict[str, Array]:
-    """The columns of a group by name, each (N, K, ...)."""
+def _columns(
+    predictive: Predictive, value: Tensor, log_prob: Tensor, labels: Labels, group: Group, seed: int
+) -> dict[str, Array]:
+    """The columns of a group by name, each (N, K, ...), of values (N, K, 2) with log densities (N, K)."""
     if group == "level":
         uniform = torch.from_numpy(labels.uniform(seed)).to(value.device)
-        found = [as_array(predictive.drawn_level(value, uniform))]
+        found = [as_array(predictive.drawn_level(value, uniform, log_prob))]
     elif group == "axes":
         axes = axis_scores(predictive, value)
         found = [axes.pit, axes.crps_px, axes.interval_px, as_array(predictive.half_width), axes.correlation]

@@ -8,7 +8,7 @@ import math
 from dataclasses import replace
 
 import torch
-from scipy import stats
+from scipy import special
 from torch import Tensor, nn
 from torch.distributions import Laplace, Normal
 from torch.nn import functional as F
@@ -41,7 +41,7 @@ class GaussianResidual(_FixedShape):
     """Standard normal R: maximum likelihood is heteroscedastic L2."""
 
     def __init__(self, batch: int = 1, *, gauge: Gauge = "moment", full: bool = False) -> None:
-        units: dict[Gauge, float] = {"moment": 1.0, "quantile": float(1 / stats.norm.ppf(_UPPER))}
+        units: dict[Gauge, float] = {"moment": 1.0, "quantile": float(1 / special.ndtri(_UPPER))}
         super().__init__(batch, gauge, full, units)
 
     def native(self, uniform: Tensor, replicates: int) -> Native:
@@ -58,7 +58,7 @@ class LaplaceResidual(_FixedShape):
     """Two independent Laplace axes: maximum likelihood is heteroscedastic L1."""
 
     def __init__(self, batch: int = 1, *, gauge: Gauge = "moment", full: bool = False) -> None:
-        units: dict[Gauge, float] = {"moment": math.sqrt(0.5), "quantile": float(1 / stats.laplace.ppf(_UPPER))}
+        units: dict[Gauge, float] = {"moment": math.sqrt(0.5), "quantile": -1 / math.log(2 * (1 - _UPPER))}
         super().__init__(batch, gauge, full, units)
 
     def native(self, uniform: Tensor, replicates: int) -> Native:

@@ -81,7 +81,9 @@ class ContaminatedResidual(ResidualDensity):
             uniform = torch.rand(self.batch, count, 2, dtype=draws.dtype, device=draws.device)
             return torch.where(far, _broad(uniform, self.scale), draws)
 
-        return replace(core.native, log_prob=density, nodes=nodes, weights=weights, sample=sample, axis=None)
+        return replace(
+            core.native, log_prob=density, nodes=nodes, weights=weights, sample=sample, axis=None, heights=None
+        )
 
 
 @torch.no_grad()

@@ -28,12 +28,13 @@ def tilted(residual: Residual, log_g: Callable[[Tensor], Tensor]) -> Residual:
         residual: frozen.
         log_g: log density of the levels, elementwise on (0, 1).
     """
-    nodes = residual.nodes
-    log_weights = residual.native.weights.log() + log_g(residual.hdr_level(nodes))
+    tilt = log_g(residual.level_at(residual.heights))
+    log_weights = residual.native.weights.log() + tilt
     log_z = log_weights.logsumexp(-1)
 
     def log_prob(z: Tensor) -> Tensor:
-        return log_g(residual.hdr_level(z)) + residual.log_prob(z) - log_z.unsqueeze(-1)
+        height = residual.log_prob(z)
+        return log_g(residual.level_at(height)) + height - log_z.unsqueeze(-1)
 
     def sample(count: int) -> Tensor:
         """Draws of R, chosen again in proportion to g from `_PROPOSALS` times as many."""
@@ -41,7 +42,9 @@ def tilted(residual: Residual, log_g: Callable[[Tensor], Tensor]) -> Residual:
         chosen = log_g(residual.hdr_level(draws)).softmax(-1).multinomial(count, replacement=True)
         return draws.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
 
-    native = Native(log_prob, nodes, log_weights.softmax(-1), sample, log_z, residual.native.log_z_error)
+    heights = tilt + residual.heights - log_z.unsqueeze(-1)
+    weights, error = log_weights.softmax(-1), residual.native.log_z_error
+    native = Native(log_prob, residual.nodes, weights, sample, log_z, error, heights=heights)
     return Residual(native, residual.gauge, standardised=True)
 
 
@@ -70,7 +73,7 @@ def tabulated(residual: Residual, side: int = 801) -> Residual:
     at = torch.linspace(-reach, reach, side, dtype=torch.float64).sinh()
     rows = [native.log_prob(torch.cartesian_prod(part, at).unsqueeze(0))[0] for part in at.split(_ROWS)]
     table = _interpolation(torch.cat(rows), side, native.log_prob)
-    return replace(residual, native=replace(native, log_prob=table))
+    return replace(residual, native=replace(native, log_prob=table, heights=None))
 
 
 def _interpolation(table: Tensor, side: int, exact: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

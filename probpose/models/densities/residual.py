@@ -35,6 +35,7 @@ class Native:
         log_z: (B,), the log normaliser that `log_prob` already contains; 0 for densities in closed form.
         log_z_error: (B,), its standard error over independent replicates of the nodes; 0 for a single replicate.
         axis: the distribution along each axis in closed form, where both are independent and alike; otherwise None.
+        heights: (B, n), `log_prob` at the nodes, where it is known already.
     """
 
     log_prob: Callable[[Tensor], Tensor]
@@ -44,6 +45,7 @@ class Native:
     log_z: Tensor
     log_z_error: Tensor
     axis: Normal | Laplace | None = None
+    heights: Tensor | None = None
 
     @property
     def ess(self) -> Tensor:
@@ -94,6 +96,13 @@ class Residual:
         """(B, n, 2), the weighted draws in the gauge; their weights are `native.weights`."""
         return self._to_gauge(self.native.nodes)
 
+    @cached_property
+    def heights(self) -> Tensor:
+        """(B, n), log density of the nodes, without gradient."""
+        with torch.no_grad():
+            known = self.native.heights
+            return (self.native.log_prob(self.native.nodes) if known is None else known) + self._log_det
+
     def points(self, count: int) -> tuple[Tensor, Tensor]:
         """The first `count` nodes in the gauge, (B, S, 2), and their weights (B, S), which sum to 1."""
         weights = self.native.weights[:, :count]
@@ -138,15 +147,18 @@ class Residual:
         Uniform on (0, 1) when z is drawn from R. The content is the weight of the nodes with a higher density
         (Hyndman, "Computing and graphing highest density regions", The American Statistician 1996).
         """
-        return self._denser(self.log_prob(z))
+        return self.level_at(self.log_prob(z))
 
     def hdr_bounds(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """As `hdr_level`: the weight of the nodes denser than z, and with those of equal density."""
-        height = self.log_prob(z)
-        return self._denser(height + PLATEAU), self._denser(height - PLATEAU)
+        return self.bounds_at(self.log_prob(z))
 
-    def _denser(self, height: Tensor) -> Tensor:
-        """Weight (B, n) of the nodes whose log density is above `height` (B, n)."""
+    def bounds_at(self, height: Tensor) -> tuple[Tensor, Tensor]:
+        """As `hdr_bounds`, (B, n) each, of what has the log density `height` (B, n)."""
+        return self.level_at(height + PLATEAU), self.level_at(height - PLATEAU)
+
+    def level_at(self, height: Tensor) -> Tensor:
+        """As `hdr_level`, of what has the log density `height` (B, n): the weight of the nodes that are denser."""
         heights, content = self._ladder
         above = torch.searchsorted(-heights.contiguous(), -height.contiguous())
         return content.gather(-1, above)
@@ -161,8 +173,7 @@ class Residual:
     def _ladder(self) -> tuple[Tensor, Tensor]:
         """Log densities of the nodes in descending order, (B, n), and the weight above each, (B, n + 1)."""
         with torch.no_grad():
-            log_prob = self.native.log_prob(self.native.nodes) + self._log_det
-            heights, order = log_prob.sort(-1, descending=True)
+            heights, order = self.heights.sort(-1, descending=True)
             content = self.native.weights.gather(-1, order).cumsum(-1)
         return heights, torch.cat([torch.zeros_like(content[..., :1]), content], -1)
 

@@ -132,7 +132,7 @@ def interval_score(value: Array, low: Array, high: Array, content: float = INTER
 ENERGY_POINTS = 128
 """Points a keypoint; all pairs of them are formed."""
 
-_PAIRS_AT_ONCE = 2**24
+_PAIRS_AT_ONCE = 2**20
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Conformal"]
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -46,13 +47,13 @@ class Conformal(Predictive):
     def hdr_level(self, value: Tensor) -> Tensor:
         return self._mapped(self.base.hdr_level(value))
 
-    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        denser, as_dense = self.base.hdr_bounds(value)
+    def hdr_bounds(self, value: Tensor, log_prob: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        denser, as_dense = self.base.hdr_bounds(value, log_prob)
         return self._mapped(denser), self._mapped(as_dense)
 
-    def drawn_level(self, value: Tensor, uniform: Tensor) -> Tensor:
+    def drawn_level(self, value: Tensor, uniform: Tensor, log_prob: Tensor | None = None) -> Tensor:
         """The level drawn under `base`, on whose regions those here are defined, and then mapped."""
-        return self._mapped(self.base.drawn_level(value, uniform))
+        return self._mapped(self.base.drawn_level(value, uniform, log_prob))
 
     def _mapped(self, level: Tensor) -> Tensor:
         """What is to be held by the regions whose content under `base` is `level` (N, K)."""
@@ -82,6 +83,20 @@ class Conformal(Predictive):
     @property
     def mode(self) -> Tensor:
         return self.base.mode
+
+    @cached_property
+    def sigma(self) -> Tensor:
+        return self.base.sigma
+
+    @property
+    def covariance(self) -> Tensor:
+        return self.base.covariance
+
+    def quantiles(self, levels: Sequence[float]) -> Tensor:
+        return self.base.quantiles(levels)
+
+    def radius(self, levels: Sequence[float]) -> Tensor:
+        return self.base.radius(levels)
 
 
 def _interpolate(at: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 POINTS = 2048
 """Weighted points a keypoint, for statistics that have no closed form."""
 
-CHUNK = 128
-"""Persons handled at once where each keypoint is represented by `POINTS` points: bounds the memory."""
+CHUNK = 16
+"""Persons handled at once where each keypoint is represented by `POINTS` points: bounds the memory, and is faster than
+many at once, whose arrays the system gives and takes back at each step."""
 
 HDR_CHUNK = 32
 """The same where the density is evaluated at each of the points."""
@@ -103,17 +104,21 @@ class Predictive(TorchDistribution):
         """Content (N, K) of the smallest highest-density region that holds `value` (N, K, 2); uniform if calibrated."""
         return self._denser(value)[0]
 
-    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
+    def hdr_bounds(self, value: Tensor, log_prob: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Contents (N, K) of what is denser than `value` (N, K, 2), and of that with what is as dense.
 
         Where the density has a plateau the level of a label in it is any value in between: draw one at random, and
         levels are uniform again (`drawn_level`). They are equal where the density has none, and cost what one costs.
+
+        Args:
+            value: pixels.
+            log_prob: (N, K), `log_prob` of `value` where it is known already, which saves some densities its cost.
         """
         return self._denser(value)
 
-    def drawn_level(self, value: Tensor, uniform: Tensor) -> Tensor:
+    def drawn_level(self, value: Tensor, uniform: Tensor, log_prob: Tensor | None = None) -> Tensor:
         """The level (N, K) of `value` (N, K, 2), drawn between its `hdr_bounds` with `uniform` (N, K) numbers."""
-        denser, as_dense = self.hdr_bounds(value)
+        denser, as_dense = self.hdr_bounds(value, log_prob)
         return denser + (as_dense - denser) * uniform
 
     def height(self, value: Tensor) -> Tensor:
@@ -214,6 +219,16 @@ class Predictive(TorchDistribution):
 
         return self.chunked(of)
 
+    def in_square(self, reach: float) -> Tensor:
+        """Probability (N, K) of the square |x| < reach, |y| < reach."""
+
+        def of(part: Self) -> Tensor:
+            points, weights = part.points()
+            share: Tensor = ((points.abs() < reach).all(-1) * weights).sum(-1)
+            return share
+
+        return self.chunked(of)
+
     @cached_property
     def half_width(self) -> Tensor:
         """Half the 16-84% width per axis, (N, K, 2): a scale that exists for every density."""
@@ -273,12 +288,10 @@ class Moved(Predictive):
         super().__init__(*base.batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        log_det: Tensor = torch.linalg.det(self.matrix).abs().log()
-        return self.base.log_prob(self._back(value)) - log_det.to(value)
+        return self.base.log_prob(self._back(value)) - self._log_det(value)
 
     def height(self, value: Tensor) -> Tensor:
-        log_det: Tensor = torch.linalg.det(self.matrix).abs().log()
-        return self.base.height(self._back(value)) - log_det.to(value)
+        return self.base.height(self._back(value)) - self._log_det(value)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         return self._there(self.base.sample(sample_shape))
@@ -299,13 +312,18 @@ class Moved(Predictive):
     def hdr_level(self, value: Tensor) -> Tensor:
         return self.base.hdr_level(self._back(value))
 
-    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        return self.base.hdr_bounds(self._back(value))
+    def hdr_bounds(self, value: Tensor, log_prob: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.base.hdr_bounds(self._back(value), None if log_prob is None else log_prob + self._log_det(log_prob))
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Moved:
         matrix, offset = each_joint(matrix.to(self.matrix), offset.to(self.matrix))
         moved = (matrix @ self.offset.unsqueeze(-1)).squeeze(-1) + offset
         return self.replace(matrix=matrix @ self.matrix, offset=moved)
+
+    def _log_det(self, like: Tensor) -> Tensor:
+        """log |det A|, (N, K or 1)."""
+        log_det: Tensor = torch.linalg.det(self.matrix).abs().log()
+        return log_det.to(like)
 
     def _there(self, value: Tensor) -> Tensor:
         there: Tensor = (self.matrix.to(value) @ value.unsqueeze(-1)).squeeze(-1) + self.offset.to(value)

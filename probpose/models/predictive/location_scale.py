@@ -49,8 +49,8 @@ class LocationScale(Predictive):
             return self._at(drawn(self.residual, (*sample_shape, *self.batch_shape)))
 
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
-        nodes, weights = self.residual.points(count)
-        return self.loc.unsqueeze(-2) + nodes.to(self.scale) @ self.scale.mT, weights.to(self.scale)
+        nodes, weights = (part.to(self.scale) for part in self.residual.points(count))
+        return self.loc.unsqueeze(-2) + torch.einsum("ksj,nkij->nksi", nodes, self.scale), weights
 
     @property
     def mean(self) -> Tensor:
@@ -100,6 +100,16 @@ class LocationScale(Predictive):
         table = _radii(self.residual, tuple(levels)).to(width).expand(-1, -1, joints)
         return width.amax(-1) * torch.lerp(table[:, cell, joint], table[:, cell + 1, joint], place - cell)
 
+    def in_square(self, reach: float) -> Tensor:
+        """Where L = diag(a, b), nodes are compared with the sides of the square in units of R."""
+        if not self.is_aligned:
+            return super().in_square(reach)
+        nodes, weights = (part.to(self.scale) for part in self.residual.points(POINTS))
+        width = self.scale.diagonal(dim1=-2, dim2=-1)
+        low, high = (((side - self.loc) / width).unsqueeze(-2) for side in (-reach, reach))
+        inside = ((nodes > low) & (nodes < high)).all(-1)
+        return (inside * weights).sum(-1)
+
     @property
     def location_scale(self) -> LocationScale:
         return self
@@ -112,8 +122,9 @@ class LocationScale(Predictive):
         level = self.residual.hdr_level(fold(self.standardised(value), self.residual.batch))
         return unfold(level, value.shape[:-1])
 
-    def hdr_bounds(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        above, least = self.residual.hdr_bounds(fold(self.standardised(value), self.residual.batch))
+    def hdr_bounds(self, value: Tensor, log_prob: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        height = (self.log_prob(value) if log_prob is None else log_prob) + self.log_abs_det
+        above, least = self.residual.bounds_at(height.reshape(-1, self.residual.batch).mT)
         return unfold(above, value.shape[:-1]), unfold(least, value.shape[:-1])
 
     def affine(self, matrix: Tensor, offset: Tensor) -> LocationScale:
