@@ -24,6 +24,7 @@ from probpose.errors import CheckpointError, DataError
 from probpose.inference.training.checkpoint import save_checkpoint
 from probpose.models.predictive.location_scale import LocationScale
 from tests.calibration_cases import fake_cases
+from tests.densities import counted
 
 
 def covered(recalibration: Recalibration, fault: str) -> tuple[float, float]:
@@ -41,6 +42,14 @@ def test_scale_finds_the_factor() -> None:
         np.testing.assert_allclose(parts.factor, truth, atol=4 * error)
         np.testing.assert_allclose(whole.factor, truth, atol=4 * error / np.sqrt(6))
         assert covered(whole, fault) == pytest.approx((0.5, 0.9), abs=0.02)
+
+
+def test_scales_of_all_joints_are_found_at_once() -> None:
+    cases = fake_cases("over-confident", persons=40)
+    located = cases.predictive.as_location_scale()
+    residual, points = counted(located.residual)
+    fit_scale(cases.under(located.replace(residual=residual)), per_joint=True)
+    assert sum(points) <= 30 * cases.labelled.size  # about 16 searches and 3 for the curvature, and not as many a joint
 
 
 def test_a_joint_without_labels_keeps_its_scale() -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 __all__ = ["LevelRecalibration", "NoRecalibration", "Recalibration", "ScaleRecalibration", "fit_level", "fit_scale"]
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import elementwise
 from torch import Tensor
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.recalibration.levels import LevelMap
-from probpose.arrays import Array, as_array
+from probpose.arrays import Array, Index, Mask, as_array
 from probpose.models.densities import Residual
 from probpose.models.densities.derived import tilted
 from probpose.models.densities.gauge import weighted_quantile
@@ -26,6 +27,9 @@ REACH = 4.0
 """Largest |log factor| of a scale, from that which the median of the residuals suggests."""
 
 _STEP = 0.05
+
+_TOLERANCES = {"xatol": 1e-5, "xrtol": 0.0, "fatol": 0.0, "frtol": 0.0}
+"""Of a log factor."""
 
 
 class Recalibration(ABC):
@@ -135,29 +139,44 @@ def fit_scale(cases: Cases, *, per_joint: bool) -> ScaleRecalibration:
         ConfigError: the prediction has no scale.
     """
     predictive = cases.predictive.as_location_scale()
-    z, labelled = predictive.standardised(cases.filled), torch.from_numpy(cases.labelled)
-    nodes, weights = predictive.residual.nodes.norm(dim=-1), predictive.residual.native.weights
-    expected = weighted_quantile(nodes, weights, [0.5])[0].mean()
+    residual, z = predictive.residual, predictive.standardised(cases.filled)
+    nodes, weights = residual.nodes.norm(dim=-1), residual.native.weights
+    expected = float(weighted_quantile(nodes, weights, [0.5])[0].mean())
+    labelled = cases.labelled if per_joint else cases.labelled.reshape(-1, 1)
+    distance = as_array(z.norm(dim=-1)).reshape(labelled.shape)
+    labels = labelled.sum(axis=0)
 
-    def best(joints: Tensor) -> float:
-        counted = labelled & joints
-        if not counted.any():
-            return 1.0
+    def loss(log_factor: Array) -> Array:
+        """Mean negative log density of the labels of each joint, or of all, at log factors of them (F,)."""
+        scaled = z * torch.from_numpy(np.exp(-log_factor)).unsqueeze(-1)
+        log_prob = as_array(log_density(residual, scaled)).reshape(labelled.shape)
+        mean = np.where(labelled, log_prob, 0.0).sum(axis=0) / np.maximum(labels, 1)
+        return np.asarray(2 * log_factor - mean)
 
-        distance = z.norm(dim=-1)[counted]
-        start = float((distance[distance > 0].median() / expected).log()) if bool((distance > 0).any()) else 0.0
+    found = _minima(loss, _starts(distance, labelled, expected))
+    curvature = (loss(found + _STEP) - 2 * loss(found) + loss(found - _STEP)) / _STEP**2
+    variance = 1 / np.maximum(labels * curvature, 1e-12)
+    shrunk = np.maximum(found**2 - variance, 0) / np.where(found, found, 1.0)
+    return ScaleRecalibration(np.where(labels > 0, np.exp(shrunk), 1.0))
 
-        def loss(log_factor: float) -> float:
-            log_prob = log_density(predictive.residual, z * np.exp(-log_factor))
-            return float(2 * log_factor - log_prob[counted].mean())
 
-        found = float(minimize_scalar(loss, bounds=(start - REACH, start + REACH), method="bounded").x)
-        curvature = (loss(found + _STEP) - 2 * loss(found) + loss(found - _STEP)) / _STEP**2
-        variance = 1 / max(len(distance) * curvature, 1e-12)
-        return float(np.exp(found * max(0.0, 1 - variance / max(found**2, 1e-300))))
+def _starts(distance: Array, labelled: Mask, expected: float) -> Array:
+    """Log factors (F,) that give columns of distances (M, F) the median that is expected; 0 where all are 0."""
+    known = [column[chosen & (column > 0)] for column, chosen in zip(distance.T, labelled.T, strict=True)]
+    return np.array([np.log(np.median(column) / expected) if len(column) else 0.0 for column in known])
 
-    eye = torch.eye(len(cases.joints), dtype=torch.bool)
-    return ScaleRecalibration(np.array([best(row) for row in (eye if per_joint else eye.any(0, keepdim=True))]))
+
+def _minima(loss: Callable[[Array], Array], start: Array) -> Array:
+    """Where each of F losses (F,) is least, all searched at once; `start` (F,) where it has no minimum in `REACH`."""
+
+    def of(x: Array, index: Index) -> Array:
+        at = start.copy()
+        at[index] = x
+        return loss(at)[index]
+
+    bracket = (start - REACH, start, start + REACH)
+    found = elementwise.find_minimum(of, bracket, args=(np.arange(len(start)),), tolerances=_TOLERANCES)
+    return np.where(found.success, found.x, start)
 
 
 def fit_level(base: Recalibration, cases: Cases, *, seed: int = 0) -> LevelRecalibration:
