@@ -33,6 +33,9 @@ ITERATIONS = 400
 TOLERANCE = 1e-6
 """Largest gradient of the mean log density of a label, in nats, at which L-BFGS is done."""
 
+NEAR = 1e-3
+"""The same where Adam goes on from there with a flow."""
+
 QUADRATURE = 2**12
 """Nodes that standardise a density during L-BFGS."""
 
@@ -103,7 +106,7 @@ def fit_noise(data: NoiseData, core: ResidualDensity, *, steps: int = STEPS, see
             _converge(model, data, basis)
         else:
             model.residual.core = LaplaceResidual(core.batch, full=core.full)
-            _converge(model, data, basis)
+            _converge(model, data, basis, NEAR)
             model.residual.core = core
             _maximise(model, data, basis, steps)
     return model.requires_grad_(False).eval()
@@ -124,7 +127,7 @@ def _start(model: NoiseModel, data: NoiseData) -> None:
         model.shift[joint] = middle / width
 
 
-def _converge(model: NoiseModel, data: NoiseData, basis: Tensor | None) -> None:
+def _converge(model: NoiseModel, data: NoiseData, basis: Tensor | None, tolerance: float = TOLERANCE) -> None:
     """The likelihood's maximum by L-BFGS, on the same nodes throughout."""
     nodes, residual = model.residual.training_nodes, model.residual
     residual.fresh, residual.training_nodes = False, QUADRATURE
@@ -134,7 +137,7 @@ def _converge(model: NoiseModel, data: NoiseData, basis: Tensor | None) -> None:
     optimizer = torch.optim.LBFGS(
         model.parameters(),
         max_iter=ITERATIONS,
-        tolerance_grad=TOLERANCE,
+        tolerance_grad=tolerance,
         tolerance_change=0.0,
         line_search_fn="strong_wolfe",
     )
