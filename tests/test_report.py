@@ -19,9 +19,10 @@ from probpose.analysis.calibration.report.density import density_pictures
 from probpose.analysis.calibration.report.density_table import TAIL_SHARE, Shape, density_table
 from probpose.analysis.calibration.report.page import write_report
 from probpose.analysis.calibration.tables import LISTED
+from probpose.analysis.figures.residual import ResidualGrid
 from probpose.analysis.pages.pictures import style
 from probpose.errors import DataError
-from probpose.models.densities import GaussianResidual, LaplaceResidual, StudentTResidual
+from probpose.models.densities import GaussianResidual, LaplaceResidual, ResidualDensity, StudentTResidual
 from tests.report_outcomes import fake_outcome
 
 NAMES = ("nose", "<b>", "a $knee$ and $")
@@ -200,6 +201,17 @@ def test_one_density_a_joint_is_drawn_joint_by_joint(outcome: Outcome) -> None:
     assert names == ["density_before_by_joint", "marginal_before_by_joint"]
     rows = density_table(residuals, NAMES, "before").texts
     assert [row[:2] for row in rows if row[1] == "R"] == [[name, "R"] for name in NAMES]
+
+
+@pytest.mark.parametrize("density", [GaussianResidual(), LaplaceResidual(), StudentTResidual(gauge="quantile")])
+def test_marginals_of_a_grid_are_those_of_the_density(density: ResidualDensity) -> None:
+    exact = density.frozen(2**16)
+    grid = ResidualGrid.of(exact)
+    for column in (0, 1):
+        found = grid.marginal(column)[0]
+        content = np.concatenate([[0], np.cumsum((found[1:] + found[:-1]) / 2 * np.diff(grid.side))])
+        inside = np.searchsorted(np.sort(exact.nodes[0, :, column].numpy()), grid.side) / 2**16
+        np.testing.assert_allclose(content, inside - inside[0], atol=5e-3 + 1 - found @ np.gradient(grid.side))
 
 
 def test_density_table_knows_the_true_density(outcome: Outcome) -> None:

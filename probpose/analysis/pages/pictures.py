@@ -164,7 +164,7 @@ class Picture:
         with _without_missing_letters():
             if isinstance(self.figure.get_layout_engine(), ConstrainedLayoutEngine):
                 self.figure.draw_without_rendering()
-                self.figure.set_layout_engine("none")  # laid out once, for all formats
+                self.figure.set_layout_engine(None)  # laid out once; with "none" savefig would lay out each time again
             self.figure.savefig(file, format=kind, dpi=_DPI[kind], metadata=_DATES[kind], transparent=kind == "svg")
         return file.getvalue()
 

@@ -15,7 +15,14 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from probpose.analysis.calibration.cases import Residuals
 from probpose.analysis.calibration.diagnostics.location import AXES
-from probpose.analysis.figures.residual import LEVELS, ResidualGrid, draw_contours, draw_marginal, draw_met
+from probpose.analysis.figures.residual import (
+    LEVELS,
+    STEPS,
+    ResidualGrid,
+    draw_contours,
+    draw_marginal,
+    draw_met,
+)
 from probpose.analysis.pages.pictures import WIDTH, Picture, panel, short
 from probpose.models.residual_families import peers
 
@@ -26,7 +33,8 @@ MOST_JOINTS = 24
 
 _CONTENTS = ", ".join(f"{100 * level:.0f}" for level in LEVELS)
 _COLUMNS_OF_PANELS = 6
-_COARSE = {"reach": 10.0, "steps": 121}
+_COARSE = 81
+"""Points along each axis of a density one a joint."""
 _DECADES = (1e-4, 1e-2, 1.0)
 _UNITS = "residual (label − prediction) / sigma"
 
@@ -42,19 +50,19 @@ def density_pictures(
         state: R as predicted "before" or "after" recalibration.
         by_joint: small pictures of each joint as well, where there are several; always where R is one a joint.
     """
-    densities = peers(residuals.density)
+    shared = residuals.density.batch == 1
+    steps = STEPS if shared else _COARSE
+    grids = {name: ResidualGrid.of(density, steps=steps) for name, density in peers(residuals.density).items()}
     found: list[Picture] = []
-    if residuals.density.batch == 1:
-        grids = {name: ResidualGrid.of(density) for name, density in densities.items()}
-        found += [
+    if shared:
+        found = [
             _met_in_picture(grids, residuals, state),
             *_against(grids, state),
             *_marginals(grids, residuals, state),
         ]
-    if len(joints) == 1 or (found and not by_joint):
+    if len(joints) == 1 or (shared and not by_joint):
         return found
-    coarse = {name: ResidualGrid.of(density, **_COARSE) for name, density in densities.items()}  # type: ignore[arg-type]
-    return [*found, _by_joint(coarse, residuals, joints, state), _marginals_by_joint(coarse, residuals, joints, state)]
+    return [*found, _by_joint(grids, residuals, joints, state), _marginals_by_joint(grids, residuals, joints, state)]
 
 
 def _met_in_picture(grids: Grids, residuals: Residuals, state: str) -> Picture:
@@ -75,8 +83,8 @@ def _met_in_picture(grids: Grids, residuals: Residuals, state: str) -> Picture:
 
 
 def _share_inside(grid: ResidualGrid, residuals: Residuals, level: float) -> float:
-    """Share of the residuals inside the region, its border read off the grid."""
-    cell = np.searchsorted(grid.side, residuals.z).clip(0, len(grid.side) - 1)
+    """Share of the residuals inside the region, by the nearest point of the grid."""
+    cell = np.searchsorted((grid.side[1:] + grid.side[:-1]) / 2, residuals.z)
     return float((grid.log_density[0][cell[:, 0], cell[:, 1]] >= grid.border(level)[0]).mean())
 
 
