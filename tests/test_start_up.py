@@ -58,6 +58,10 @@ def test_the_package_imports_nothing_heavy() -> None:
     assert not (HEAVY | {"click"}) & imported("import probpose")
 
 
+def test_a_run_is_opened_without_what_only_reports_need() -> None:
+    assert not {"arviz", "matplotlib", "pandas", "xarray"} & imported("from probpose.api import runs")
+
+
 @pytest.mark.parametrize("command", ["evaluate", "predict", "audit", "data check", "data stats", "data synth"])
 def test_help_of_a_command_does_without_torch(command: str) -> None:
     loaded = imported("from probpose.cli import main; main()", *command.split(), "--help")

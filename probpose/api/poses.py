@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 import torch
 
-from probpose.analysis.figures.overlays import draw_image, save_overlays
 from probpose.analysis.prediction.estimates import Estimator, kernel_variance
 from probpose.analysis.prediction.predict import Predictions
 from probpose.analysis.prediction.results import server_file_name, server_rows, write_results
@@ -135,6 +134,8 @@ class Poses(Distribution):
         Raises:
             DataError: the image has no pose or cannot be read, or the densities were not kept.
         """
+        from probpose.analysis.figures.overlays import draw_image
+
         self._check_kept()
         names = list(dict.fromkeys(self.file_names))
         if not isinstance(image, str | PathLike):
@@ -157,10 +158,12 @@ class Poses(Distribution):
         Raises:
             DataError: the densities were not kept, or a file cannot be written.
         """
+        from probpose.analysis.figures import overlays
+
         self._check_kept()
         Path(folder).mkdir(parents=True, exist_ok=True)
         with counting("drawing", len(set(self.file_names))) as progress:
-            return save_overlays(
+            return overlays.save_overlays(
                 self._predictions, Path(folder), estimator=self.estimator, least_score=least_score, progress=progress
             )
 

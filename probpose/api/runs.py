@@ -8,7 +8,7 @@ import json
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
@@ -24,8 +24,6 @@ from probpose.analysis.evaluation.outcome import Evaluation
 from probpose.analysis.prediction.estimates import Estimator, Score
 from probpose.analysis.prediction.forward import Recalibrate, predict_held_out, predict_persons
 from probpose.analysis.prediction.predict import predict_table
-from probpose.api.auditing import judged
-from probpose.api.calibration import Calibration, calibrate_source
 from probpose.api.images import BoxesLike, ImagesLike, images_and_boxes
 from probpose.api.inputs import one_of
 from probpose.api.poses import Poses
@@ -46,6 +44,9 @@ from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, new
 from probpose.inference.training.train import judged_on, open_split, saw
 from probpose.progress import Counting, silent
 from probpose.skeleton import Skeleton
+
+if TYPE_CHECKING:  # predict and evaluate need neither ArviZ nor matplotlib
+    from probpose.api.calibration import Calibration
 
 
 class Run:
@@ -299,6 +300,8 @@ class Run:
                 self._loaded, persons, batch_size=batch_size, device=open_device(device), workers=workers,
                 progress=progress,
             )  # fmt: skip
+        from probpose.api.calibration import calibrate_source
+
         return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
 
     def audit(
@@ -351,6 +354,8 @@ class Run:
             else:
                 said = predict_held_out(networks, persons, **how)
             evidence = evidence_of_network(persons, said, model)
+        from probpose.api.auditing import judged
+
         return judged(evidence, threshold, seed, counting)
 
     def cross_fit(

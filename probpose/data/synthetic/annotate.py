@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from probpose.arrays import Array
 from probpose.data.synthetic.scene import SceneFigure
@@ -93,14 +93,13 @@ class GaussianMixtureNoise(KnownNoise):
         return np.asarray(self.means[part] + np.einsum("nij,nj->ni", factors, noise))
 
     def log_prob(self, z: Array) -> Array:
-        parts = [
-            np.log(w) + stats.multivariate_normal(m, c).logpdf(z)
-            for w, m, c in zip(self.weights, self.means, self.covariances, strict=True)
-        ]
-        return np.asarray(special.logsumexp(np.stack(parts), axis=0))
+        centred = z[..., None, :] - self.means
+        squared = (centred * np.linalg.solve(self.covariances, centred[..., None])[..., 0]).sum(-1)
+        log_scale = np.log(2 * np.pi) + np.linalg.slogdet(self.covariances)[1] / 2
+        return np.asarray(special.logsumexp(-squared / 2 - log_scale, axis=-1, b=self.weights))
 
     def cdf(self, value: float, axis: int) -> float:
-        parts = stats.norm.cdf(value, self.means[:, axis], self.scales[:, axis])
+        parts = special.ndtr((value - self.means[:, axis]) / self.scales[:, axis])
         return float(self.weights @ parts)
 
 
@@ -129,15 +128,21 @@ class SkewedStudentNoise(KnownNoise):
     def log_prob(self, z: Array) -> Array:
         x = z * self.std + self.mean
         folded = np.where(x >= 0, x / self.skew, x * self.skew)
-        per_axis = stats.t.logpdf(folded, self.df) + np.log(2 / (self.skew + 1 / self.skew) * self.std)
+        per_axis = self._log_t(folded) + np.log(2 / (self.skew + 1 / self.skew) * self.std)
         return np.asarray(per_axis.sum(-1))
+
+    def _log_t(self, x: Array) -> Array:
+        """Log density of Student's t."""
+        half = (self.df + 1) / 2
+        constant = special.gammaln(half) - special.gammaln(self.df / 2) - np.log(self.df * np.pi) / 2
+        return np.asarray(constant - half * np.log1p(x**2 / self.df))
 
     def cdf(self, value: float, axis: int) -> float:
         g = self.skew[axis]
         x = value * self.std[axis] + self.mean[axis]
         if x < 0:
-            return float(2 / (1 + g**2) * stats.t.cdf(x * g, self.df))
-        return float(1 / (1 + g**2) + 2 * g**2 / (1 + g**2) * (stats.t.cdf(x / g, self.df) - 0.5))
+            return float(2 / (1 + g**2) * special.stdtr(self.df, x * g))
+        return float(1 / (1 + g**2) + 2 * g**2 / (1 + g**2) * (special.stdtr(self.df, x / g) - 0.5))
 
 
 FIRST_FRACTION, LAST_FRACTION = 0.0200, 0.0930

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from probpose.arrays import Array
 
@@ -105,7 +105,7 @@ class ImageBootstrap:
         if self.images < 2 or not len(known):
             return Interval(value, value, value)
         tails = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-        widening = self._critical(level) / float(stats.norm.isf((1 - level) / 2))
+        widening = self._critical(level) / -float(special.ndtri((1 - level) / 2))
         low, high = (float(value + widening * (tail - value)) for tail in tails)
         return Interval(value, min(low, value), max(high, value))
 
@@ -126,7 +126,7 @@ class ImageBootstrap:
         return Interval(value, max(0.0, (centre - half) / shrink), min(1.0, (centre + half) / shrink))
 
     def _critical(self, level: float) -> float:
-        return float(stats.t.isf((1 - level) / 2, self.images - 1))
+        return -float(special.stdtrit(self.images - 1, (1 - level) / 2))
 
 
 def design_effect(estimates: Array, labels: int, images: int) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval, design_effect
 from probpose.arrays import Array
@@ -105,6 +105,6 @@ def deviations(tests: Sequence[Hypothesis], images: int, family_level: float = 0
         return []
     largest = np.max([np.abs(test.estimates[1:] - test.estimates[0]) / test.error for test in usable], axis=0)
     normal = float(np.quantile(largest, 1 - family_level))
-    critical = float(stats.t.isf(stats.norm.sf(normal), max(1, images - 1)))
+    critical = -float(special.stdtrit(max(1, images - 1), special.ndtr(-normal)))
     off = sorted((test for test in usable if abs(test.z) > critical), key=lambda test: -abs(test.z))
     return [Deviation(test.what, test.group, test.nominal, test.interval, test.z, test.keypoints) for test in off]

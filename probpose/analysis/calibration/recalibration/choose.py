@@ -24,7 +24,7 @@ from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from probpose.analysis.calibration.cases import PARTS, Cases, Split
 from probpose.analysis.calibration.recalibration.base import NoRecalibration, Recalibration, fit_level, fit_scale
@@ -188,7 +188,7 @@ class Gains:
         nats = {one.name: one.log_prob for one in candidates if one.log_prob is not None}
         self._gains = {name: np.minimum(own - nats[self._none.name], MOST_NATS) for name, own in nats.items()}
         # of few images a standard error is itself uncertain
-        self._critical = float(stats.t.isf(CHANCE, max(1, len(np.unique(image)) - 1)))
+        self._critical = -float(special.stdtrit(max(1, len(np.unique(image)) - 1), CHANCE))
 
     def lead(self, one: Candidate, other: Candidate | None = None) -> Difference:
         """By how much the gain of one exceeds that of another, or the prediction as it is; nats per label."""
