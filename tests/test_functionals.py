@@ -114,6 +114,10 @@ def test_functionals_are_those_of_draws(name: str) -> None:
     for radius in torch.quantile(distance[:, 0], torch.tensor([0.3, 0.92], dtype=draws.dtype)):
         share = (distance <= radius).double().mean(0)
         np.testing.assert_allclose(predictive.within(float(radius))[0], share, atol=ERROR + coarse)
+    furthest = draws.abs().amax(-1)
+    for reach in torch.quantile(furthest[:, 0], torch.tensor([0.3, 0.92], dtype=draws.dtype)):
+        share = (furthest < reach).double().mean(0)
+        np.testing.assert_allclose(predictive.in_square(float(reach))[0], share, atol=ERROR + coarse)
 
 
 def test_scores_are_those_of_draws(name: str) -> None:

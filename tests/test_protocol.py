@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from probpose.analysis.evaluation import coco as evaluation_coco
 from probpose.analysis.evaluation.coco import coco_metrics
 from probpose.analysis.evaluation.ranking import GroundTruth
 from probpose.analysis.prediction.predict import predict_table
@@ -36,6 +37,11 @@ from tests.protocol import (
 )
 
 Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_coco, "libraries", lambda: ["pycocotools"])
 
 
 def ours(file: Path, rows: Rows) -> dict[str, float | None]:

@@ -48,8 +48,11 @@ class Forward:
 
     @property
     def inside(self) -> Tensor:
-        """(N, K) float64, probability that a labelled joint is labelled inside the crop, before any recalibration."""
-        return _mean([_inside(view) for view in self.views])
+        """(N, K) float64, probability that a labelled joint is labelled inside the crop, before any recalibration.
+
+        The crop is the square of side 1 in network units.
+        """
+        return _mean([view.in_square(0.5).double() for view in self.views])
 
 
 def freeze(model: KeypointModel, device: torch.device | str = "cpu") -> Residual:
@@ -170,17 +173,6 @@ def _forward(model: KeypointModel, batch: Batch, residual: Residual, flip_test: 
         unit_sigma=_mean([predictive.unit_sigma for predictive in inside]),
         unreadable=batch.unreadable,
     )
-
-
-def _inside(predictive: Predictive) -> Tensor:
-    """Probability (N, K) of the crop, the square of side 1 in network units."""
-
-    def of(part: Predictive) -> Tensor:
-        points, weights = part.points()
-        within = (points.abs() < 0.5).all(-1)
-        return (within * weights).sum(-1).double()
-
-    return predictive.chunked(of)
 
 
 def _mean(views: list[Tensor]) -> Tensor:
