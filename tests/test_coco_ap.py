@@ -13,6 +13,7 @@ import pytest
 from pycocotools import coco
 from pycocotools.cocoeval import COCOeval
 
+from benchmarks.messy_poses import messy_poses
 from probpose.analysis.evaluation.coco import CocoMetrics, Library, coco_metrics
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.ranking import GroundTruth
@@ -176,46 +177,11 @@ def test_categories_come_from_the_file(tmp_path: Path) -> None:
     assert [row["category_id"] for row in results_at(persons, persons.keypoints)] == [1, 7]
 
 
-def messy(images: int, seed: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A document and results with all that leads evaluators astray.
-
-    Crowds, persons without labels, areas of 0 and on the borders of the ranges, images without persons, without
-    detections and with more than 20 of them, and scores of one digit, many of which are equal.
-    """
-    rng = np.random.default_rng(seed)
-    records: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    for image in range(1, images + 1):
-        poses = [
-            rng.uniform(0, 500, 2) + rng.uniform(5, 150) * rng.normal(size=(17, 2)) for _ in range(rng.integers(4))
-        ]
-        for pose in poses:
-            flags = rng.integers(0, 3, 17) * (rng.uniform() > 0.15)
-            area = rng.choice([0.0, 32.0**2, 96.0**2, rng.uniform(100, 90_000)], p=[0.1, 0.05, 0.05, 0.8])
-            corner, size = pose.min(axis=0), np.ptp(pose, axis=0)
-            records.append(
-                {
-                    "id": len(records) + 1,
-                    "image_id": image,
-                    "bbox": [*corner, *size],
-                    "area": float(area),
-                    "iscrowd": int(rng.uniform() < 0.1),
-                    "num_keypoints": int((flags > 0).sum()),
-                    "keypoints": np.column_stack([pose * (flags > 0)[:, None], flags]).ravel().tolist(),
-                }
-            )
-        for _ in range(rng.choice([0, 1, 3, 30], p=[0.1, 0.4, 0.4, 0.1])):
-            about = poses[rng.integers(len(poses))] if poses else rng.uniform(0, 500, (17, 2))
-            point = np.column_stack([about + rng.choice([1, 8, 40]) * rng.normal(size=(17, 2)), np.ones(17)])
-            rows.append({"image_id": image, "keypoints": point.ravel().tolist(), "score": round(rng.uniform(), 1)})
-    return {"images": [{"id": image} for image in range(1, images + 1)], "annotations": records}, rows
-
-
 @pytest.mark.parametrize("library", get_args(Library))
 @pytest.mark.parametrize("seed", range(3))
 def test_each_library_gives_the_same_numbers_of_messy_data(library: Library, seed: int) -> None:
     pytest.importorskip(library)
-    truth, rows = messy(60, seed)
+    truth, rows = messy_poses(60, seed)
     reference = coco.COCO()
     reference.dataset = copy.deepcopy(truth) | {"categories": [{"id": 1, "name": "person"}]}
     for record in reference.dataset["annotations"]:

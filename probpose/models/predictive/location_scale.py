@@ -50,7 +50,9 @@ class LocationScale(Predictive):
 
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
         nodes, weights = (part.to(self.scale) for part in self.residual.points(count))
-        return self.loc.unsqueeze(-2) + torch.einsum("ksj,nkij->nksi", nodes, self.scale), weights
+        one, other = self.scale.unsqueeze(-3).unbind(-1)  # columns of L; a product of matrices would be slower
+        moved = torch.addcmul(self.loc.unsqueeze(-2), nodes[..., :1], one)
+        return torch.addcmul(moved, nodes[..., 1:], other), weights
 
     @property
     def mean(self) -> Tensor:
