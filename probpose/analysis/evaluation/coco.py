@@ -31,10 +31,12 @@ import importlib.util
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from probpose.analysis.prediction.estimates import Estimates, oks
 from probpose.analysis.prediction.results import pose_score
@@ -93,16 +95,10 @@ Library = Literal["faster_coco_eval", "pycocotools"]
 """Packages that compute COCO's metrics. pycocotools is the reference. faster-coco-eval, the extra `fast`, does the same
 in C++; where one detection stands alone it leaves out an epsilon, and an average differs in its 16th digit."""
 
-_MODULES: dict[Library, tuple[str, str]] = {
-    "faster_coco_eval": ("faster_coco_eval.core.coco", "faster_coco_eval.core.faster_eval_api"),
-    "pycocotools": ("pycocotools.coco", "pycocotools.cocoeval"),
-}
-"""Where each has its `COCO` and its `COCOeval`."""
-
 
 def libraries() -> list[Library]:
     """Those that are installed, the faster one first."""
-    return [name for name in _MODULES if importlib.util.find_spec(name)]
+    return [name for name in get_args(Library) if importlib.util.find_spec(name)]
 
 
 def coco_metrics(
@@ -122,17 +118,25 @@ def coco_metrics(
         skeleton: of both.
         library: that computes them; by default the first of `libraries()`.
     """
-    coco, cocoeval = map(importlib.import_module, _MODULES[library or libraries()[0]])
+    coco, evaluator = _classes(library or libraries()[0])
     with contextlib.redirect_stdout(io.StringIO()):
         ground, found = (
-            _indexed(coco.COCO(), truth["images"], records) for records in (truth["annotations"], _detections(results))
+            _indexed(coco(), truth["images"], records) for records in (truth["annotations"], _detections(results))
         )
-        evaluation = cocoeval.COCOeval(ground, found, "keypoints")
+        evaluation = evaluator(ground, found, "keypoints")
         evaluation.params.kpt_oks_sigmas = _sigmas(skeleton, evaluation.params.kpt_oks_sigmas)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     return CocoMetrics(*(None if value < 0 else float(value) for value in evaluation.stats))
+
+
+def _classes(library: Library) -> tuple[Any, Any]:
+    """The classes of a document and of its evaluation."""
+    if library == "pycocotools":
+        return COCO, COCOeval
+    fast = importlib.import_module(library)
+    return fast.COCO, fast.COCOeval_faster
 
 
 def _indexed(coco: Any, images: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]]) -> Any:
