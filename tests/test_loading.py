@@ -210,16 +210,16 @@ def test_an_image_of_several_persons_is_decoded_once_and_let_go(
     names = tuple(f"{i % 3}.png" for i in range(len(one_blob)))
     persons = replace(one_blob, file_name=names, image_id=np.arange(len(names)) % 3)
     alive: list[weakref.ref[object]] = []
-    sound = Persons.picture
+    sound = Persons.reduced_picture
 
-    def picture(table: Persons, name: str) -> object:
+    def picture(table: Persons, name: str, block: int) -> object:
         assert not any(one() is not None for one in alive)
-        image = sound(table, name)
+        image = sound(table, name, block)
         alive.append(weakref.ref(image))
         return image
 
     expected = CropDataset(persons, (32, 32))[range(8)]
-    monkeypatch.setattr(Persons, "picture", picture)
+    monkeypatch.setattr(Persons, "reduced_picture", picture)
     found = CropDataset(persons, (32, 32), cache=False)[range(8)]
     assert len(alive) == 3
     assert same(found, expected)

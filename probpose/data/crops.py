@@ -22,6 +22,8 @@ __all__ = [
     "lower_body",
     "move",
     "pixels_to_image",
+    "reduced_frame",
+    "reductions",
 ]
 
 from collections.abc import Sequence
@@ -31,7 +33,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from probpose.arrays import Array
+from probpose.arrays import Array, Index
+from probpose.data.images import REDUCTIONS
 from probpose.errors import ConfigError
 
 PADDING = 1.25
@@ -95,6 +98,19 @@ def pixels_to_image(to_image: Array, input_size: tuple[int, int]) -> Array:
     return np.concatenate([linear, offset[:, :, None]], axis=-1)
 
 
+def reductions(to_image: Array, input_size: tuple[int, int]) -> Index:
+    """The largest of `REDUCTIONS` that crops (N, 2, 3) shrink their image by, or more: what it may be decoded at."""
+    shrinks = np.nan_to_num(np.hypot(to_image[:, 0, 0], to_image[:, 1, 0]) / input_size[1])
+    return np.asarray(REDUCTIONS)[np.searchsorted(REDUCTIONS[1:], shrinks, side="right")]
+
+
+def reduced_frame(to_image: Array, block: int) -> Array:
+    """The map (2, 3) from u to pixels of a picture that has one for `block` x `block` of the image."""
+    frame = to_image / block
+    frame[:, 2] -= (block - 1) / (2 * block)
+    return frame
+
+
 def cut(image: npt.NDArray[np.uint8], to_image: Array, input_size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Cut one crop out of an image (h, w, 3); pixels outside the image are black.
 
@@ -147,11 +163,14 @@ def _shrink(image: npt.NDArray[np.uint8], to_image: Array, block: int) -> tuple[
         return None
     low, cells = low.astype(int), cells.astype(int)
     high = low + cells * block
-    region = np.zeros((high[1] - low[1], high[0] - low[0], 3), dtype=np.uint8)
     first = np.maximum(low, 0)
     last = np.clip(high, first, np.maximum(extent, first))
-    (x0, y0), (x1, y1) = first - low, last - low
-    region[y0:y1, x0:x1] = image[first[1] : last[1], first[0] : last[0]]
+    region = image[first[1] : last[1], first[0] : last[0]]
+    if (first > low).any() or (last < high).any():
+        (x0, y0), (x1, y1) = first - low, last - low
+        padded = np.zeros((high[1] - low[1], high[0] - low[0], 3), dtype=np.uint8)
+        padded[y0:y1, x0:x1] = region
+        region = padded
     shrunk = cv2.resize(region, (int(cells[0]), int(cells[1])), interpolation=cv2.INTER_AREA)
     return np.asarray(shrunk, dtype=np.uint8), low.astype(np.float64)
 

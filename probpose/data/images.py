@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Image", "exif_orientation", "read_image"]
+__all__ = ["REDUCTIONS", "Image", "Picture", "exif_orientation", "read_image", "read_picture"]
 
 import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,34 @@ from probpose.files import check_regular, describe, read_bytes
 Image = npt.NDArray[np.uint8]
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 _AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION
+_JPEG = b"\xff\xd8"
+_REDUCED = {
+    2: cv2.IMREAD_REDUCED_COLOR_2 & ~cv2.IMREAD_COLOR_BGR,
+    4: cv2.IMREAD_REDUCED_COLOR_4 & ~cv2.IMREAD_COLOR_BGR,
+    8: cv2.IMREAD_REDUCED_COLOR_8 & ~cv2.IMREAD_COLOR_BGR,
+}
+REDUCTIONS = (1, *_REDUCED)
+"""Sides of the blocks that one pixel of a picture may stand for."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image, or a smaller one each of whose pixels stands for a block of its pixels.
+
+    Attributes:
+        pixels: (ceil(height / block), ceil(width / block), 3) uint8, RGB.
+        block: side of the blocks, in pixels of the image; 1 for the image itself.
+        size: width and height of the image.
+    """
+
+    pixels: Image
+    block: int
+    size: tuple[int, int]
+
+    @classmethod
+    def whole(cls, pixels: Image) -> Picture:
+        """Of an image (h, w, 3) itself."""
+        return cls(pixels, 1, (pixels.shape[1], pixels.shape[0]))
 
 
 def read_image(path: Path, *, upright: bool = False) -> Image | str:
@@ -33,16 +62,31 @@ def read_image(path: Path, *, upright: bool = False) -> Image | str:
         path: a regular file.
         upright: turned as its EXIF orientation says; otherwise its pixels are as stored, as COCO's labels are made.
     """
+    found = read_picture(path, upright=upright)
+    return found if isinstance(found, str) else found.pixels
+
+
+def read_picture(path: Path, block: int = 1, *, upright: bool = False) -> Picture | str:
+    """As `read_image`, and a JPEG as stored is decoded with `block` x `block` of its pixels as one, which is faster.
+
+    Its decoder leaves out the frequencies that the smaller picture has no room for: no aliasing, and no shift. All else
+    is decoded as it is, see `Picture.block`.
+
+    Args:
+        path: a regular file.
+        block: one of `REDUCTIONS`.
+        upright: as `read_image`.
+    """
     try:
         data = read_bytes(path)
     except OSError as error:
         return error.strerror or "cannot be read"
     except ValueError:  # letters that no file name has
         return "not the name of a file"
-    if data.startswith(b"\xff\xd8") and not _ends(data):
+    if data.startswith(_JPEG) and not _ends(data):
         return "truncated JPEG"
     try:
-        image = _decode(data, _FLAGS | (0 if upright else _AS_STORED))
+        found = _decoded(data, block, upright)
     except MemoryError:
         return "larger than the memory that is left"
     except Exception as error:
@@ -50,7 +94,7 @@ def read_image(path: Path, *, upright: bool = False) -> Image | str:
             limit = os.environ.get(PIXELS, "2^30")
             return f"an image of more than {limit} pixels, or a damaged one: {PIXELS} raises the limit"
         return f"not an image that can be decoded ({describe(error)})"
-    return "not an image that can be decoded" if image is None else image
+    return "not an image that can be decoded" if found is None else found
 
 
 def exif_orientation(path: Path) -> int:
@@ -87,11 +131,38 @@ def _ends(jpeg: bytes) -> bool:
     return end >= len(jpeg) // 2 or end > jpeg.rfind(b"\xff\xda")
 
 
-def _decode(data: bytes, flags: int) -> Image | None:
+def _decoded(data: bytes, block: int, upright: bool) -> Picture | None:
+    turned = 0 if upright else _AS_STORED
+    if not data.startswith(_JPEG):
+        image = _decode(data, _FLAGS | turned)
+        rgb = None if image is None else cv2.cvtColor(_eight_bits(image), cv2.COLOR_BGR2RGB)
+        return None if rgb is None else Picture.whole(np.asarray(rgb, dtype=np.uint8))
+    if block > 1 and not upright and (size := _jpeg_size(data)) is not None:
+        image = _decode(data, cv2.IMREAD_COLOR_RGB | turned | _REDUCED[block])
+        if image is not None and image.shape[:2] == (-(-size[1] // block), -(-size[0] // block)):
+            return Picture(image.astype(np.uint8, copy=False), block, size)
+    image = _decode(data, cv2.IMREAD_COLOR_RGB | turned)
+    return None if image is None else Picture.whole(image.astype(np.uint8, copy=False))
+
+
+def _decode(data: bytes, flags: int) -> npt.NDArray[np.generic] | None:
     found = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
-    if found is None or found.ndim != 3:
-        return None
-    return np.asarray(cv2.cvtColor(_eight_bits(np.asarray(found)), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return None if found is None or found.ndim != 3 else np.asarray(found)
+
+
+def _jpeg_size(jpeg: bytes) -> tuple[int, int] | None:
+    """Width and height in the header of a JPEG, None where they are not found in it (ITU-T T.81, B.2.2)."""
+    place = 2
+    while place + 9 <= len(jpeg) and jpeg[place] == 0xFF:
+        marker, length, height, width = struct.unpack_from(">xBHxHH", jpeg, place)
+        if marker in _FRAMES:
+            return (width, height) if width and height else None
+        place += 2 + length
+    return None
+
+
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of a JPEG that its size comes with."""
 
 
 def _eight_bits(image: npt.NDArray[np.generic]) -> Image:

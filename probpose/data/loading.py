@@ -15,11 +15,12 @@ from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 
-from probpose.arrays import Array
+from probpose.arrays import Array, Index
 from probpose.data.crops import (
     Augmentation,
     Jitter,
@@ -31,12 +32,16 @@ from probpose.data.crops import (
     jitter_colour,
     lower_body,
     move,
+    reduced_frame,
+    reductions,
 )
-from probpose.data.images import Image
+from probpose.data.images import Picture
 from probpose.data.persons import Persons
 
 _CACHE_BYTES = 10**9
 _NO_CHANGE = (1.0, 1.0, 1.0)
+_REDUCED = (".jpg", ".jpeg")
+"""Names of the images that are decoded at less than their size where a crop has no use for more."""
 _WIDEST = 100
 """Images that a box may be as wide, or high, as: in a wider one there is nothing to be seen."""
 
@@ -90,7 +95,8 @@ class CropDataset(Dataset[Batch]):
     """Crops of persons, indexed by a list of rows: `dataset[[3, 1]]` is a Batch.
 
     A sample's augmentation is drawn from the generator of (seed, epoch, row) alone. When the decoded images are
-    estimated to fit in 1 GB they are kept in memory, for all epochs.
+    estimated to fit in 1 GB they are kept in memory, for all epochs, and with them the smaller ones (at most a third
+    more) that JPEGs are decoded at for crops that shrink them by 2, 4 or 8 at least.
 
     Args:
         persons: the table.
@@ -115,7 +121,7 @@ class CropDataset(Dataset[Batch]):
         self.seed = seed
         self.epoch = 0
         self._lower = lower_body(persons.skeleton.joints)
-        self._cache: dict[str, Image | str] | None = {} if cache and _fits(persons) else None
+        self._cache: dict[tuple[str, int], Picture | str] | None = {} if cache and _fits(persons) else None
 
     def __len__(self) -> int:
         return len(self.persons)
@@ -127,13 +133,14 @@ class CropDataset(Dataset[Batch]):
         return dataset
 
     def preload(self) -> None:
-        """Fill the cache, so that worker processes share it; nothing when the images do not fit."""
+        """Fill the cache with what the epoch needs, so that worker processes share it; nothing when it does not fit."""
         if self._cache is not None:
-            for name in self.persons.file_name:
-                self._image(name)
+            rows = range(len(self))
+            for row, block in zip(rows, self._blocks(rows, self._frames(rows, self._jitters(rows))), strict=True):
+                self._image(self.persons.file_name[row], int(block))
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
-        jitters = [self.augmentation.draw(np.random.default_rng([self.seed, self.epoch, row])) for row in rows]
+        jitters = self._jitters(rows)
         frames = self._frames(rows, jitters)
         crops, faults = self._crops(rows, frames, jitters)
         kept = [place for place in range(len(rows)) if place not in faults]
@@ -141,7 +148,7 @@ class CropDataset(Dataset[Batch]):
         table = self.persons.select([rows[place] for place in kept])
         points = apply_affine(invert_affine(to_image), table.keypoints)
         return Batch(
-            image=torch.from_numpy(crops[kept]).permute(0, 3, 1, 2).contiguous(),
+            image=torch.from_numpy(crops[kept] if faults else crops),
             keypoints=torch.from_numpy(np.where(table.labelled[..., None], points, 0.0).astype(np.float32)),
             labelled=torch.from_numpy(table.labelled),
             visibility=torch.from_numpy(table.visibility),
@@ -151,33 +158,43 @@ class CropDataset(Dataset[Batch]):
             unreadable=[f"{self.persons.path(rows[place])}: {faults[place]}" for place in sorted(faults)],
         )
 
-    def _crops(self, rows: Sequence[int], frames: Array, jitters: list[Jitter]) -> tuple[Image, dict[int, str]]:
-        """The pixels (N, H, W, 3) of a batch, and the fault of each sample that has none, by its place.
+    def _jitters(self, rows: Sequence[int]) -> list[Jitter]:
+        return [self.augmentation.draw(np.random.default_rng([self.seed, self.epoch, row])) for row in rows]
 
-        An image is decoded once for all its persons, and let go before the next one is.
+    def _crops(
+        self, rows: Sequence[int], frames: Array, jitters: list[Jitter]
+    ) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
+        """The pixels (N, 3, H, W) of a batch, and the fault of each sample that has none, by its place.
+
+        An image is decoded once for all its persons that need it at the same size, and let go before the next one is.
         """
-        crops: Image = np.empty((len(rows), *self.input_size, 3), dtype=np.uint8)
+        crops = np.empty((len(rows), 3, *self.input_size), dtype=np.uint8)
         faults: dict[int, str] = {}
-        places: dict[str, list[int]] = {}
-        for place, row in enumerate(rows):
-            places.setdefault(self.persons.file_name[row], []).append(place)
-        for name, persons in places.items():
-            image = self._image(name)
+        places: dict[tuple[str, int], list[int]] = {}
+        for place, (row, block) in enumerate(zip(rows, self._blocks(rows, frames).tolist(), strict=True)):
+            places.setdefault((self.persons.file_name[row], block), []).append(place)
+        for (name, block), persons in places.items():
+            picture = self._image(name, block)
             for place in persons:
-                fault = image if isinstance(image, str) else _beside(self.persons.box[rows[place]], image)
-                if isinstance(image, str) or fault is not None:
+                fault = picture if isinstance(picture, str) else _beside(self.persons.box[rows[place]], picture.size)
+                if isinstance(picture, str) or fault is not None:
                     faults[place] = str(fault)
                 else:
-                    crops[place] = _pixels(image, frames[place], self.input_size, jitters[place])
-            del image
+                    _fill(crops[place], picture, frames[place], jitters[place])
+            del picture
         return crops, faults
 
-    def _image(self, name: str) -> Image | str:
+    def _blocks(self, rows: Sequence[int], frames: Array) -> Index:
+        """(N,) what each sample's image is decoded at, by nothing but the sample: the same in any batch."""
+        jpeg = [self.persons.file_name[row].lower().endswith(_REDUCED) for row in rows]
+        return np.where(jpeg, reductions(frames, self.input_size), 1)
+
+    def _image(self, name: str, block: int) -> Picture | str:
         if self._cache is None:
-            return self.persons.picture(name)
-        if name not in self._cache:
-            self._cache[name] = self.persons.picture(name)
-        return self._cache[name]
+            return self.persons.reduced_picture(name, block)
+        if (name, block) not in self._cache:
+            self._cache[name, block] = self.persons.reduced_picture(name, block)
+        return self._cache[name, block]
 
     def _frames(self, rows: Sequence[int], jitters: list[Jitter]) -> Array:
         """(N, 2, 3) maps from u to image pixels."""
@@ -210,7 +227,7 @@ def loader(
     """
     workers = min(workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     if workers:
-        dataset.preload()
+        dataset.at_epoch(epoch).preload()
     order = torch.Generator().manual_seed(int(np.random.SeedSequence([dataset.seed, epoch]).generate_state(1)[0]))
     rows = RandomSampler(dataset, generator=order) if shuffle else SequentialSampler(dataset)
     return DataLoader(
@@ -277,9 +294,9 @@ def _fits(persons: Persons) -> bool:
     return bool(sizes) and float(np.mean(sizes)) * len(names) < _CACHE_BYTES
 
 
-def _beside(box: Array, image: Image) -> str | None:
-    """What is wrong with a box that its image cannot have; None where it can."""
-    height, width = image.shape[:2]
+def _beside(box: Array, image: tuple[int, int]) -> str | None:
+    """What is wrong with a box that an image of that width and height cannot have; None where it can."""
+    width, height = image
     x, y, w, h = box.tolist()
     size = f"box {[round(number, 1) for number in box.tolist()]} in {width} x {height} pixels"
     if not (x < width and y < height and x + w > 0 and y + h > 0):
@@ -287,7 +304,8 @@ def _beside(box: Array, image: Image) -> str | None:
     return f"{size} is more than {_WIDEST} images wide" if max(w / width, h / height) > _WIDEST else None
 
 
-def _pixels(image: Image, to_image: Array, input_size: tuple[int, int], jitter: Jitter) -> Image:
-    crop = cut(image, to_image, input_size)
+def _fill(pixels: npt.NDArray[np.uint8], picture: Picture, to_image: Array, jitter: Jitter) -> None:
+    """Put one crop into its place (3, H, W) of a batch."""
+    crop = cut(picture.pixels, reduced_frame(to_image, picture.block), (pixels.shape[1], pixels.shape[2]))
     crop = crop if jitter.colour == _NO_CHANGE else jitter_colour(crop, jitter.colour)
-    return crop[:, ::-1] if jitter.flipped else crop
+    cv2.split(cv2.flip(crop, 1) if jitter.flipped else crop, list(pixels))
