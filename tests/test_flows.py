@@ -1,4 +1,4 @@
-"""The RealNVP: inverse, log-determinant, gradients, and the published weights."""
+"""The RealNVP: inverse, log-determinant, gradients, splines and networks, and the published weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from probpose.models.densities import PublishedResidual
+from probpose.models.densities.couplings import FURTHEST, KNOTS, Couplings
 from probpose.models.densities.flows import RealNVP
+from probpose.models.densities.published import EveryPoint, PublishedFlow, from_published
 from probpose.models.objectives import published_rle_loss
 from probpose.models.predictive.location_scale import LocationScale
 
@@ -56,8 +58,42 @@ def test_large_inputs_are_evaluated_in_parts(monkeypatch: pytest.MonkeyPatch) ->
     flow, x = random_flow(2), torch.randn(2, 100, 2, dtype=torch.float64)
     with torch.no_grad():
         whole = flow.log_prob(x)
-        monkeypatch.setattr("probpose.models.densities.flows.CHUNK", 7)
+        monkeypatch.setattr("probpose.models.densities.couplings.CHUNK", 7)
         assert torch.allclose(flow.log_prob(x), whole, atol=1e-12)
+
+
+def test_splines_are_the_networks_that_they_join() -> None:
+    """Checkpoints of versions that evaluated the networks at every point keep their densities."""
+    flow, x = random_flow(2), 3 * torch.randn(2, 2000, 2, dtype=torch.float64)
+    every = EveryPoint(flow.couplings)
+    with torch.no_grad():
+        assert torch.allclose(flow.log_prob(x), every.log_prob(x), rtol=1e-4, atol=1e-4)
+        assert torch.allclose(flow(x), every.forward(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("inverse", [True, False])
+def test_gradients_that_are_written_down_are_right(inverse: bool) -> None:
+    torch.manual_seed(0)
+    values = (0.3 * torch.randn(4, 2, 2, KNOTS, dtype=torch.float64)).requires_grad_()
+    points = (2 * torch.randn(2, 5, 2, dtype=torch.float64)).requires_grad_()
+    moved = lambda points, values: Couplings(values)._moved(points, inverse=inverse)  # noqa: E731
+    assert torch.autograd.gradcheck(moved, (points, values), fast_mode=True)
+
+
+def test_beyond_the_last_knot_a_coupling_is_that_of_the_knot() -> None:
+    flow = random_flow()
+    far = torch.tensor([[[0.3, FURTHEST], [0.3, 50 * FURTHEST]]], dtype=torch.float64, requires_grad=True)
+    one = Couplings(flow.at_knots()[:1])
+    moved = one.forward(far)[0, :, 0]
+    assert moved[0].item() == pytest.approx(moved[1].item(), abs=1e-12)
+    assert torch.autograd.grad(moved[1], far)[0][0, 1, 1] == 0
+    assert torch.allclose(one.inverse(one.forward(far))[0], far, atol=1e-9)
+
+
+def test_what_is_no_number_stays_none() -> None:
+    x = torch.tensor([[[float("nan"), 0.0], [0.0, 0.0]]])
+    log_prob = random_flow().float().log_prob(x)
+    assert log_prob.isnan().tolist() == [[True, False]]
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +102,8 @@ def oracle(shared_data: Path) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
-def published_flow(oracle: dict[str, torch.Tensor]) -> RealNVP:
-    return RealNVP.from_published({k.removeprefix("flow."): v for k, v in oracle.items() if k.startswith("flow.")})
+def published_flow(oracle: dict[str, torch.Tensor]) -> PublishedFlow:
+    return from_published({k.removeprefix("flow."): v for k, v in oracle.items() if k.startswith("flow.")})
 
 
 def test_reads_the_published_weights(oracle: dict[str, torch.Tensor]) -> None:

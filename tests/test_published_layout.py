@@ -7,13 +7,13 @@ import torch
 from benchmarks.published.flow import PublishedFlow
 from benchmarks.published.network import PublishedNetwork
 from probpose.models.backbones.registry import build_backbone
-from probpose.models.densities.flows import RealNVP
+from probpose.models.densities.published import from_published
 
 
 def test_published_weights_give_the_same_flow_here() -> None:
     torch.manual_seed(0)
     published = PublishedFlow().double()
-    ours = RealNVP.from_published(published.state_dict()).double()
+    ours = from_published(published.state_dict())
     z = 3 * torch.randn(500, 2, dtype=torch.float64)
     with torch.no_grad():
         assert torch.allclose(ours.log_prob(z[None])[0], published.log_prob(z), rtol=0, atol=1e-6)

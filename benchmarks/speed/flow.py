@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.published.flow import PublishedFlow
 from benchmarks.speed.rows import Row, Turns, alternate
@@ -21,9 +21,10 @@ def flow(persons: int) -> Turns:
     from probpose.models.densities import RLEResidual
 
     torch.manual_seed(0)
-    ours, published = RLEResidual().flow, PublishedFlow()
-    z = torch.randn(persons * JOINTS, 2)
-    return alternate(partial(_step, lambda x: ours.log_prob(x[None]), z), partial(_step, published.log_prob, z))
+    ours, published, z = RLEResidual().flow, PublishedFlow(), torch.randn(persons * JOINTS, 2)
+    return alternate(
+        partial(_step, ours, lambda x: ours.log_prob(x[None]), z), partial(_step, published, published.log_prob, z)
+    )
 
 
 def density(persons: int) -> Turns:
@@ -31,15 +32,16 @@ def density(persons: int) -> Turns:
     from probpose.models.densities import RLEResidual
 
     torch.manual_seed(0)
-    residual, published = RLEResidual(), PublishedFlow()
-    z = torch.randn(persons * JOINTS, 2)
-    return alternate(partial(_step, lambda x: residual().log_prob(x[None]), z), partial(_step, published.log_prob, z))
+    ours, published, z = RLEResidual(), PublishedFlow(), torch.randn(persons * JOINTS, 2)
+    return alternate(
+        partial(_step, ours, lambda x: ours().log_prob(x[None]), z), partial(_step, published, published.log_prob, z)
+    )
 
 
-def _step(log_prob: Callable[[Tensor], Tensor], z: Tensor, repeats: int = 5) -> None:
+def _step(module: nn.Module, log_prob: Callable[[Tensor], Tensor], z: Tensor, repeats: int = 5) -> None:
     for _ in range(repeats):
-        leaf = z.clone().requires_grad_()
-        log_prob(leaf).mean().backward()
+        module.zero_grad()
+        log_prob(z.clone().requires_grad_()).mean().backward()
 
 
 def _rows(persons: int) -> tuple[Row, ...]:

@@ -31,6 +31,7 @@ def train(
     *,
     out: str | PathLike[str] | None = None,
     quiet: bool = False,
+    profile: bool = False,
     **settings: Any,
 ) -> Run:
     """Train a keypoint regressor by maximum likelihood, as `probpose train` does.
@@ -40,6 +41,7 @@ def train(
         out: folder of the run, which must not hold one; ./runs/DATE-DATASET-RESIDUAL by default. Under torchrun it must
             be named, and a run in it with the same settings goes on.
         quiet: show no progress, which otherwise goes to standard error.
+        profile: say at the end where the time went, and what to change.
         settings: by the names of the command's options, such as dataset="coco", epochs=20, residual="rle".
 
     Raises:
@@ -49,16 +51,23 @@ def train(
         config = config_from(None if config is None else Path(config), settings)
     elif settings:
         config = config.changed(**settings)
-    return _trained(config, out, quiet, None)
+    return _trained(config, out, quiet, None, profile=profile)
 
 
-def resume(path: str | PathLike[str] | None = None, *, persons: Persons | None = None, quiet: bool = False) -> Run:
+def resume(
+    path: str | PathLike[str] | None = None,
+    *,
+    persons: Persons | None = None,
+    quiet: bool = False,
+    profile: bool = False,
+) -> Run:
     """Go on with an interrupted run; on a CPU the end is that of an uninterrupted one, to the bit.
 
     Args:
         path: the run's folder; the newest one by default.
         persons: the same as before, of a run on arrays (`fit`), which does not keep them.
         quiet: show no progress.
+        profile: say at the end where the time went, and what to change.
 
     Raises:
         ProbposeError: the folder is no run, its checkpoint is damaged, or the data have changed.
@@ -67,7 +76,7 @@ def resume(path: str | PathLike[str] | None = None, *, persons: Persons | None =
     if persons is None and read_config(folder).data.dataset == ARRAYS:
         raise ConfigError(f"the run {folder.path} was trained on arrays, which it does not keep: name persons.")
     with World.joined() as world, LiveCurves() as curves:
-        resume_training(folder, persons=persons, on_epoch=curves, quiet=quiet, world=world)
+        resume_training(folder, persons=persons, on_epoch=curves, quiet=quiet, profile=profile, world=world)
     return Run(load_run(folder.path))
 
 
@@ -105,6 +114,7 @@ def fit(
     family: str = "rle",
     out: str | PathLike[str] | None = None,
     quiet: bool = False,
+    profile: bool = False,
     **settings: Any,
 ) -> Run:
     """Train on arrays: images with labelled keypoints, and no annotation file.
@@ -122,6 +132,7 @@ def fit(
         family: a residual density ("rle", "laplace", ...) or a family, such as "heatmap" or "multibin[bins=16]".
         out: folder of the run; ./runs/DATE-arrays-FAMILY by default.
         quiet: show no progress, which otherwise goes to standard error.
+        profile: say at the end where the time went, and what to change.
         settings: by the names of the options of `probpose train`, such as epochs=50 or input_size=(128, 128).
 
     Raises:
@@ -133,20 +144,22 @@ def fit(
     exif = settings.get("exif", False)
     table = persons(images, keypoints, skeleton=skeleton, visibility=visibility, boxes=boxes, image=image, exif=exif)
     usual = {"dataset": ARRAYS} | parse_spec(family)
-    return _trained(TrainConfig().changed(**(usual | settings)), out, quiet, table)
+    return _trained(TrainConfig().changed(**(usual | settings)), out, quiet, table, profile=profile)
 
 
 _OF_FILES = {"dataset", "data_root", "train_annotations", "val_annotations", "image_dir", "flip_pairs"}
 
 
-def _trained(config: TrainConfig, out: str | PathLike[str] | None, quiet: bool, table: Persons | None) -> Run:
+def _trained(
+    config: TrainConfig, out: str | PathLike[str] | None, quiet: bool, table: Persons | None, *, profile: bool = False
+) -> Run:
     folder = RunFolder(new_folder(config) if out is None else Path(out))
     with World.joined() as world, LiveCurves() as curves:
         begun = under_torchrun() and world.gathered(folder.config.exists())[0]
         if begun:
             _same_run(folder, config)
         go_on = resume_training if begun else partial(start_training, config)
-        go_on(folder, persons=table, on_epoch=curves, quiet=quiet, world=world)
+        go_on(folder, persons=table, on_epoch=curves, quiet=quiet, profile=profile, world=world)
     return Run(load_run(folder.path))
 
 

@@ -27,6 +27,7 @@ Example:
       --backbone resnet18 --input-size 128x128 --epochs 50 --batch-size 32
   probpose train --config runs/my-run/config.toml --seed 1
   probpose train --dataset synthetic --family heatmap --option surface=bilinear
+  probpose train --dataset synthetic --epochs 2 --profile
   probpose train --resume
   torchrun --nproc-per-node 8 -m probpose train --dataset coco --data-root data/coco --out runs/coco
 """
@@ -42,7 +43,8 @@ def _models() -> str:
 @training_options()
 @click.option("--out", type=OUT_FOLDER, help="Folder of the run. [./runs/DATE-DATASET-RESIDUAL]")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, by default the newest.")
-def train(base: Path | None, out: Path | None, resume: bool, **given: Any) -> None:
+@click.option("--profile", is_flag=True, help="Say at the end where the time went, and what to change.")
+def train(base: Path | None, out: Path | None, resume: bool, profile: bool, **given: Any) -> None:
     """Train a keypoint regressor by maximum likelihood.
 
     The run's folder keeps config.toml, log.jsonl, curves.png and the checkpoints best and last. Processes that torchrun
@@ -52,12 +54,12 @@ def train(base: Path | None, out: Path | None, resume: bool, **given: Any) -> No
         _refuse_changes({"base": base, **given})
         folder = pp.newest() if out is None else out
         with _interruptible(folder):
-            run = pp.resume(folder)
+            run = pp.resume(folder, profile=profile)
     else:
         config = config_of(base, given)
         folder = pp.new_folder(config) if out is None else out
         with _interruptible(folder):
-            run = pp.train(config, out=folder)
+            run = pp.train(config, out=folder, profile=profile)
     if is_first():
         say(f"run: {run.path}  (curves: {run.path / 'curves.png'})")
 

@@ -5,7 +5,7 @@ The moving average of the weights: less noisy than the last iterate, at no cost 
 
 from __future__ import annotations
 
-__all__ = ["learning_rate", "moving_average", "relative_rates"]
+__all__ = ["adam", "learning_rate", "moving_average", "relative_rates"]
 
 import math
 from typing import Any
@@ -40,6 +40,11 @@ def relative_rates(model: KeypointModel, residual: float) -> list[dict[str, Any]
     own = {id(parameter) for parameter in density}
     network = [parameter for parameter in model.parameters() if id(parameter) not in own]
     return [{"params": network, "rate": 1.0}, {"params": density, "rate": residual}]
+
+
+def adam(model: KeypointModel, residual: float, device: torch.device) -> torch.optim.Adam:
+    """Adam with a rate for each group (`relative_rates`), all tensors in one pass where torch has that."""
+    return torch.optim.Adam(relative_rates(model, residual), fused=device.type in ("cpu", "cuda"))
 
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]

@@ -132,6 +132,7 @@ def start_training(
     persons: Persons | None = None,
     on_epoch: Callable[[RunFolder], None] = lambda _: None,
     quiet: bool = False,
+    profile: bool = False,
     world: World = ALONE,
 ) -> None:
     """Train from the beginning.
@@ -142,6 +143,7 @@ def start_training(
         persons: to train on, and to choose the checkpoint by; those that the configuration names by default.
         on_epoch: called with the folder after each epoch.
         quiet: show no progress.
+        profile: say at the end where the time went.
         world: the processes that train together.
 
     Raises:
@@ -156,7 +158,7 @@ def start_training(
     with folder.locked() if world.first else nullcontext():
         if world.first:
             folder.create(config, train.skeleton)
-        trainer = Trainer(config, folder, model, train, selection, world)
+        trainer = Trainer(config, folder, model, train, selection, world, profile=profile)
         _fit(trainer, [*_machines(trainer), *_describe(train, selection), *notes], on_epoch, quiet)
 
 
@@ -167,6 +169,7 @@ def resume_training(
     machine: MachineConfig | None = None,
     on_epoch: Callable[[RunFolder], None] = lambda _: None,
     quiet: bool = False,
+    profile: bool = False,
     world: World = ALONE,
 ) -> None:
     """Go on with an interrupted run; the end is that of an uninterrupted one, to the bit on a CPU.
@@ -177,6 +180,7 @@ def resume_training(
         machine: to go on with; that of its configuration by default.
         on_epoch: called with the folder after each epoch.
         quiet: show no progress.
+        profile: say at the end where the time went.
         world: the processes that train together.
 
     Raises:
@@ -191,7 +195,8 @@ def resume_training(
     with folder.locked() if world.first else nullcontext():
         begun = folder.last.exists()
         model = _for_training(untrained_model(config, train.skeleton), config, train) if begun else None
-        trainer = Trainer(config, folder, model or initial_model(config, train)[0], train, selection, world)
+        model = model or initial_model(config, train)[0]
+        trainer = Trainer(config, folder, model, train, selection, world, profile=profile)
         notes = world.first_goes_first(trainer.resume)
         place = f"resuming {folder.path} after epoch {trainer.epoch} of {config.optimiser.epochs}"
         _fit(trainer, [*_machines(trainer), place, *notes], on_epoch, quiet)

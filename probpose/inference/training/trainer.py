@@ -41,6 +41,7 @@ from probpose.inference.training.checkpoint import (
 from probpose.inference.training.config import TrainConfig, with_usual_flip
 from probpose.inference.training.groups import AugmentationConfig
 from probpose.inference.training.guards import NonFinite, gradient_norms
+from probpose.inference.training.profile import NoProfile, Profile
 from probpose.inference.training.provenance import Facts, Provenance, TrainingRecord, read_facts
 from probpose.inference.training.report import (
     EpochRecord,
@@ -51,7 +52,7 @@ from probpose.inference.training.report import (
     restore_log,
 )
 from probpose.inference.training.runs import RunFolder
-from probpose.inference.training.schedule import learning_rate, moving_average, relative_rates
+from probpose.inference.training.schedule import adam, learning_rate, moving_average
 from probpose.inference.training.selection import SelectionScore, SelectionScorer, in_image
 from probpose.inference.training.synced_norm import with_synced_norm
 from probpose.inference.world import ALONE, World
@@ -107,6 +108,7 @@ class Trainer:
         train: persons to train on.
         selection: persons that choose the checkpoint.
         world: the processes that train together; the first of them writes.
+        profile: measure where the time goes, and say it at the end.
 
     Raises:
         ConfigError: a batch is too small for as many processes.
@@ -120,6 +122,8 @@ class Trainer:
         train: Persons,
         selection: Persons,
         world: World = ALONE,
+        *,
+        profile: bool = False,
     ) -> None:
         self.config = config
         self.folder = folder
@@ -130,16 +134,19 @@ class Trainer:
         self.model = model.to(self.device)
         self.model.regressor.bf16 = self.machine.precision == "bf16"
         self.loss = self._shared_loss()
-        self.optimizer = torch.optim.Adam(relative_rates(self.model, self.recipe.residual_lr))
+        self.optimizer = adam(self.model, self.recipe.residual_lr, self.device)
         self.average = moving_average(self.model, self.recipe.ema) if self.recipe.ema else None
         self._kept().objective = self.model.objective
         self.stages = parameter_groups(self.model)
         jitter = augmentation(with_usual_flip(config, train.skeleton).augmentation)
+        workers = config.machine.workers
+        self.profile = Profile(self.model.regressor, self.device, workers) if profile else NoProfile()
         self.data = CropDataset(train, config.input_size, augmentation=jitter, seed=config.seed)
         self.drop_last = len(train) >= self.recipe.batch_size
         self._refuse_small_parts(min(len(train), self.recipe.batch_size))
         self.steps_per_epoch = math.ceil(len(self._batches(0)) / self.recipe.accumulate)
-        self.score = SelectionScorer(selection, self._selection_batches(selection), self.device, world)
+        chosen_by = self.profile.waiting(self._selection_batches(selection))
+        self.score = SelectionScorer(selection, chosen_by, self.device, world)
         self.made_from = Provenance.of(config, train, selection)
         self.epoch = 0
         self.step = 0
@@ -242,15 +249,19 @@ class Trainer:
             started = time.perf_counter()
             sums = self._train_epoch(report).joined(self.world)
             self.epoch += 1
-            self.world.agree(self._kept())
-            score = self.score(self._kept())
+            with self.profile.part("selection"):
+                self.world.agree(self._kept())
+                score = self.score(self._kept())
             sums.unreadable += score.unreadable
             self.seconds += time.perf_counter() - started
-            record = self._finish_epoch(sums, score)
+            with self.profile.part("checkpoint"):
+                record = self._finish_epoch(sums, score)
             report.epoch(record, self.seconds / self.epoch * (self.recipe.epochs - self.epoch))
             self._warn(report, sums, score)
             if self.world.first:
                 on_epoch()
+        for line in self.profile.lines():
+            report.say(line)
         if self.model.objective.rates:
             report.say(f"labels: {label_errors_text(self.model.objective.rates)}")
         if not math.isfinite(self.best):
@@ -269,7 +280,8 @@ class Trainer:
             self._train_step(group, sums)
             last = group[-1]
             if self.step % MEASURE_EVERY == 1:
-                report.step(self.epoch + 1, self.step, self._measure(last, sums))
+                with self.profile.part("measure"):
+                    report.step(self.epoch + 1, self.step, self._measure(last, sums))
         self.model.objective.end_epoch(self.world.total)
         if sums.steps == 0:
             raise TrainingError(_nothing_trained(self.data.persons, sums, self.non_finite.total))
@@ -279,11 +291,13 @@ class Trainer:
 
     def _usable(self, sums: _Epoch) -> Iterator[Batch]:
         """The epoch's batches that can be trained on."""
-        for batch in self._batches(self.epoch):
+        for batch in self.profile.waiting(self._batches(self.epoch)):
             sums.unreadable += batch.unreadable
             labelled = self.world.total(batch.labelled.sum()) > 0
             if self.world.all(len(batch) >= LEAST_TOGETHER) and labelled:
-                yield batch.to(self.device)
+                with self.profile.part("transfer"):
+                    moved = batch.to(self.device)
+                yield moved
 
     def _train_step(self, group: list[Batch], sums: _Epoch) -> None:
         """One step on the mean gradient of a few batches."""
@@ -293,18 +307,22 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         total = sum((self._backward(batch, len(group), last=batch is group[-1]) for batch in group), 0.0)
         self.step += 1
-        norms = gradient_norms(self.model, self.stages)
-        if self.non_finite.skip(total, norms, lr):
-            return
+        with self.profile.part("optimiser"):
+            norms = gradient_norms(self.model, self.stages)
+            if self.non_finite.skip(total, norms, lr):
+                return
+            self._step()
+        sums.steps += 1
+        sums.images += sum(map(len, group))
+        for stage, norm in norms.items():
+            sums.norms[stage] = sums.norms.get(stage, 0.0) + norm
+
+    def _step(self) -> None:
         if self.recipe.clip_norm:
             self._clip()
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        sums.steps += 1
-        sums.images += sum(map(len, group))
-        for stage, norm in norms.items():
-            sums.norms[stage] = sums.norms.get(stage, 0.0) + norm
 
     def _clip(self) -> None:
         """Limit the gradients of the network and of R, each by itself: while R has no say, the network is Laplace's."""
@@ -323,18 +341,20 @@ class Trainer:
             if not self.world.all(loss is not None):
                 return float("nan")
             assert loss is not None
-            loss.backward()
+            with self.profile.part("backward"):
+                loss.backward()
         return self.world.mean(float(loss.detach()))
 
     def _loss_of(self, batch: Batch, share: int) -> Tensor | None:
         """1 / `share` of the batch's loss; None where its densities are none."""
         try:
-            loss: Tensor = self.loss(batch.image, batch.flipped, batch.keypoints, batch.labelled, batch.visible) / share
+            with self.profile.part("likelihood"):
+                loss: Tensor = self.loss(batch.image, batch.flipped, batch.keypoints, batch.labelled, batch.visible)
         except ValueError as error:
             if not any(words in str(error) for words in _REFUSED_BY_DISTRIBUTIONS):
                 raise
             return None
-        return loss
+        return loss / share
 
     def _kept(self) -> KeypointModel:
         """The model that is scored and kept: the moving average where there is one."""

@@ -14,7 +14,7 @@ from torch.distributions import Laplace, Normal
 from torch.nn import functional as F
 
 from probpose.errors import ConfigError
-from probpose.models.densities.flows import LOG_2PI
+from probpose.models.densities.couplings import LOG_2PI
 from probpose.models.densities.gauge import QUANTILE_LEVELS, Gauge
 from probpose.models.densities.nodes import normal_nodes
 from probpose.models.densities.residual import Native, ResidualDensity, closed_form

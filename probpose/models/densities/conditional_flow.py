@@ -2,7 +2,7 @@
 
 Affine couplings are those of Real NVP (Dinh, Sohl-Dickstein and Bengio, ICLR 2017), splines the monotone
 rational-quadratic ones of Durkan et al., "Neural Spline Flows", NeurIPS 2019, linear beyond 5. Both are zuko's; the
-flows of `probpose.models.densities.flows` are our own because they hold the weights of the published codes.
+flows of `probpose.models.densities.flows` are our own: without a context a coupling is a pair of curves.
 """
 
 from __future__ import annotations

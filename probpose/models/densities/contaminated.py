@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from probpose.models.densities.flows import LOG_2PI
+from probpose.models.densities.couplings import LOG_2PI
 from probpose.models.densities.residual import Native, Residual, ResidualDensity
 
 DF = 2.0

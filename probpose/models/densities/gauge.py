@@ -45,7 +45,7 @@ def quantile_gauge(draws: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     columns, shared = draws.detach().mT, weights.detach().unsqueeze(-2)
     values = weighted_quantile(columns, shared, QUANTILE_LEVELS)
     bandwidth = 0.3 * (values[2] - values[0]) * draws.shape[-2] ** -0.3
-    low, middle, high = (_with_gradient(value, draws, weights, bandwidth) for value in values)
+    low, middle, high = _with_gradient(values, draws, weights, bandwidth)
     return middle, torch.diag_embed((high - low) / 2)
 
 
@@ -68,13 +68,14 @@ def weighted_quantile(values: Tensor, weights: Tensor, levels: Sequence[float]) 
     return (x0 + share * (x1 - x0)).movedim(-1, 0)
 
 
-def _with_gradient(quantile: Tensor, draws: Tensor, weights: Tensor, bandwidth: Tensor) -> Tensor:
-    """The quantile (B, 2), its value unchanged, with the gradient -dF/f of the implicit equation F(quantile) = level.
+def _with_gradient(quantiles: Tensor, draws: Tensor, weights: Tensor, bandwidth: Tensor) -> Tensor:
+    """Quantiles (Q, B, 2), unchanged, with the gradient -dF/f of the implicit equations F(quantile) = level.
 
     F is smoothed by a logistic kernel: differentiating the two neighbouring order statistics instead would be right on
     average but far noisier.
     """
-    inside = torch.sigmoid((quantile.unsqueeze(-2) - draws) / bandwidth.unsqueeze(-2))
-    below = (weights.unsqueeze(-1) * inside).sum(-2)
-    density = (weights.unsqueeze(-1) * inside * (1 - inside)).sum(-2) / bandwidth
-    return quantile - (below - below.detach()) / density.detach().clamp_min(1e-12)
+    inside = torch.sigmoid((quantiles.unsqueeze(-2) - draws) / bandwidth.unsqueeze(-2))
+    weighted = weights.unsqueeze(-1) * inside
+    below = weighted.sum(-2)
+    density = (weighted.detach() * (1 - inside.detach())).sum(-2) / bandwidth
+    return quantiles - (below - below.detach()) / density.clamp_min(1e-12)

@@ -22,7 +22,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from probpose.models.densities.flows import LOG_2PI, RealNVP
+from probpose.models.densities.couplings import LOG_2PI
+from probpose.models.densities.flows import RealNVP
 from probpose.models.densities.gauge import Gauge, quantile_gauge
 from probpose.models.densities.nodes import normal_nodes
 from probpose.models.densities.residual import Native, ResidualDensity
@@ -68,18 +69,19 @@ class RLEResidual(ResidualDensity):
 
     def native(self, uniform: Tensor, replicates: int) -> Native:
         """Q G / Z in the coordinates in which G is pinned; pin, Z and weights from the same nodes (n, 2)."""
-        draws = self.flow(normal_nodes(uniform).expand(self.batch, *uniform.shape))
+        flow = self.flow.evaluated()
+        draws = flow.forward(normal_nodes(uniform).expand(self.batch, *uniform.shape))
         pin = _Pin(draws, self.pin)
         nodes = pin.to_unit(draws)
         log_weights = self.log_q(nodes)
         log_z, error = log_mean(log_weights, replicates)
 
         def log_prob(w: Tensor) -> Tensor:
-            return self.log_q(w) + self.flow.log_prob(pin.from_unit(w)) + pin.log_scale - log_z.unsqueeze(-1)
+            return self.log_q(w) + flow.log_prob(pin.from_unit(w)) + pin.log_scale - log_z.unsqueeze(-1)
 
         def propose(count: int) -> Tensor:
             noise = torch.randn(self.batch, count, 2, dtype=nodes.dtype, device=nodes.device)
-            return pin.to_unit(self.flow(noise))
+            return pin.to_unit(flow.forward(noise))
 
         def sample(count: int) -> Tensor:
             return _sample_product(self.log_q, log_z, propose, log_prob, nodes, count)
