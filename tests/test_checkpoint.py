@@ -88,3 +88,17 @@ def test_optimizer_continues_exactly() -> None:
     steps(model, optimizer, 2)
     steps(twin, other, 2)
     assert torch.equal(model.weight, twin.weight)
+
+
+def test_moments_lie_in_memory_as_their_parameters_do(tmp_path: Path) -> None:
+    """Fused Adam takes them as they lie: those of channels-last weights would otherwise belong to others."""
+    weight = torch.nn.Parameter(torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last))
+    optimizer = torch.optim.Adam([weight], fused=True)
+    weight.square().sum().backward()
+    optimizer.step()
+    save_checkpoint(tmp_path / "last", {"optimizer": optimizer_tensors(optimizer)}, {})
+    other = torch.optim.Adam([weight], fused=True)
+    restore_optimizer(other, load_checkpoint(tmp_path / "last").part("optimizer"))
+    ours, theirs = optimizer.state[weight]["exp_avg"], other.state[weight]["exp_avg"]
+    assert torch.equal(ours, theirs)
+    assert ours.stride() == theirs.stride() == weight.stride()

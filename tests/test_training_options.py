@@ -76,7 +76,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
 def parsed(*arguments: str) -> TrainConfig:
     """The configuration that `probpose train` makes of its arguments."""
     values = dict(train.make_context("train", list(arguments)).params)
-    assert (values.pop("out"), values.pop("resume")) == (None, False)
+    assert (values.pop("out"), values.pop("resume"), values.pop("profile")) == (None, False, False)
     return config_of(values.pop("base"), values)
 
 

@@ -150,15 +150,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of `optimizer_tensors`.
 
+    Moments lie in memory as their parameters do, which may be channels last: fused Adam takes them as they lie.
+
     Raises:
         ValueError: they are those of other parameters.
     """
     state = optimizer.state_dict()
-    shapes = [parameter.shape for group in optimizer.param_groups for parameter in group["params"]]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     entries: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
-        if value.dim() and value.shape != shapes[int(index)]:
-            raise ValueError(f"{key} has shape {tuple(value.shape)}, expected {tuple(shapes[int(index)])}")
-        entries.setdefault(int(index), {})[name] = value.clone()
+        like = parameters[int(index)] if value.dim() else value
+        if value.shape != like.shape:
+            raise ValueError(f"{key} has shape {tuple(value.shape)}, expected {tuple(like.shape)}")
+        entries.setdefault(int(index), {})[name] = torch.empty_like(like, dtype=value.dtype).copy_(value)
     optimizer.load_state_dict({"state": entries, "param_groups": state["param_groups"]})
