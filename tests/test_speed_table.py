@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.speed.parent import LACKS, as_json, before, from_json
 from benchmarks.speed.rows import Row, Turns, alternate, cells
+from benchmarks.speed.steps import slope
 from benchmarks.tables import BEGIN, END, with_table
 
 SLOW, FAST = Turns((4.0, 5.0, 6.0), (10.0, 10.0, 10.0)), Turns((2.0, 2.5, 3.0), (10.0, 10.0, 10.0))
@@ -69,3 +70,8 @@ def test_the_table_of_a_page_is_replaced() -> None:
     assert with_table(page, "new\n") == f"head\n{BEGIN}\n\nnew\n\n{END}\ntail\n"
     with pytest.raises(ValueError, match="one"):
         with_table("no markers", "new")
+
+
+def test_memory_is_a_slope_over_epochs() -> None:
+    assert slope([100.0, 103.0, 106.0, 109.0]) == pytest.approx(3)
+    assert slope([100.0, 100.0, 100.0]) == pytest.approx(0)
