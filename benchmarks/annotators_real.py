@@ -1,4 +1,4 @@
-r"""Which noise do annotators have? Gaussian and Student-t, judged by annotators and labels left out.
+r"""Which noise do annotators have? Gaussian, Student-t and a learned flow, judged by annotators and labels left out.
 
     python -m benchmarks.annotators_real --annotations data/annotators/cephalometric_11x5.csv \
         --out docs/results/annotators_real
@@ -26,7 +26,8 @@ from probpose.analysis.posterior.library import az
 from probpose.arrays import Array
 from probpose.data.repeated_labels import RepeatedLabels
 from probpose.data.repeated_tables import read_label_table
-from probpose.inference.fitting.annotation_posterior import AnnotationPosterior, sample_annotation_posterior
+from probpose.inference.fitting.annotation_posterior import AnnotationPosterior
+from probpose.inference.fitting.annotation_sampling import sample_annotation_posterior
 from probpose.inference.fitting.leave_annotator_out import leave_annotators_out
 
 COLUMNS = {"noise": "noise", "left out": "left out", "elpd": "log density a label", "gain": "gain over the first"}
@@ -61,7 +62,7 @@ def rows_of(labels: RepeatedLabels, by_noise: dict[str, Array], what: str) -> li
 @click.command()
 @click.option("--annotations", type=click.Path(path_type=Path, exists=True), required=True, help="Table of labels.")
 @click.option(
-    "--noise", multiple=True, default=["gaussian", "student_t"], show_default=True, help="Laws of the errors."
+    "--noise", multiple=True, default=["gaussian", "student_t", "flow"], show_default=True, help="Laws of the errors."
 )
 @click.option(
     "--draws",

@@ -25,8 +25,10 @@ from benchmarks.tables import report
 from probpose.analysis.evaluation.statistics import clustered_standard_error
 from probpose.arrays import Array
 from probpose.data.repeated_labels import RepeatedLabels
-from probpose.inference.fitting.annotation_posterior import AnnotationPosterior, Noise, sample_annotation_posterior
-from probpose.inference.fitting.annotation_replicates import Known, prior_draws, replicate
+from probpose.inference.fitting.annotation_draws import AnnotationDraws
+from probpose.inference.fitting.annotation_posterior import AnnotationPosterior, Noise
+from probpose.inference.fitting.annotation_replicates import draw_prior, replicate
+from probpose.inference.fitting.annotation_sampling import sample_annotation_posterior
 from probpose.models.annotation_model import Design
 
 ANNOTATORS = (3, 4, 5, 7, 11)
@@ -58,41 +60,21 @@ def blank(rng: np.random.Generator, annotators: int, objects: int, sized: bool) 
     )
 
 
-def simulated(seed: int, repetition: int, noise: Noise, objects: int) -> tuple[RepeatedLabels, Known]:
+def simulated(seed: int, repetition: int, noise: Noise, objects: int) -> tuple[RepeatedLabels, AnnotationDraws]:
     """Labels with true locations at 0, and by what they were drawn."""
     rng = np.random.default_rng([seed, repetition])
     frame = blank(rng, ANNOTATORS[repetition % len(ANNOTATORS)], objects, sized=repetition % 2 == 0)
     design = Design.of(frame, noise, 1.0)
-    known = prior_draws(design, 1, seed=10_000 * seed + repetition)[0]
-    xy = replicate(design, known.draw, np.zeros((len(design.origin), 2)), rng)
+    known = draw_prior(design, 1, seed=10_000 * seed + repetition)
+    xy = replicate(design, known[0, 0], np.zeros((len(design.origin), 2)), rng)
     return RepeatedLabels(**{**vars(frame), "xy": xy}), known
 
 
-def truths(known: Known) -> dict[str, Array]:
-    """The drawn parameters by the names of the posterior's draws."""
-    values = known.draw.values
-    found = {
-        "bias": known.draw.bias,
-        "tau": np.exp(values.log_tau),
-        "scale": np.exp(values.landmark[:, :2]),
-        "rho": np.tanh(values.landmark[:, 2]),
-        "bias_spread": np.exp(values.landmark[:, 3]),
-        "centre": known.sites["centre"],
-        "spread": np.exp(known.sites["log_spread"]),
-        "tau_spread": np.exp(known.sites["log_tau_spread"])[0],
-        "tau_spread_landmark": np.exp(known.sites["log_tau_spread"])[1],
-    }
-    if values.landmark.shape[1] > 4:
-        found["df"] = np.exp(values.landmark[:, 4])
-    if "exponent" in known.sites:
-        found["size_exponent"] = known.sites["exponent"]
-    return found
-
-
-def ranks(found: AnnotationPosterior, known: Known) -> dict[str, Array]:
+def ranks(found: AnnotationPosterior, known: AnnotationDraws) -> dict[str, Array]:
     """Share of draws below the truth, (n,), by kind; of true locations by their posterior mean and covariance."""
     shares = {}
-    for name, truth in truths(known).items():
+    for name, truth in known.named(1.0).items():
+        truth = truth[0, 0]
         if name in found.draws:
             drawn = found.draws[name][..., : truth.shape[-1]] if name in ("centre", "spread") else found.draws[name]
             truth = truth[: drawn.shape[-1]] if name in ("centre", "spread") else truth

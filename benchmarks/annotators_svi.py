@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.tables import report
 from probpose.arrays import Array
 from probpose.data.repeated_labels import RepeatedLabels
-from probpose.inference.fitting.annotation_posterior import sample_annotation_posterior
+from probpose.inference.fitting.annotation_sampling import sample_annotation_posterior
 
 LANDMARKS, ANNOTATORS, EXPONENT = 17, 3, 0.8
 PAIRS = tuple((k, k + 1) for k in range(1, 17, 2))

@@ -28,7 +28,8 @@ from probpose.analysis.oks_sigmas.collocation import Judged, labels_beside_model
 from probpose.analysis.oks_sigmas.record import summarise
 from probpose.analysis.oks_sigmas.scatter import Statistic, scatter
 from probpose.arrays import Array
-from probpose.inference.fitting.annotation_prior import draw_prior
+from probpose.inference.fitting.annotation_replicates import draw_prior
+from probpose.models.annotation_model import Design
 from probpose.skeleton import Skeleton
 
 COLUMNS = {
@@ -155,7 +156,9 @@ def repeated_labels(rng: np.random.Generator, annotators: int, seed: Sequence[in
         landmarks=joints, pairs=((1, 2),), object=object_, annotator=who, landmark=joint,
         xy=rng.normal(0, 3, (len(who), 2)), area=size**2,
     )  # fmt: skip
-    draw = {name: value[0, 0] for name, value in draw_prior(labels, "gaussian", 1, int(np.sum(seed))).items()}
+    design = Design.of(labels)
+    prior = draw_prior(design, 1, int(np.sum(seed))).named(design.typical)
+    draw = {name: value[0, 0] for name, value in prior.items()}
     grow = (size / np.exp(np.log(size).mean())) ** draw["size_exponent"]
     rho, scale = draw["rho"], draw["scale"]
     z = rng.normal(size=labels.xy.shape)

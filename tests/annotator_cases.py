@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from probpose.data.repeated_labels import RepeatedLabels
+from probpose.inference.fitting.annotation_coordinates import Values
+from probpose.inference.fitting.annotation_draws import AnnotationDraws
 from probpose.inference.fitting.annotation_posterior import AnnotationPosterior
 from probpose.inference.fitting.residual_posterior import Convergence
 
@@ -83,22 +85,25 @@ def certain(
     labels: RepeatedLabels, truth: Truth, place: Array, *, draws: int = 200, spread: float = 0.0
 ) -> AnnotationPosterior:
     """A posterior whose draws lie about the truth, with a relative standard deviation."""
-    rng = np.random.default_rng(1)
+    rng, typical = np.random.default_rng(1), float(truth.scale.mean())
 
     def about(value: Array) -> Array:
         return value * np.exp(spread * rng.normal(size=(2, draws, *np.shape(value))))
 
-    sampled = {"bias": about(truth.bias), "tau": about(truth.tau), "scale": about(truth.scale), "rho": about(truth.rho)}
-    if labels.sizes_known:
-        sampled["size_exponent"] = about(np.asarray(truth.size_exponent))
+    bias, tau, scale, rho = (about(value) for value in (truth.bias, truth.tau, truth.scale, truth.rho))
+    columns = [np.log(scale / typical), np.arctanh(rho)[..., None], np.zeros((*rho.shape, 1))]
+    exponent = about(np.asarray(truth.size_exponent if labels.sizes_known else 0.0))
+    sites = {"centre": np.zeros((2, draws, 4)), "log_spread": np.zeros((2, draws, 4))}
+    sites |= {"exponent": exponent} if labels.sizes_known else {}
+    sampled = AnnotationDraws(sites, Values(np.concatenate(columns, -1), np.log(tau), exponent), bias / typical)
     spans = np.full((*labels.counts.shape, 2, 2), np.nan)
     spans[labels.counts > 0] = np.array([[4.0, 1.0], [1.0, 9.0]])
     return AnnotationPosterior(
         labels=labels,
         noise="gaussian",
         method="nuts",
-        draws=sampled,
-        typical=float(truth.scale.mean()),
+        sampled=sampled,
+        typical=typical,
         reference_size=truth.reference_size if labels.sizes_known else 1.0,
         diverging=np.zeros((2, draws), dtype=np.bool_),
         log_likelihood=rng.normal(-5, 0.1, (2, draws, len(labels))),
@@ -109,3 +114,11 @@ def certain(
         k_hat=None,
         seed=0,
     )
+
+
+def with_tails(posterior: AnnotationPosterior, df: Array) -> AnnotationPosterior:
+    """The same with Student-t noise of degrees of freedom (chains, S, K)."""
+    values = posterior.sampled.values
+    landmark = np.concatenate([values.landmark, np.log(df)[..., None]], -1)
+    sampled = replace(posterior.sampled, values=replace(values, landmark=landmark))
+    return replace(posterior, noise="student_t", sampled=sampled)

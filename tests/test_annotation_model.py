@@ -15,7 +15,8 @@ from probpose.data.repeated_labels import RepeatedLabels
 from probpose.errors import DataError
 from probpose.inference.fitting.annotation_coordinates import Coordinates, Values
 from probpose.inference.fitting.annotation_gaussian import GaussianLabels
-from probpose.models.annotation_model import Design, annotation_model, bias_of, label_parameters, noise_of, parts_of
+from probpose.models.annotation_model import Design, annotation_model, bias_of, label_parameters, parts_of
+from probpose.models.annotation_noise import noise_of
 from tests.annotation_cases import labels_of, made_up
 
 CASES: dict[str, dict[str, Any]] = {

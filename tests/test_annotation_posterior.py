@@ -14,18 +14,20 @@ from probpose.arrays import Array
 from probpose.errors import ConfigError
 from probpose.inference.fitting.annotation_coordinates import Coordinates, Values
 from probpose.inference.fitting.annotation_gaussian import GaussianLabels
-from probpose.inference.fitting.annotation_posterior import AnnotationPosterior, sample_annotation_posterior
+from probpose.inference.fitting.annotation_posterior import AnnotationPosterior
 from probpose.inference.fitting.annotation_predictive import Draw, StudentLaw, predicted
 from probpose.inference.fitting.annotation_sampled import SampledLabels
+from probpose.inference.fitting.annotation_sampling import sample_annotation_posterior
 from probpose.inference.fitting.annotation_svi import MarginalLabels, pareto_k
 from probpose.models.annotation_model import Design, annotation_model
 from tests.annotation_cases import labels_of, made_up
+from tests.annotator_cases import with_tails
 
 TAU = np.array([0.7, 1.0, 1 / 0.7])
 BIAS = np.array([[1.0, 0.0], [-1.0, 0.5], [0.0, -0.5]])
 
 
-def known(noise: str, objects: int = 60) -> Any:
+def known(noise: str, objects: int = 40) -> Any:
     """Three annotators of two landmarks, one twice as hard; errors of sd 2 and 4 px at an area of 100 px^2."""
     rng = np.random.default_rng(4)
     area = np.exp(rng.normal(np.log(1e4), 1, objects))
@@ -42,7 +44,7 @@ def known(noise: str, objects: int = 60) -> Any:
 @pytest.fixture(scope="module", params=["gaussian", "student_t"])
 def posterior(request: pytest.FixtureRequest) -> tuple[AnnotationPosterior, Array]:
     labels, truth = known(request.param)
-    return sample_annotation_posterior(labels, noise=request.param, draws=80, warmup=40), truth
+    return sample_annotation_posterior(labels, noise=request.param, draws=50, warmup=30), truth
 
 
 def interval(draws: Array) -> tuple[Array, Array]:
@@ -91,7 +93,7 @@ def test_locations_are_within_their_covariance(posterior: tuple[AnnotationPoster
 def test_wider_tails_are_preferred_where_they_are(posterior: tuple[AnnotationPosterior, Array]) -> None:
     found, _ = posterior
     other = "gaussian" if found.noise == "student_t" else "student_t"
-    against = sample_annotation_posterior(found.labels, noise=other, draws=40, warmup=40, chains=1)  # type: ignore[arg-type]
+    against = sample_annotation_posterior(found.labels, noise=other, draws=20, warmup=25, chains=1)  # type: ignore[arg-type]
     ours, theirs = (np.log(np.exp(one.log_likelihood).mean((0, 1))) for one in (found, against))
     paired = (ours - theirs)[np.isfinite(ours)]
     gain, error = paired.mean(), paired.std() / np.sqrt(len(paired))
@@ -121,7 +123,7 @@ def test_covariance_counts_the_tails() -> None:
     np.testing.assert_allclose(gaussian[..., 0, 1] / found.draws["scale"].prod(-1), found.draws["rho"])
     df = np.full((1, 4, 1), 4.0)
     df[0, 0] = 2.0
-    heavy = replace(found, draws=found.draws | {"df": df}).covariance()
+    heavy = with_tails(found, df).covariance()
     np.testing.assert_allclose(heavy[0, 1:], 2 * gaussian[0, 1:])
     assert np.isinf(heavy[0, 0, 0, 0, 0])
 
@@ -252,7 +254,7 @@ def test_student_with_many_degrees_of_freedom_is_gaussian() -> None:
 
 def test_guide_finds_what_nuts_finds() -> None:
     """Many labels with sizes: means within a third of a standard deviation, widths within a third; k-hat is said."""
-    labels, _ = known("gaussian", objects=400)
+    labels, _ = known("gaussian", objects=250)
     nuts = sample_annotation_posterior(labels, draws=100, warmup=40, scored=1)
     guide = sample_annotation_posterior(labels, method="svi", draws=200, steps=300, batch=100, scored=1)
     assert (guide.method, nuts.method) == ("svi", "nuts")

@@ -16,51 +16,54 @@ from probpose.arrays import Array
 from probpose.errors import DataError
 from probpose.inference.fitting.annotation_coordinates import Values
 from probpose.inference.fitting.annotation_gaussian import GaussianLabels
-from probpose.inference.fitting.annotation_posterior import sample_annotation_posterior
 from probpose.inference.fitting.annotation_predictive import factors
-from probpose.inference.fitting.annotation_replicates import prior_draws, replicate
+from probpose.inference.fitting.annotation_replicates import draw_prior, replicate
+from probpose.inference.fitting.annotation_sampling import sample_annotation_posterior
 from probpose.inference.fitting.leave_annotator_out import leave_annotators_out
 from probpose.models.annotation_model import Design
 from tests.annotation_cases import labels_of, made_up
 
 
-def bias_ranks(repetitions: int, wrong: float) -> Array:
-    """Ranks (repetitions,) of one bias among 19 exact draws, by a prior of biases that is `wrong` times as wide."""
+def bias_ranks(repetitions: int, wrong: tuple[float, ...]) -> Array:
+    """Ranks (len(wrong), repetitions) of one bias among 19 exact draws, by priors of biases `wrong` times as wide."""
     design, rng = Design.of(made_up(objects=6, A=4, K=3), typical=1.0), np.random.default_rng(0)
     found = []
-    for known in prior_draws(design, repetitions, seed=3):
+    for known in draw_prior(design, repetitions, seed=3).each():
         truth = 5 * rng.standard_normal((len(design.origin), 2))
-        labels = GaussianLabels.of(replace(design, xy=design.xy.new_tensor(replicate(design, known.draw, truth, rng))))
-        landmark = known.draw.values.landmark.copy()
-        landmark[:, 3] += np.log(wrong)
-        believed = Values(landmark, known.draw.values.log_tau, known.draw.values.exponent)
-        white = np.stack([labels.draw_bias(believed, rng) for _ in range(19)])
-        drawn = np.einsum("ij,saj->sai", factors(landmark)[1], white[:, :, 1])
-        found.append((drawn[:, 2, 0] < known.draw.bias[2, 1, 0]).sum())
-    return np.array(found)
+        labels = GaussianLabels.of(replace(design, xy=design.xy.new_tensor(replicate(design, known, truth, rng))))
+        ranks = []
+        for factor in wrong:
+            landmark = known.values.landmark.copy()
+            landmark[:, 3] += np.log(factor)
+            believed = Values(landmark, known.values.log_tau, known.values.exponent)
+            white = np.stack([labels.draw_bias(believed, rng) for _ in range(19)])
+            drawn = np.einsum("ij,saj->sai", factors(landmark)[1], white[:, :, 1])
+            ranks.append((drawn[:, 2, 0] < known.bias[2, 1, 0]).sum())
+        found.append(ranks)
+    return np.array(found).T
 
 
 def test_ranks_of_exact_draws_are_uniform_and_those_of_a_wrong_prior_are_not() -> None:
-    p = [stats.chisquare(np.bincount(bias_ranks(200, wrong) // 2, minlength=10)).pvalue for wrong in (1.0, 0.5)]
+    p = [stats.chisquare(np.bincount(ranks // 2, minlength=10)).pvalue for ranks in bias_ranks(200, (1.0, 0.5))]
     assert p[0] > 0.001
     assert p[1] < 1e-4
 
 
 def test_nuts_covers_what_is_drawn_from_the_prior() -> None:
-    """Eight runs: 80% intervals hold about 80% of the scales, relative scales and correlations."""
+    """Six runs: 80% intervals hold about 80% of the scales, relative scales and correlations."""
     inside: list[float] = []
     design = Design.of(made_up(objects=8, A=3, K=2), typical=1.0)
-    for repetition, known in enumerate(prior_draws(design, 8, seed=5)):
+    for repetition, known in enumerate(draw_prior(design, 6, seed=5).each()):
         rng = np.random.default_rng(repetition)
         labels = made_up(objects=8, A=3, K=2)
-        xy = replicate(design, known.draw, np.zeros((len(design.origin), 2)), rng)
+        xy = replicate(design, known, np.zeros((len(design.origin), 2)), rng)
         found = sample_annotation_posterior(
-            replace(labels, xy=xy), draws=80, warmup=30, chains=1, scored=1, typical=1.0, seed=repetition
+            replace(labels, xy=xy), draws=60, warmup=25, chains=1, scored=1, typical=1.0, seed=repetition
         )
         exact = {
-            "scale": np.exp(known.draw.values.landmark[:, :2]),
-            "rho": np.tanh(known.draw.values.landmark[:, 2]),
-            "tau": np.exp(known.draw.values.log_tau),
+            "scale": np.exp(known.values.landmark[:, :2]),
+            "rho": np.tanh(known.values.landmark[:, 2]),
+            "tau": np.exp(known.values.log_tau),
         }
         held = []
         for name, value in exact.items():
@@ -74,13 +77,13 @@ def test_nuts_covers_what_is_drawn_from_the_prior() -> None:
 def test_annotator_left_out_is_predicted_as_the_population_says() -> None:
     """Labels of heavy tails are worth more to Student-t noise; a label that nobody else gave has no prediction."""
     rng = np.random.default_rng(1)
-    z = rng.standard_normal((25, 4, 1, 2)) * np.sqrt(1.5 / rng.chisquare(1.5, (25, 4, 1, 1)))
-    keep = np.ones((25, 4, 1), dtype=bool)
+    z = rng.standard_normal((16, 4, 1, 2)) * np.sqrt(1.5 / rng.chisquare(1.5, (16, 4, 1, 1)))
+    keep = np.ones((16, 4, 1), dtype=bool)
     keep[0, 1:] = False
     labels = labels_of(z + 0.5 * rng.standard_normal((4, 1, 2)), keep=keep)
     laws = ("gaussian", "student_t")
     gaussian, student = (
-        leave_annotators_out(labels, noise=noise, draws=20, warmup=20, chains=1)  # type: ignore[arg-type]
+        leave_annotators_out(labels, noise=noise, draws=12, warmup=15, chains=1)  # type: ignore[arg-type]
         for noise in laws
     )
     alone = np.isnan(gaussian)

@@ -26,12 +26,9 @@ from probpose.data.repeated_labels import RepeatedLabels
 from probpose.data.repeated_tables import read_label_table
 from probpose.errors import ConfigError, DataError
 from probpose.files import write_atomically
-from probpose.inference.fitting.annotation_posterior import (
-    AnnotationPosterior,
-    Noise,
-    sample_annotation_posterior,
-)
-from probpose.inference.fitting.annotation_prior import draw_prior
+from probpose.inference.fitting.annotation_posterior import AnnotationPosterior, Noise
+from probpose.inference.fitting.annotation_replicates import draw_prior
+from probpose.inference.fitting.annotation_sampling import sample_annotation_posterior
 from probpose.progress import Counting, silent
 
 if TYPE_CHECKING:
@@ -134,7 +131,7 @@ class Annotators:
             texts["left_out.csv"] = left_out_table(left_out, self.labels.unit).csv()
         _write(folder, texts)
         written = [folder / name for name in texts]
-        prior = draw_prior(self.labels, self.posterior.noise, self._count, self.posterior.seed)
+        prior = draw_prior(self.posterior.design, self._count, self.posterior.seed, self.posterior.sampled.warp)
         drawn = prior_replicates(self.posterior, prior, self.posterior.seed)
         save_annotators(folder / "posterior.nc", self.posterior, self._drawn, prior, drawn)
         written.append(folder / "posterior.nc")
@@ -183,7 +180,7 @@ def annotators(
     Args:
         labels: several annotators' labels of the same objects: a table (.csv, .parquet: image, annotator, landmark, x,
             y and where known area), COCO-format files of the same images (one an annotator), or `RepeatedLabels`.
-        noise: law of the errors: "gaussian" or "student_t".
+        noise: law of the errors: "gaussian", "student_t", or "flow", which is learned from the labels.
         method: "nuts", "svi", or what fits their number.
         draws: kept in each chain.
         warmup: draws of each chain that adapt and are dropped.

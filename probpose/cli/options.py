@@ -128,7 +128,7 @@ box_from_option = click.option(
 
 noise_option = click.option(
     "--noise",
-    type=click.Choice(["gaussian", "student_t"]),
+    type=click.Choice(["gaussian", "student_t", "flow"]),
     default="gaussian",
     show_default=True,
     help="Law of the errors of repeated labels.",

@@ -1,6 +1,6 @@
 """How annotators err when they label a landmark: a hierarchical model of repeated labels.
 
-Label of landmark k in object i by annotator a, with z the noise, Gaussian, Student-t or a learned density:
+Label of landmark k in object i by annotator a, with z the noise (`probpose.models.annotation_noise`):
 
     x_iak = t_ik + s_i (b_ak + tau_ak L_k z)
     b_ak = omega_k L_k c_ak,    sum_a c_ak = 0                 bias
@@ -34,7 +34,6 @@ __all__ = [
     "annotation_model",
     "bias_of",
     "label_parameters",
-    "noise_of",
     "parts_of",
 ]
 
@@ -44,7 +43,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyro
 import torch
-from pyro.distributions import ImproperUniform, MultivariateNormal, Normal, TorchDistribution
+from pyro.distributions import ImproperUniform, Normal
 from scipy.linalg import helmert
 from torch import Tensor
 from torch.distributions import constraints
@@ -52,13 +51,13 @@ from torch.distributions import constraints
 from probpose.arrays import Array, Index
 from probpose.data.repeated_labels import RepeatedLabels
 from probpose.errors import DataError
-from probpose.models.residual_model import EllipticalT
+from probpose.models.annotation_noise import Warp, noise_of
 
 Latent = dict[str, Tensor]
 """Values of the latent sites by name, of any leading shape."""
 
 COLUMNS = ("log_scale_x", "log_scale_y", "atanh_rho", "log_bias", "log_df")
-"""What the columns of `landmark` are; scales in units of `typical`, `log_df` for Student-t noise only."""
+"""What the columns of `landmark` are; scales in units of `typical`, `log_df` where noise is not Gaussian."""
 
 CENTRE = (0.0, 0.0, 0.0, math.log(0.5), math.log(5))
 CENTRE_SCALE = (1.0, 1.0, 0.5, 0.7, 0.7)
@@ -81,7 +80,7 @@ class Design:
     """Which label is whose: M labels of N cells (a landmark in an object), by A annotators, of K landmarks.
 
     Attributes:
-        noise: "gaussian" or "student_t".
+        noise: "gaussian", "student_t" or "flow".
         annotators: A.
         group: (K,), a pair of sides or a lone landmark, in 0..G-1.
         side: (K,), 1 and -1 for the two of a pair, 0 otherwise.
@@ -96,6 +95,7 @@ class Design:
         typical: size of errors, in the labels' unit.
         reference: square root of the area where s = 1; 1 where sizes are unknown.
         sized: sizes are known and differ.
+        warp: F of the noise, where it has been learned; otherwise "flow" is Student-t.
     """
 
     noise: str
@@ -113,6 +113,7 @@ class Design:
     typical: float
     reference: float
     sized: bool
+    warp: Warp | None = None
 
     @classmethod
     def of(cls, labels: RepeatedLabels, noise: str = "gaussian", typical: float | None = None) -> Design:
@@ -120,7 +121,7 @@ class Design:
 
         Args:
             labels: M labels.
-            noise: "gaussian" or "student_t".
+            noise: "gaussian", "student_t" or "flow".
             typical: size of errors in the labels' unit; by default 1.48 times the median absolute difference of two
                 labels of a cell over sqrt(2).
 
@@ -159,7 +160,7 @@ class Design:
     @property
     def columns(self) -> int:
         """C: how many of `COLUMNS` there are."""
-        return 5 if self.noise == "student_t" else 4
+        return 4 if self.noise == "gaussian" else 5
 
     @property
     def groups(self) -> int:
@@ -208,7 +209,7 @@ def annotation_model(design: Design) -> None:
         truth = pyro.sample("truth", flat)
     theta = label_parameters(design, parts_of(design, latent), latent["c"], truth)
     with pyro.plate("label", len(design.xy)):
-        pyro.sample("xy", noise_of(theta), obs=design.xy)
+        pyro.sample("xy", noise_of(theta, design.warp), obs=design.xy)
 
 
 @dataclass(frozen=True)
@@ -282,17 +283,6 @@ def label_parameters(design: Design, parts: Parts, c: Tensor, truth: Tensor) -> 
     log_df = torch.full_like(log_size, math.inf) if parts.log_df is None else parts.log_df[..., landmark]
     shape = torch.stack([parts.atanh_rho[..., landmark], log_df], -1)
     return torch.cat([location, log_scale, shape], -1)
-
-
-def noise_of(theta: Tensor) -> TorchDistribution:
-    """The law of labels with parameters (..., 6)."""
-    if torch.isfinite(theta[..., 5]).all():
-        return EllipticalT(theta)
-    scale, rho = theta[..., 2:4].exp(), theta[..., 4].tanh()
-    zero = torch.zeros_like(rho)
-    lower = torch.stack([scale[..., 0], zero, rho * scale[..., 1], scale[..., 1] / theta[..., 4].cosh()], -1)
-    normal: TorchDistribution = MultivariateNormal(theta[..., :2], scale_tril=lower.unflatten(-1, (2, 2)))
-    return normal
 
 
 def _typical(labels: RepeatedLabels, cell: Index) -> float:

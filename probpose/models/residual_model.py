@@ -64,24 +64,32 @@ class EllipticalT(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats, (...), at `value` (..., 2)."""
-        loc, log_scale, atanh_rho, log_df = self._parts
+        z, log_det = self.whitened(value)
+        df = self.theta[..., 5].exp()
+        return -math.log(2 * math.pi) - log_det - (df / 2 + 1) * torch.log1p((z * z).sum(-1) / df)
+
+    def whitened(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """S^-1 (value - location), (..., 2), and log det S, (...)."""
+        loc, log_scale, atanh_rho, _ = self._parts
         x, y = (value - loc).unbind(-1)
         u = x * (-log_scale[..., 0]).exp()
         v = y * (atanh_rho.cosh() / log_scale[..., 1].exp()) - u * atanh_rho.sinh()  # cosh = 1 / sqrt(1 - rho^2)
-        log_det = log_scale.sum(-1) - atanh_rho.cosh().log()
-        power = log_df.exp() / 2 + 1
-        return -math.log(2 * math.pi) - log_det - power * torch.log1p((u * u + v * v) * (-log_df).exp())
+        return torch.stack([u, v], -1), log_scale.sum(-1) - atanh_rho.cosh().log()
+
+    def coloured(self, z: Tensor) -> Tensor:
+        """location + S z, (..., 2)."""
+        loc, log_scale, atanh_rho, _ = self._parts
+        x, other = z.unbind(-1)
+        y = atanh_rho.tanh() * x + other / atanh_rho.cosh()
+        return loc + log_scale.exp() * torch.stack([x, y], -1)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Independent draws, `sample_shape` + (..., 2), without gradient."""
         with torch.no_grad():
-            loc, log_scale, atanh_rho, log_df = self._parts
             shape = torch.Size(sample_shape) + self.batch_shape
-            df = log_df.exp().expand(shape)
-            normal = torch.randn(*shape, 2, dtype=loc.dtype, device=loc.device)
-            x, other = (normal * (df / Chi2(df, validate_args=False).sample()).sqrt().unsqueeze(-1)).unbind(-1)
-            y = atanh_rho.tanh() * x + other / atanh_rho.cosh()
-            return loc + log_scale.exp() * torch.stack([x, y], -1)
+            df = self.theta[..., 5].exp().expand(shape)
+            normal = torch.randn(*shape, 2, dtype=df.dtype, device=df.device)
+            return self.coloured(normal * (df / Chi2(df, validate_args=False).sample()).sqrt().unsqueeze(-1))
 
     @property
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 __all__ = ["Check", "checks", "prior_replicates", "replicates"]
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +16,13 @@ import numpy as np
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
 from probpose.arrays import Array, Index
 from probpose.data.repeated_labels import RepeatedLabels
+from probpose.inference.fitting.annotation_draws import AnnotationDraws
 from probpose.inference.fitting.annotation_posterior import AnnotationPosterior
+from probpose.inference.fitting.annotation_predictive import located
+from probpose.inference.fitting.annotation_replicates import replicate
+from probpose.models.annotation_model import Design
 
 _FAR = 3.0
-_SWEEPS = 4
 _LEVEL = 0.9
 
 
@@ -44,96 +46,35 @@ class Check:
 def replicates(posterior: AnnotationPosterior, count: int, seed: int) -> Array:
     """Labels drawn again from the posterior, (count, M, 2).
 
-    Each is of one draw: true locations given it and the labels, by a few Gibbs sweeps over the scale mixture where
-    noise is Student-t, and new errors about them.
+    Each is of one draw: true locations given it and the labels, and new errors about them.
 
     Args:
-        posterior: of Gaussian or Student-t noise.
+        posterior: of labels.
         count: of replicates.
-        seed: of draws and errors.
+        seed: of draws, locations and errors.
     """
-    rng, labels = np.random.default_rng(seed), posterior.labels
-    total = posterior.diverging.size
-    found = []
-    for s in rng.choice(total, count, replace=count > total):
-        draw = _draw(posterior.draws, s)
-        shift, spread, lower, df = _parameters(labels, draw, posterior.reference_size)
-        truth = _truth(posterior, labels.xy - shift, spread, lower, df, rng)
-        found.append(truth + shift + _noise(spread, lower, df, rng))
-    return np.stack(found)
+    rng, design = np.random.default_rng(seed), posterior.design
+    drawn = posterior.sampled.chosen(count, rng)
+    return _placed(design, [replicate(design, draw, located(design, draw, rng)[0], rng) for draw in drawn])
 
 
-def prior_replicates(posterior: AnnotationPosterior, prior: Mapping[str, Array], seed: int) -> Array:
+def prior_replicates(posterior: AnnotationPosterior, prior: AnnotationDraws, seed: int) -> Array:
     """Labels drawn from the prior about the posterior mean of the true locations, (S, M, 2).
 
     Args:
         posterior: of labels.
-        prior: draws (1, S, ...) by the posterior's names.
+        prior: draws, in units of the posterior's `typical`.
         seed: of the errors.
     """
-    rng, labels = np.random.default_rng(seed), posterior.labels
-    truth = posterior.truth_mean[labels.object, labels.landmark]
-    found = []
-    for s in range(prior["scale"].shape[1]):
-        shift, spread, lower, df = _parameters(labels, _draw(prior, s), posterior.reference_size)
-        found.append(truth + shift + _noise(spread, lower, df, rng))
-    return np.stack(found)
+    rng, design = np.random.default_rng(seed), posterior.design
+    mean = posterior.truth_mean[design.cell_object, design.cell_landmark]
+    truth = (mean - design.origin.numpy()) / design.typical
+    return _placed(design, [replicate(design, draw, truth, rng) for draw in prior.each()])
 
 
-def _draw(draws: Mapping[str, Array], s: int) -> dict[str, Array]:
-    return {name: value.reshape(-1, *value.shape[2:])[s] for name, value in draws.items()}
-
-
-def _parameters(
-    labels: RepeatedLabels, draw: Mapping[str, Array], reference: float
-) -> tuple[Array, Array, Array, Array | None]:
-    """Of each label: bias (M, 2), scale (M,), L (M, 2, 2) and degrees of freedom (M,)."""
-    who, what = labels.annotator, labels.landmark
-    grow = np.ones(len(labels))
-    if "size_exponent" in draw:
-        area = labels.area[labels.object]
-        grow = np.where(np.isfinite(area), np.sqrt(area) / reference, 1.0) ** draw["size_exponent"]
-    lower = _lower(draw["scale"], draw["rho"])[what]
-    df = draw["df"][what] if "df" in draw else None
-    return grow[:, None] * draw["bias"][who, what], grow * draw["tau"][who, what], lower, df
-
-
-def _noise(spread: Array, lower: Array, df: Array | None, rng: np.random.Generator) -> Array:
-    """Errors (M, 2)."""
-    z = rng.normal(size=(len(spread), 2))
-    if df is not None:
-        z /= np.sqrt(rng.gamma(df / 2, 2 / df))[:, None]
-    return np.asarray(spread[:, None] * np.einsum("mde,me->md", lower, z))
-
-
-def _lower(scale: Array, rho: Array) -> Array:
-    """L, (K, 2, 2)."""
-    zero = np.zeros_like(rho)
-    unit = np.stack([np.ones_like(rho), zero, rho, np.sqrt(1 - rho**2)], -1).reshape(-1, 2, 2)
-    return np.asarray(scale[:, :, None] * unit)
-
-
-def _truth(
-    posterior: AnnotationPosterior, xy: Array, spread: Array, lower: Array, df: Array | None, rng: np.random.Generator
-) -> Array:
-    """A draw of the true location at each label, (M, 2), given labels without bias and their scales."""
-    labels = posterior.labels
-    cell = labels.object * len(labels.landmarks) + labels.landmark
-    size = labels.counts.size
-    truth, weight = posterior.truth_mean[labels.object, labels.landmark], spread**-2
-    first = np.zeros((size, 2, 2))
-    first[cell] = lower
-    for _ in range(1 if df is None else _SWEEPS):
-        own = weight
-        if df is not None:
-            away = np.linalg.solve(lower, (xy - truth)[..., None])[..., 0] / spread[:, None]
-            own = weight * rng.gamma((df + 2) / 2, 2 / (df + (away**2).sum(axis=1)))
-        total = np.bincount(cell, own, size)
-        mean = np.stack([np.bincount(cell, own * xy[:, d], size) for d in (0, 1)], -1)
-        z = np.einsum("nde,ne->nd", first, rng.normal(size=(size, 2)))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            truth = ((mean + np.sqrt(total)[:, None] * z) / total[:, None])[cell]
-    return truth
+def _placed(design: Design, labels: list[Array]) -> Array:
+    """Labels relative to their cells' origins, in the labels' unit, (S, M, 2)."""
+    return np.asarray(design.origin.numpy()[design.cell.numpy()] + design.typical * np.stack(labels))
 
 
 def checks(labels: RepeatedLabels, drawn: Array) -> list[Check]:

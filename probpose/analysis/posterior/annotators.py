@@ -13,28 +13,31 @@ import numpy as np
 from probpose import __version__
 from probpose.analysis.evaluation.statistics import clustered_standard_error
 from probpose.analysis.posterior.archive import write_groups
-from probpose.analysis.posterior.groups import Columns, Groups
+from probpose.analysis.posterior.groups import Groups
 from probpose.analysis.posterior.library import az
 from probpose.analysis.posterior.scores import loo
 from probpose.arrays import Array, Mask
+from probpose.inference.fitting.annotation_draws import AnnotationDraws
 from probpose.inference.fitting.annotation_posterior import LARGEST_K_HAT, AnnotationPosterior
 from probpose.models.annotation_model import COLUMNS
 
 
-def groups_of_annotators(posterior: AnnotationPosterior, drawn: Array, prior: Columns, prior_drawn: Array) -> Groups:
+def groups_of_annotators(
+    posterior: AnnotationPosterior, drawn: Array, prior: AnnotationDraws, prior_drawn: Array
+) -> Groups:
     """Everything about a posterior of repeated labels.
 
     Args:
         posterior: of M labels.
         drawn: (S, M, 2), labels drawn again from the posterior.
-        prior: draws (1, S, ...) by the names of the posterior's.
+        prior: draws in units of the posterior's `typical`.
         prior_drawn: (S, M, 2), labels drawn from the prior about the posterior mean of the true locations, which have
             no proper prior.
     """
     labels = posterior.labels
     return Groups(
         arrays={
-            "prior": dict(prior),
+            "prior": prior.named(posterior.typical),
             "prior_predictive": {"xy": prior_drawn[None].astype(np.float32)},
             "posterior": dict(posterior.draws),
             "sample_stats": {"diverging": posterior.diverging},
@@ -58,9 +61,7 @@ def groups_of_annotators(posterior: AnnotationPosterior, drawn: Array, prior: Co
             "joint": list(labels.landmarks),
             "axis": ["x", "y"],
             "along": ["x", "y"],
-            "parameter": list(
-                COLUMNS[: posterior.draws["centre"].shape[-1]] if "centre" in posterior.draws else COLUMNS
-            ),
+            "parameter": list(COLUMNS[: posterior.draws["centre"].shape[-1]]),
         },
         attrs={
             "created_by": f"probpose {__version__}",
@@ -76,7 +77,7 @@ def groups_of_annotators(posterior: AnnotationPosterior, drawn: Array, prior: Co
 
 
 def save_annotators(
-    file: Path, posterior: AnnotationPosterior, drawn: Array, prior: Columns, prior_drawn: Array
+    file: Path, posterior: AnnotationPosterior, drawn: Array, prior: AnnotationDraws, prior_drawn: Array
 ) -> None:
     """Write posterior.nc, whole or not at all; see `groups_of_annotators`.
 

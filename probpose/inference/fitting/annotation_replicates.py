@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Known", "prior_draws", "replicate"]
+__all__ = ["draw_prior", "replicate"]
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,44 +13,40 @@ from pyro import poutine
 
 from probpose.arrays import Array
 from probpose.inference.fitting.annotation_coordinates import Coordinates
-from probpose.inference.fitting.annotation_predictive import Draw, StudentLaw, factors
+from probpose.inference.fitting.annotation_draws import AnnotationDraws
+from probpose.inference.fitting.annotation_predictive import Draw, factors
+from probpose.inference.fitting.warp_table import WarpTable
 from probpose.models.annotation_model import Design, annotation_model
 
 
-@dataclass(frozen=True)
-class Known:
-    """A draw of the prior: its sites by the program's names, and what they mean."""
-
-    sites: dict[str, Array]
-    draw: Draw
-
-
-def prior_draws(design: Design, draws: int, seed: int = 0) -> list[Known]:
-    """Draws of the program's prior for the annotators, landmarks and sizes of a design; its labels do not matter.
+def draw_prior(design: Design, count: int, seed: int = 0, warp: WarpTable | None = None) -> AnnotationDraws:
+    """What is believed of annotators before their labels are seen, but for the size of errors, which is read off them.
 
     Args:
-        design: whose label is which.
-        draws: S.
-        seed: of the draws.
+        design: whose annotators, landmarks and sizes count; its labels do not matter.
+        count: of draws, in one chain.
+        seed: of them.
+        warp: of the noise, where it was learned: it has no prior.
     """
-    coordinates = Coordinates.of(design)
-    flat = {"truth": torch.zeros_like(design.origin)}
-    found = []
+    blank, coordinates = _without_labels(design), Coordinates.of(design)
+    program = poutine.condition(annotation_model, data={"truth": torch.zeros_like(blank.origin)})
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        for _ in range(draws):
-            nodes: Any = poutine.trace(poutine.condition(annotation_model, data=flat)).get_trace(design).nodes
-            names = [name for name, node in nodes.items() if node["type"] == "sample" and not node["is_observed"]]
-            found.append(_known(coordinates, {name: nodes[name]["value"].numpy() for name in names}))
-    return found
+        traces: list[Any] = [poutine.trace(program).get_trace(blank) for _ in range(count)]
+    names = [name for name in traces[0].stochastic_nodes if name != "truth"]
+    sites = {name: np.stack([trace.nodes[name]["value"].numpy() for trace in traces])[None] for name in names}
+    landmark = coordinates.values(sites).landmark
+    lower = np.exp(landmark[..., 3])[..., None, None] * factors(landmark)
+    return AnnotationDraws.of_contrasts(coordinates, sites, np.einsum("cskij,csfkj->csfki", lower, sites["c"]), warp)
 
 
-def _known(coordinates: Coordinates, sites: dict[str, Array]) -> Known:
-    values = coordinates.values(sites)
-    lower = np.exp(values.landmark[:, 3])[:, None, None] * factors(values.landmark)
-    bias = np.einsum("kij,af,fkj->aki", lower, coordinates.basis, sites["c"])
-    law = StudentLaw(np.exp(values.landmark[:, 4])) if values.landmark.shape[1] > 4 else None
-    return Known(sites, Draw(values, bias, law))
+def _without_labels(design: Design) -> Design:
+    """The design with one label, at 0: of what is drawn, nothing depends on labels."""
+    one = torch.zeros(1, dtype=torch.int64)
+    return replace(
+        design, cell=one, annotator=one, cell_object=one, cell_landmark=one, log_size=design.log_size[:1] * 0,
+        xy=design.xy[:1] * 0, origin=design.origin[:1] * 0, warp=None,
+    )  # fmt: skip
 
 
 def replicate(design: Design, draw: Draw, truth: Array, rng: np.random.Generator) -> Array:
@@ -63,10 +59,7 @@ def replicate(design: Design, draw: Draw, truth: Array, rng: np.random.Generator
         rng: of the noise.
     """
     landmark, who, cell = design.landmark.numpy(), design.annotator.numpy(), design.cell.numpy()
-    z = rng.standard_normal((len(cell), 2))
-    if isinstance(draw.law, StudentLaw):
-        df = draw.law.df[landmark]
-        z = z * np.sqrt(df / rng.chisquare(df))[:, None]
+    z = rng.standard_normal((len(cell), 2)) if draw.law is None else draw.law.sample(landmark, rng)
     values = draw.values
     z = z * np.exp(values.log_tau[who, landmark])[:, None]
     error = draw.bias[who, landmark] + np.einsum("mij,mj->mi", factors(values.landmark)[landmark], z)

@@ -1,4 +1,4 @@
-"""Labels with Gaussian or Student-t noise, given biases and true locations, which are sampled beside the rest.
+"""Labels with Gaussian, Student-t or warped noise, given biases and true locations, which are sampled beside the rest.
 
 Biases are b = Q e with e ~ Normal(0, omega^2 L L'), centred, because many labels determine each. With weights
 w_a = g_ia / tau_a^2, W_i their sum and q_a = w_a / W_i the true location is
@@ -22,6 +22,7 @@ from probpose.arrays import Array, Index
 from probpose.inference.fitting.annotation_coordinates import Coordinates, Values
 from probpose.inference.fitting.annotation_predictive import factors
 from probpose.inference.fitting.nuts import mode
+from probpose.inference.fitting.warp_table import WarpTable, warped_t
 from probpose.models.annotation_model import Design
 from probpose.models.residual_model import elliptical_t
 
@@ -61,19 +62,22 @@ class SampledLabels:
         design: whose label is which.
         rows: of each landmark's labels.
         trust: (M,), g. The density of biases and locations does not depend on it.
+        warp: of the noise, where it was learned.
     """
 
     coordinates: Coordinates
     design: Design
     rows: tuple[Index, ...]
     trust: Array
+    warp: WarpTable | None
 
     @classmethod
     def of(cls, design: Design) -> SampledLabels:
         """The density of a design's labels."""
         landmark = design.landmark.numpy()
         rows = tuple(np.flatnonzero(landmark == k) for k in range(len(design.group)))
-        return cls(Coordinates.of(design), design, rows, np.ones(len(landmark)))
+        warp = None if design.warp is None else WarpTable.of(design.warp)
+        return cls(Coordinates.of(design), design, rows, np.ones(len(landmark)), warp)
 
     def trusting(self, x: Array) -> SampledLabels:
         """The same with g by how far labels lie off at a vector (D,)."""
@@ -187,8 +191,9 @@ class SampledLabels:
             error = (xy[rows] - truth[where]) / size[:, None]
             z = (error - bias[who, k]) / tau[:, None]
             shape = np.append(at.landmark[k, :3], at.landmark[k, 4] if df else math.inf)
-            own, to_shape, to_x, to_y = elliptical_t(
-                np.ascontiguousarray(z[:, 0]), np.ascontiguousarray(z[:, 1]), shape
+            x, y = np.ascontiguousarray(z.T)
+            own, to_shape, to_x, to_y = (
+                elliptical_t(x, y, shape) if self.warp is None else warped_t(x, y, shape, self.warp)
             )
             value += own - 2 * float(np.log(size * tau).sum())
             slope.landmark[k, :3] = to_shape[:3]

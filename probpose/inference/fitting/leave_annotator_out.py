@@ -28,8 +28,9 @@ from probpose.arrays import Array
 from probpose.data.repeated_labels import RepeatedLabels
 from probpose.errors import DataError
 from probpose.inference.fitting.annotation_coordinates import Values
-from probpose.inference.fitting.annotation_posterior import AnnotationPosterior, Noise, sample_annotation_posterior
+from probpose.inference.fitting.annotation_posterior import AnnotationPosterior, Noise
 from probpose.inference.fitting.annotation_predictive import Draw, factors, predicted
+from probpose.inference.fitting.annotation_sampling import sample_annotation_posterior
 from probpose.models.annotation_model import Design
 
 
@@ -77,14 +78,14 @@ def _predicted(fitted: AnnotationPosterior, labels: RepeatedLabels, rng: np.rand
     """Log densities of the last annotator's labels, in the order in which they stand."""
     design = Design.of(labels, fitted.noise, fitted.typical)
     own = np.flatnonzero(labels.annotator == len(labels.annotators) - 1)
-    with_others = [_joined(draw, rng) for draw in fitted.each()]
+    spread = fitted.sampled.tau_spread.reshape(-1, 2)
+    with_others = [_joined(draw, own, rng) for draw, own in zip(fitted.sampled.each(), spread, strict=True)]
     log_density = predicted(design, with_others, own).log_density
     return np.asarray(logsumexp(log_density, axis=0) - np.log(len(log_density)))
 
 
-def _joined(drawn: tuple[Draw, Array], rng: np.random.Generator) -> Draw:
-    """A draw with one annotator more, from the population; `drawn` holds the spreads of log tau, of u and of v."""
-    draw, spread = drawn
+def _joined(draw: Draw, spread: Array, rng: np.random.Generator) -> Draw:
+    """A draw with one annotator more, from the population with the spreads (2,) of log tau, of u and of v."""
     values, (A, K) = draw.values, draw.values.log_tau.shape
     wider = np.sqrt(1 + 1 / A)
     own = wider * (spread[0] * rng.standard_normal() + spread[1] * rng.standard_normal(K))
