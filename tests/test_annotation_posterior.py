@@ -16,6 +16,7 @@ from probpose.inference.fitting.annotation_coordinates import Coordinates, Value
 from probpose.inference.fitting.annotation_gaussian import GaussianLabels
 from probpose.inference.fitting.annotation_posterior import AnnotationPosterior
 from probpose.inference.fitting.annotation_predictive import Draw, StudentLaw, predicted
+from probpose.inference.fitting.annotation_replicates import draw_prior
 from probpose.inference.fitting.annotation_sampled import SampledLabels
 from probpose.inference.fitting.annotation_sampling import sample_annotation_posterior
 from probpose.inference.fitting.annotation_svi import MarginalLabels, pareto_k
@@ -27,7 +28,7 @@ TAU = np.array([0.7, 1.0, 1 / 0.7])
 BIAS = np.array([[1.0, 0.0], [-1.0, 0.5], [0.0, -0.5]])
 
 
-def known(noise: str, objects: int = 40) -> Any:
+def known(noise: str, objects: int = 60) -> Any:
     """Three annotators of two landmarks, one twice as hard; errors of sd 2 and 4 px at an area of 100 px^2."""
     rng = np.random.default_rng(4)
     area = np.exp(rng.normal(np.log(1e4), 1, objects))
@@ -44,7 +45,7 @@ def known(noise: str, objects: int = 40) -> Any:
 @pytest.fixture(scope="module", params=["gaussian", "student_t"])
 def posterior(request: pytest.FixtureRequest) -> tuple[AnnotationPosterior, Array]:
     labels, truth = known(request.param)
-    return sample_annotation_posterior(labels, noise=request.param, draws=50, warmup=30), truth
+    return sample_annotation_posterior(labels, noise=request.param, draws=80, warmup=30), truth
 
 
 def interval(draws: Array) -> tuple[Array, Array]:
@@ -158,6 +159,23 @@ def test_density_that_is_sampled_is_the_programs(noise: str) -> None:
         found.append(density(x)[0] - np.linalg.slogdet(jacobian)[1] + log_det - places.sum())
         program.append(float(trace.log_prob_sum()))
     assert found[1] - found[0] == pytest.approx(program[1] - program[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "student_t"])
+def test_log_prior_is_the_programs(noise: str) -> None:
+    design = Design.of(made_up(objects=4, A=3, K=3, sized=True), noise)
+    drawn = draw_prior(design, 2)
+    found = drawn.log_prior
+    names = {"centre": "centre", "log_spread": "spread", "log_pair_spread": "pair_spread"}
+    names |= {"log_tau_spread": "tau_spread", "exponent": "size_exponent"}
+    assert set(found) == set(names.values())
+    for s in (0, 1):
+        data = {name: torch.from_numpy(np.array(value[0, s])) for name, value in drawn.sites.items()}
+        data["truth"] = torch.zeros_like(design.origin)
+        trace = poutine.trace(poutine.condition(annotation_model, data=data)).get_trace(design)
+        trace.compute_log_prob()
+        for site, name in names.items():
+            assert found[name][0, s] == pytest.approx(float(trace.nodes[site]["log_prob_sum"]))
 
 
 def factors_of(landmark: Array) -> Array:

@@ -77,8 +77,8 @@ def test_nuts_covers_what_is_drawn_from_the_prior() -> None:
 def test_annotator_left_out_is_predicted_as_the_population_says() -> None:
     """Labels of heavy tails are worth more to Student-t noise; a label that nobody else gave has no prediction."""
     rng = np.random.default_rng(1)
-    z = rng.standard_normal((16, 4, 1, 2)) * np.sqrt(1.5 / rng.chisquare(1.5, (16, 4, 1, 1)))
-    keep = np.ones((16, 4, 1), dtype=bool)
+    z = rng.standard_normal((25, 4, 1, 2)) * np.sqrt(1.5 / rng.chisquare(1.5, (25, 4, 1, 1)))
+    keep = np.ones((25, 4, 1), dtype=bool)
     keep[0, 1:] = False
     labels = labels_of(z + 0.5 * rng.standard_normal((4, 1, 2)), keep=keep)
     laws = ("gaussian", "student_t")

@@ -35,7 +35,7 @@ def write_table(file: Path, objects: int = 40) -> np.ndarray[Any, np.dtype[np.fl
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result, np.ndarray[Any, np.dtype[np.float64]]]:
-    """The folder in which the example of the help was typed, with fewer draws, what it printed, and the true locations."""
+    """Where the example of the help was typed, with fewer draws, what it printed, and the true locations."""
     folder = tmp_path_factory.mktemp("annotators")
     place = write_table(folder / "labels.csv")
     with pytest.MonkeyPatch.context() as patch:
@@ -89,7 +89,10 @@ def test_the_saved_posterior_has_all_groups_and_arviz_reads_it(done: Any) -> Non
     found = pp.load_posterior(folder / "annotators" / "posterior.nc")
     assert set(found.groups()) >= {
         "prior", "prior_predictive", "posterior", "posterior_predictive", "log_likelihood", "observed_data",
+        "log_prior",
     }  # fmt: skip
+    assert found.log_prior["centre"].dims == ("chain", "draw")
+    assert set(found.prior.data_vars) == set(found.posterior.data_vars)
     assert found.posterior["bias"].dims == ("chain", "draw", "annotator", "joint", "axis")
     assert found.prior["tau"].dims == ("chain", "draw", "annotator", "joint")
     assert found.posterior_predictive["xy"].shape[2:] == found.observed_data["xy"].shape
@@ -101,6 +104,13 @@ def test_the_saved_posterior_has_all_groups_and_arviz_reads_it(done: Any) -> Non
     loo = pp.loo(found, "label")
     record = json.loads((folder / "annotators" / "annotators.json").read_text())
     assert float(loo.elpd_loo) / int(loo.n_data_points) == pytest.approx(record["loo"]["nats_per_label"], abs=1e-3)
+
+
+def test_power_scaling_reads_the_saved_posterior_where_arviz_offers_it(done: Any) -> None:
+    library = pytest.importorskip("arviz_stats")
+    found = pp.load_posterior(done[0] / "annotators" / "posterior.nc")
+    sensitivity = library.psense(found.to_datatree(), var_names=["tau_spread"], group="prior")
+    assert np.isfinite(float(sensitivity["tau_spread"]))
 
 
 def test_a_posterior_that_was_not_reached_is_a_fault(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def groups_of_annotators(
             "prior": prior.named(posterior.typical),
             "prior_predictive": {"xy": prior_drawn[None].astype(np.float32)},
             "posterior": dict(posterior.draws),
+            "log_prior": posterior.sampled.log_prior,
             "sample_stats": {"diverging": posterior.diverging},
             "posterior_predictive": {"xy": drawn[None].astype(np.float32)},
             "log_likelihood": {"label": posterior.log_likelihood},

@@ -99,7 +99,7 @@ class Groups:
     Attributes:
         arrays: group -> name -> array; those of draws begin with (chain, draw).
         coords: dimension -> its values.
-        dims: name -> its dimensions after (chain, draw); `log_likelihood` has no axis.
+        dims: name -> its dimensions after (chain, draw); `log_likelihood` has no axis, `log_prior` none.
         attrs: of the file.
     """
 
@@ -109,6 +109,8 @@ class Groups:
 
     def dims(self, group: str) -> dict[str, list[str]]:
         """The dimensions of each array of a group after (chain, draw)."""
+        if group == "log_prior":
+            return {name: [] for name in self.arrays[group]}
         drop = {"axis"} if group == "log_likelihood" else set()
         names = self.arrays[group]
         return {name: [dim for dim in _DIMS[name] if dim not in drop] for name in names if name in _DIMS}

@@ -8,11 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from probpose.arrays import Array
 from probpose.inference.fitting.annotation_coordinates import Coordinates, Values
 from probpose.inference.fitting.annotation_predictive import Draw, StudentLaw
 from probpose.inference.fitting.warp_table import WarpTable
+from probpose.models.annotation_model import (
+    CENTRE,
+    CENTRE_SCALE,
+    EXPONENT,
+    PAIR_SPREAD,
+    SPREAD,
+    SPREAD_SCALE,
+    TAU_SPREAD,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,30 @@ class AnnotationDraws:
         """Of log tau, over all landmarks and by landmark, (chains, S, 2); 0 of two annotators."""
         spread = self.sites.get("log_tau_spread")
         return np.zeros((*self.shape, 2)) if spread is None else np.exp(spread)
+
+    @property
+    def log_prior(self) -> dict[str, Array]:
+        """Log prior density of each hyperparameter, (chains, S) nats by its name: what power-scaling scales.
+
+        Members of the hierarchies, given those, are not among them (Kallioinen, Paananen, Buerkner and Vehtari,
+        "Detecting and Diagnosing Prior and Likelihood Sensitivity with Power-Scaling", Statistics and Computing 2024,
+        section 2.4, on hierarchical models).
+        """
+        C = self.sites["centre"].shape[-1]
+        priors = {
+            "centre": ("centre", CENTRE[:C], CENTRE_SCALE[:C]),
+            "spread": ("log_spread", np.log(SPREAD[:C]), SPREAD_SCALE),
+            "pair_spread": ("log_pair_spread", np.log(PAIR_SPREAD[:C]), SPREAD_SCALE),
+            "tau_spread": ("log_tau_spread", np.log(TAU_SPREAD), SPREAD_SCALE),
+        }
+        found = {
+            name: stats.norm.logpdf(self.sites[site], loc, scale).sum(-1)
+            for name, (site, loc, scale) in priors.items()
+            if site in self.sites
+        }
+        if "exponent" in self.sites:
+            found["size_exponent"] = stats.norm.logpdf(self.sites["exponent"], *EXPONENT)
+        return found
 
     def named(self, typical: float) -> dict[str, Array]:
         """The draws by the names that `AnnotationPosterior` explains, in the labels' unit."""
