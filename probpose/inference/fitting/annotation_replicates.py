@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from pyro import poutine
+from pyro.poutine.util import site_is_subsample
 
 from probpose.arrays import Array
 from probpose.inference.fitting.annotation_coordinates import Coordinates
@@ -33,7 +34,8 @@ def draw_prior(design: Design, count: int, seed: int = 0, warp: WarpTable | None
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         traces: list[Any] = [poutine.trace(program).get_trace(blank) for _ in range(count)]
-    names = [name for name in traces[0].stochastic_nodes if name != "truth"]
+    first = traces[0].nodes
+    names = [name for name in traces[0].stochastic_nodes if not site_is_subsample(first[name])]
     sites = {name: np.stack([trace.nodes[name]["value"].numpy() for trace in traces])[None] for name in names}
     landmark = coordinates.values(sites).landmark
     lower = np.exp(landmark[..., 3])[..., None, None] * factors(landmark)
