@@ -131,7 +131,7 @@ noise_option = click.option(
     type=click.Choice(["gaussian", "student_t", "flow"]),
     default="gaussian",
     show_default=True,
-    help="Law of the errors of repeated labels.",
+    help="Law of the errors of repeated labels; a flow is learned from them.",
 )
 
 draws_option = click.option(
