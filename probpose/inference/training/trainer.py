@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -31,7 +30,6 @@ from probpose.files import reading
 from probpose.inference.device import open_machine
 from probpose.inference.fitting.svi import negative_log_likelihood
 from probpose.inference.training.checkpoint import (
-    Checkpoint,
     load_checkpoint,
     load_state,
     optimizer_tensors,
@@ -42,7 +40,7 @@ from probpose.inference.training.config import TrainConfig, with_usual_flip
 from probpose.inference.training.groups import AugmentationConfig
 from probpose.inference.training.guards import NonFinite, gradient_norms
 from probpose.inference.training.profile import NoProfile, Profile
-from probpose.inference.training.provenance import Facts, Provenance, TrainingRecord, read_facts
+from probpose.inference.training.provenance import Provenance, TrainingRecord, read_facts
 from probpose.inference.training.report import (
     EpochRecord,
     Report,
@@ -51,6 +49,7 @@ from probpose.inference.training.report import (
     label_errors_text,
     restore_log,
 )
+from probpose.inference.training.restoring import refuse_to_start_again, restore_best
 from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.schedule import adam, learning_rate, moving_average
 from probpose.inference.training.selection import SelectionScore, SelectionScorer, in_image
@@ -186,7 +185,8 @@ class Trainer:
         """
         file = self.folder.last
         if not file.exists():
-            return self._start_again()
+            refuse_to_start_again(self.folder)
+            return []
         state = load_checkpoint(file)
         record = read_facts(TrainingRecord, state, file)
         if record.made_from is not None:
@@ -203,37 +203,9 @@ class Trainer:
         if record.log.label_errors:
             self.model.objective.rates = record.log.label_errors
         if self.world.first:
-            self._restore_best(record, state)
+            restore_best(self.folder, record, state)
             restore_log(self.folder.log, record.log)
         return [] if state.verified else [f"{file} is of an earlier version: neither it nor the data can be verified"]
-
-    def _start_again(self) -> list[str]:
-        """Nothing, where no epoch was finished: a run that has lost its checkpoint does not start over."""
-        kept = [file for file in (self.folder.best, self.folder.log) if file.exists() and file.stat().st_size]
-        if kept:
-            raise CheckpointError(
-                f"{self.folder.last} is missing, and {kept[0]} is there: without it the run cannot go on. Restore it, "
-                "or start over with another --out."
-            )
-        return []
-
-    def _restore_best(self, last: TrainingRecord, state: Checkpoint) -> None:
-        """The best checkpoint is there and whole; where the last one is the best it is written from it again.
-
-        `last` is written first, so that a process may have died in between.
-        """
-        file = self.folder.best
-        if last.log.best:
-            if not (file.exists() and _holds(file, last.epoch)):
-                part = "model" if self.average is None else "average"
-                save_checkpoint(file, {"model": state.part(part)}, state.record)
-        elif math.isfinite(self.best):
-            if not file.exists():
-                raise CheckpointError(
-                    f"{file} is missing, and no later epoch was better: restore it, or start over with another --out."
-                )
-            if load_checkpoint(file).record.get("selection_nll_nats") != self.best:
-                raise CheckpointError(f"{file} is not the best checkpoint of this run: restore that one.")
 
     def fit(self, report: Report, on_epoch: Callable[[], None] = lambda: None) -> None:
         """Train the epochs that are left.
@@ -476,14 +448,6 @@ def augmentation(config: AugmentationConfig) -> Augmentation:
         half_body=config.half_body,
         colour=config.colour,
     )
-
-
-def _holds(best: Path, epoch: int) -> bool:
-    """Whether the best checkpoint is whole and of this epoch."""
-    try:
-        return read_facts(Facts, load_checkpoint(best), best).epoch == epoch
-    except CheckpointError:
-        return False
 
 
 def _nothing_trained(persons: Persons, sums: _Epoch, skipped: int) -> str:
