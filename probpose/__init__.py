@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from probpose.api.data import list_images as list_images
     from probpose.api.data import match_joints as match_joints
     from probpose.api.data import open_data as open_data
+    from probpose.api.data import pack_data as pack_data
     from probpose.api.data import persons as persons
     from probpose.api.data import read_predictions as read_predictions
     from probpose.api.data import read_records as read_records
@@ -124,6 +125,7 @@ _HOMES = {
     "save_posterior": "probpose.api.posterior",
     "score": "probpose.api.scoring",
     "summary": "probpose.api.posterior",
+    "pack_data": "probpose.api.data",
     "synthesise": "probpose.api.data",
     "tables": "probpose.api.tables",
     "train": "probpose.api.training",

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import signal
+import tarfile
 import tempfile
 import tomllib
 from collections.abc import Callable
@@ -47,6 +48,7 @@ from probpose.data.datasets.catalogue import _truth
 from probpose.data.datasets.coco import read_coco
 from probpose.data.datasets.image_lists import read_image_info
 from probpose.data.datasets.lsp import LSPET, read_leeds
+from probpose.data.datasets.pack import examine_packed, pack_persons
 from probpose.data.images import read_image
 from probpose.data.joints import read_joint_map
 from probpose.data.persons import Persons
@@ -141,6 +143,20 @@ def picture(kind: str, mode: str = "RGB") -> Callable[[], bytes]:
         return buffer.getvalue()
 
     return content
+
+
+def packed_crops() -> bytes:
+    """The table of two packed persons."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "1.png").write_bytes(picture("png")())
+        two = make_persons(Path(folder), ["1.png", "1.png"], [1, 2, 9, 7], [[9.0, 8.0]] * 17)
+        return pack_persons(two, Path(folder), input_size=(16, 16)).index.read_bytes()
+
+
+def read_packed(file: Path) -> None:
+    """Beside a shard of the size that was packed."""
+    (file.parent / "train-00000.tar").write_bytes(bytes(tarfile.RECORDSIZE))
+    examine_packed("train", file.parent)
 
 
 def parquet_of_table() -> bytes:
@@ -292,6 +308,7 @@ READERS = {
         "a.safetensors", written(lambda file: safetensors.torch.save_file(WEIGHTS, file)),
         lambda file: load_backbone_weights(BACKBONE, file),
     ),
+    "packed crops": Reader("train.npz", packed_crops, read_packed),
     "npz table": Reader("a.npz", archive_of(**TABLE), read_points),
     "csv table": Reader("a.csv", lambda: CSV, read_points),
     "parquet table": Reader("a.parquet", parquet_of_table, read_points),

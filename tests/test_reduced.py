@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from probpose.data.crops import Augmentation, crop_from_box, cut, reduced_frame, reductions
+from probpose.data.crops import Augmentation, crop_from_box, cut, picture_frame, reductions
 from probpose.data.datasets.catalogue import open_dataset
 from probpose.data.images import REDUCTIONS, read_image, read_picture
 from probpose.data.loading import CropDataset, loader
@@ -102,7 +102,7 @@ def test_photos_give_the_same_crop_within_two_grey_levels(shared_data: Path) -> 
             assert not isinstance(picture, str)
             assert not isinstance(image, str)
             assert picture.block == block
-            reduced = cut(picture.pixels, reduced_frame(frames[row], block), (256, 192))
+            reduced = cut(picture.pixels, picture_frame(frames[row], picture), (256, 192))
             differences.append(reduced.astype(float) - cut(image, frames[row], (256, 192)))
     assert len(differences) > 10
     assert np.mean([np.abs(one).mean() for one in differences]) < 2

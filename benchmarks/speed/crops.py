@@ -10,6 +10,8 @@ __all__ = ["ROWS"]
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import cv2
@@ -45,6 +47,17 @@ def published() -> Turns:
     """Persons in random order beside the published loader."""
     persons = _persons()
     return _turns(persons, partial(_published, persons))
+
+
+def packed() -> Turns:
+    """Packed persons in random order beside the published loader, which decodes the image of each."""
+    from probpose.api.data import pack_data
+    from probpose.data.datasets.catalogue import open_dataset
+
+    persons = _persons()
+    with TemporaryDirectory() as folder:
+        pack_data(persons, folder, input_size=SIZE)
+        return _turns(open_dataset("packed", "train", root=Path(folder)), partial(_published, persons))
 
 
 def _persons() -> Persons:
@@ -83,4 +96,5 @@ ROWS = (
     Row("crops", "crop from JPEG, of persons in random order", DECODE, ">= 0.95x", shared, "ms a crop"),
     Row("crops-alone", "crop from JPEG, one person an image", DECODE, "", alone, "ms a crop"),
     Row("crops-published", "crop from JPEG", "published loader", "", published, "ms a crop"),
+    Row("crops-packed", "packed crop", "published loader", ">= 4x", packed, "ms a crop"),
 )

@@ -10,6 +10,7 @@ from probpose.cli.lazy import LazyGroup
 
 COMMANDS = {
     "check": "Read a data set to the last image and report what is wrong with it, and what training does about it.",
+    "pack": "Pack crops with labels into tar files, which training reads several times as fast as images.",
     "stats": "Show how the targets are distributed: look at it before choosing a likelihood.",
     "synth": "Render human figures in COCO's format, with known annotation noise.",
 }
@@ -18,6 +19,7 @@ EPILOG = """\b
 Example:
   probpose data check synthetic
   probpose data stats synthetic
+  probpose data pack synthetic --out packed
   probpose data synth --out figures --images 100 --seed 1
 """
 

@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 
 from probpose.data.datasets.reading import Finding, Reading, label_finding
-from probpose.data.images import exif_orientation, read_image
+from probpose.data.images import exif_orientation
+from probpose.data.persons import Persons
 from probpose.data.plausible import LEFT_OUT, dark_pictures, looks, normalised, oddities
 
 _COUNTS = {
@@ -142,11 +143,11 @@ def _decode(reading: Reading, workers: int, progress: Callable[[int], None]) -> 
     faulty: list[Finding] = []
     ids = {name: number for number, name in reversed(reading.images.items())}
     folder, files = reading.persons.image_dir, reading.files
-    look = partial(_size, upright=reading.persons.upright)
+    look = partial(_size, reading.persons)
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(files), _AT_A_TIME):
             names = files[start : start + _AT_A_TIME]
-            for name, found in zip(names, pool.map(look, (folder / name for name in names)), strict=True):
+            for name, found in zip(names, pool.map(look, names), strict=True):
                 if isinstance(found, tuple):
                     sizes[name] = found[:2]
                     largest.append(found[2])
@@ -157,9 +158,9 @@ def _decode(reading: Reading, workers: int, progress: Callable[[int], None]) -> 
     return sizes, faulty, largest
 
 
-def _size(path: Path, *, upright: bool) -> tuple[int, int, int] | str:
-    """Width, height and largest value, or why it cannot be read."""
-    image = read_image(path, upright=upright)
+def _size(persons: Persons, name: str) -> tuple[int, int, int] | str:
+    """Width, height and largest value of an image, or why it cannot be read."""
+    image = persons.picture(name)
     return image if isinstance(image, str) else (image.shape[1], image.shape[0], int(image.max()))
 
 

@@ -21,8 +21,8 @@ __all__ = [
     "jitter_colour",
     "lower_body",
     "move",
+    "picture_frame",
     "pixels_to_image",
-    "reduced_frame",
     "reductions",
 ]
 
@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probpose.arrays import Array, Index
-from probpose.data.images import REDUCTIONS
+from probpose.data.images import REDUCTIONS, Picture
 from probpose.errors import ConfigError
 
 PADDING = 1.25
@@ -104,10 +104,10 @@ def reductions(to_image: Array, input_size: tuple[int, int]) -> Index:
     return np.asarray(REDUCTIONS)[np.searchsorted(REDUCTIONS[1:], shrinks, side="right")]
 
 
-def reduced_frame(to_image: Array, block: int) -> Array:
-    """The map (2, 3) from u to pixels of a picture that has one for `block` x `block` of the image."""
-    frame = to_image / block
-    frame[:, 2] -= (block - 1) / (2 * block)
+def picture_frame(to_image: Array, picture: Picture) -> Array:
+    """The map (2, 3) from u to pixels of a picture, from that to pixels of its image."""
+    frame = to_image / picture.block
+    frame[:, 2] -= np.asarray(picture.origin) / picture.block + 0.5
     return frame
 
 
@@ -176,6 +176,7 @@ def _shrink(image: npt.NDArray[np.uint8], to_image: Array, block: int) -> tuple[
 
 
 _LUMA = np.array([0.299, 0.587, 0.114])
+_EYE = np.eye(3)
 _LOWER = ("hip", "knee", "ankle")
 _HALF_BODY_JOINTS = 3
 """Labelled joints that a half body needs."""
@@ -284,6 +285,6 @@ def jitter_colour(image: npt.NDArray[np.uint8], colour: tuple[float, float, floa
     """The RGB image (h, w, 3) with brightness, contrast (about its mean) and saturation multiplied."""
     brightness, contrast, saturation = colour
     mean = float(np.dot(cv2.mean(image)[:3], _LUMA)) * brightness
-    mix = saturation * np.eye(3) + (1 - saturation) * _LUMA
-    matrix = np.concatenate([contrast * brightness * mix, np.full((3, 1), (1 - contrast) * mean)], axis=1)
+    matrix = np.full((3, 4), (1 - contrast) * mean)
+    matrix[:, :3] = contrast * brightness * (saturation * _EYE + (1 - saturation) * _LUMA)
     return np.asarray(cv2.transform(image, matrix), dtype=np.uint8)

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-__all__ = ["REDUCTIONS", "Image", "Picture", "exif_orientation", "read_image", "read_picture"]
+__all__ = [
+    "REDUCTIONS", "WHOLE", "Image", "Picture", "decode_picture", "exif_orientation", "read_image", "read_picture",
+]  # fmt: skip
 
 import os
 import struct
@@ -32,24 +34,41 @@ REDUCTIONS = (1, *_REDUCED)
 """Sides of the blocks that one pixel of a picture may stand for."""
 
 
+WHOLE = (-0.5, -0.5)
+"""Where the first pixel of an image begins."""
+
+
 @dataclass(frozen=True)
 class Picture:
-    """An image, or a smaller one each of whose pixels stands for a block of its pixels.
+    """An image, a smaller one each of whose pixels stands for a block of its pixels, or a part of one of these.
 
     Attributes:
-        pixels: (ceil(height / block), ceil(width / block), 3) uint8, RGB.
+        pixels: (h, w, 3) uint8, RGB.
         block: side of the blocks, in pixels of the image; 1 for the image itself.
         size: width and height of the image.
+        origin: x and y where the first block begins, in pixels of the image, whose centres are at integers.
     """
 
     pixels: Image
-    block: int
+    block: float
     size: tuple[int, int]
+    origin: tuple[float, float] = WHOLE
 
     @classmethod
     def whole(cls, pixels: Image) -> Picture:
         """Of an image (h, w, 3) itself."""
         return cls(pixels, 1, (pixels.shape[1], pixels.shape[0]))
+
+    def image(self) -> Image:
+        """(height, width, 3): the image itself, black where there is nothing of it."""
+        if self.block == 1 and self.origin == WHOLE:
+            return self.pixels
+        offset = [-(edge + 0.5 * self.block) / self.block for edge in self.origin]
+        inverse = np.array([[1 / self.block, 0, offset[0]], [0, 1 / self.block, offset[1]]])
+        return np.asarray(
+            cv2.warpAffine(self.pixels, inverse, self.size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP),
+            dtype=np.uint8,
+        )
 
 
 def read_image(path: Path, *, upright: bool = False) -> Image | str:
@@ -83,6 +102,11 @@ def read_picture(path: Path, block: int = 1, *, upright: bool = False) -> Pictur
         return error.strerror or "cannot be read"
     except ValueError:  # letters that no file name has
         return "not the name of a file"
+    return decode_picture(data, block, upright=upright)
+
+
+def decode_picture(data: bytes, block: int = 1, *, upright: bool = False) -> Picture | str:
+    """As `read_picture`, of the content of a file."""
     if data.startswith(_JPEG) and not _ends(data):
         return "truncated JPEG"
     try:

@@ -32,7 +32,7 @@ from probpose.data.crops import (
     jitter_colour,
     lower_body,
     move,
-    reduced_frame,
+    picture_frame,
     reductions,
 )
 from probpose.data.images import Picture
@@ -186,6 +186,8 @@ class CropDataset(Dataset[Batch]):
 
     def _blocks(self, rows: Sequence[int], frames: Array) -> Index:
         """(N,) what each sample's image is decoded at, by nothing but the sample: the same in any batch."""
+        if self.persons.packed is not None:
+            return np.ones(len(rows), dtype=np.int64)
         jpeg = [self.persons.file_name[row].lower().endswith(_REDUCED) for row in rows]
         return np.where(jpeg, reductions(frames, self.input_size), 1)
 
@@ -286,9 +288,9 @@ def _fits(persons: Persons) -> bool:
     names = sorted(set(persons.file_name))
     sizes: list[int] = []
     for name in names[:: max(1, len(names) // 8)]:  # one at a time
-        image = persons.picture(name)
-        sizes += [] if isinstance(image, str) else [image.nbytes]
-        del image
+        picture = persons.reduced_picture(name, 1)
+        sizes += [] if isinstance(picture, str) else [picture.pixels.nbytes]
+        del picture
         if sum(sizes) >= _CACHE_BYTES:
             return False
     return bool(sizes) and float(np.mean(sizes)) * len(names) < _CACHE_BYTES
@@ -298,14 +300,15 @@ def _beside(box: Array, image: tuple[int, int]) -> str | None:
     """What is wrong with a box that an image of that width and height cannot have; None where it can."""
     width, height = image
     x, y, w, h = box.tolist()
-    size = f"box {[round(number, 1) for number in box.tolist()]} in {width} x {height} pixels"
-    if not (x < width and y < height and x + w > 0 and y + h > 0):
-        return f"{size} does not meet the image"
-    return f"{size} is more than {_WIDEST} images wide" if max(w / width, h / height) > _WIDEST else None
+    meets = x < width and y < height and x + w > 0 and y + h > 0
+    if meets and max(w / width, h / height) <= _WIDEST:
+        return None
+    fault = f"is more than {_WIDEST} images wide" if meets else "does not meet the image"
+    return f"box {[round(number, 1) for number in box.tolist()]} in {width} x {height} pixels {fault}"
 
 
 def _fill(pixels: npt.NDArray[np.uint8], picture: Picture, to_image: Array, jitter: Jitter) -> None:
     """Put one crop into its place (3, H, W) of a batch."""
-    crop = cut(picture.pixels, reduced_frame(to_image, picture.block), (pixels.shape[1], pixels.shape[2]))
+    crop = cut(picture.pixels, picture_frame(to_image, picture), (pixels.shape[1], pixels.shape[2]))
     crop = crop if jitter.colour == _NO_CHANGE else jitter_colour(crop, jitter.colour)
     cv2.split(cv2.flip(crop, 1) if jitter.flipped else crop, list(pixels))

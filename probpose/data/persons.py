@@ -15,6 +15,7 @@ import numpy.typing as npt
 from probpose.arrays import Array
 from probpose.data.crops import apply_affine, crop_from_box, invert_affine
 from probpose.data.images import Image, Picture, read_picture
+from probpose.data.packed import Crops
 from probpose.skeleton import Skeleton
 
 _ROWS = (
@@ -52,6 +53,7 @@ class Persons:
             its order.
         remarks: what is to be said beside numbers that come from these persons.
         upright: images in files are turned as their EXIF orientation says; otherwise they are as stored.
+        packed: the crops that stand for the images, one a person and `file_name`; None where images are there.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Persons:
     file_order: tuple[int, ...] | None = None
     remarks: tuple[str, ...] = ()
     upright: bool = False
+    packed: Crops | None = None
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -110,12 +113,14 @@ class Persons:
     def picture(self, name: str) -> Image | str:
         """The image of that `file_name`, (h, w, 3) uint8 RGB, or why it cannot be read (`read_image`)."""
         found = self.reduced_picture(name, 1)
-        return found if isinstance(found, str) else found.pixels
+        return found if isinstance(found, str) else found.image()
 
     def reduced_picture(self, name: str, block: int) -> Picture | str:
         """The image, with `block` x `block` pixels as one where that is faster (`read_picture`), or the fault."""
         if name in self.pictures:
             return Picture.whole(self.pictures[name])
+        if self.packed is not None:
+            return self.packed.picture(name)
         return read_picture(self.image_dir / name, block, upright=self.upright)
 
     def image_size(self, person: int) -> tuple[float, float] | None:

@@ -31,6 +31,7 @@ import numpy.typing as npt
 from probpose.arrays import numbers
 from probpose.data.datasets.coco import CocoOptions, examine_coco
 from probpose.data.datasets.lsp import LSP, LSPET, Leeds, examine_leeds
+from probpose.data.datasets.pack import examine_packed
 from probpose.data.datasets.reading import Reading
 from probpose.data.persons import Persons
 from probpose.data.synthetic import SyntheticSpec, read_spec, truth_file, write_synthetic
@@ -215,7 +216,13 @@ def register_dataset(name: str, reader: Reader) -> None:
     _READERS[name] = reader
 
 
-_READERS: dict[str, Reader] = {"coco": _coco, "lsp": _leeds(LSP), "lspet": _leeds(LSPET), "synthetic": _synthetic}
+_READERS: dict[str, Reader] = {
+    "coco": _coco,
+    "lsp": _leeds(LSP),
+    "lspet": _leeds(LSPET),
+    "packed": lambda split, root: examine_packed(split, dataset_root("packed", root)),
+    "synthetic": _synthetic,
+}
 
 DATASETS: Mapping[str, Reader] = MappingProxyType(_READERS)
 """Readers by dataset name; `register_dataset` adds to them."""
