@@ -94,9 +94,21 @@ def test_radii_from_a_table_are_those_of_each_keypoint(batch: int) -> None:
     torch.testing.assert_close(radius, exact, rtol=0.003, atol=0)
     assert torch.equal(aligned.rows(slice(3, 4)).radius([0.5, 0.9]), radius[:, 3:4])
     assert aligned.rows(slice(0)).radius([0.5]).shape == (1, 0, JOINTS)
-    shear = torch.tensor([[1.0, 0.5], [0.0, 1.0]]).double()
-    tilted = aligned.replace(scale=aligned.scale @ shear)
-    assert torch.equal(tilted.radius([0.5]), Predictive.radius(tilted, [0.5]))
+
+
+@pytest.mark.parametrize("density", ["rle", "laplace"])
+def test_radii_of_turned_densities_are_those_of_each_keypoint(density: str) -> None:
+    located = drawn_cases(random_density(density, "moment"), persons=60).predictive.as_location_scale()
+    torch.manual_seed(1)
+    turned = located.replace(scale=torch.randn(60, JOINTS, 2, 2, dtype=torch.float64))
+    radius = turned.radius([0.5, 0.9])
+    exact = radii(*turned.points(2**12), turned.mean, [0.5, 0.9]).movedim(-1, 0)
+    torch.testing.assert_close(radius, exact, rtol=0.015, atol=0)
+    assert float((radius / exact - 1).abs().mean()) < 0.002
+    mirrored = turned.affine(torch.diag(torch.tensor([-3.0, 3.0])).double().expand(60, 2, 2), torch.zeros(60, 2))
+    torch.testing.assert_close(mirrored.radius([0.5, 0.9]), 3 * radius)
+    by_joint = turned.replace(residual=random_density("laplace", "moment", batch=JOINTS).frozen(2**10))
+    assert torch.equal(by_joint.radius([0.5]), Predictive.radius(by_joint, [0.5]))
 
 
 def test_draws_from_nodes_are_those_of_the_density() -> None:

@@ -59,7 +59,7 @@ def test_the_package_imports_nothing_heavy() -> None:
 
 
 def test_a_run_is_opened_without_what_only_reports_need() -> None:
-    assert not {"arviz", "matplotlib", "pandas", "xarray"} & imported("from probpose.api import runs")
+    assert not {"arviz", "matplotlib", "pandas", "xarray"} & imported("from probpose.api import runs, settings, tables")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "audit", "data check", "data stats", "data synth"])

@@ -12,14 +12,11 @@ from probpose.analysis.audit.record import Audit
 from probpose.analysis.audit.tables import audit_tables
 from probpose.analysis.check_tables import check_tables
 from probpose.analysis.evaluation.comparison import Comparison
-from probpose.analysis.evaluation.comparison_report import comparison_tables
 from probpose.analysis.evaluation.outcome import Evaluation
 from probpose.analysis.evaluation.tables import evaluation_tables
 from probpose.analysis.oks_sigmas.record import OksSigmas
 from probpose.analysis.targets.statistics import TargetStatistics
 from probpose.analysis.targets.tables import targets_tables
-from probpose.api.annotators import Annotators
-from probpose.api.calibration import Calibration
 from probpose.data.check import DataCheck
 
 
@@ -33,14 +30,16 @@ def tables(result: object) -> RenderableType:
     Raises:
         TypeError: nothing is known about it.
     """
-    raise TypeError(f"there are no tables of {type(result).__name__}.")
+    own = getattr(result, "tables", None)  # of a calibration or annotators, whose modules nothing else here needs
+    if not callable(own):
+        raise TypeError(f"there are no tables of {type(result).__name__}.")
+    made: RenderableType = own()
+    return made
 
 
 tables.register(Evaluation, evaluation_tables)
 tables.register(TargetStatistics, targets_tables)
 tables.register(DataCheck, check_tables)
-tables.register(Calibration, Calibration.tables)
-tables.register(Annotators, Annotators.tables)
 tables.register(Audit, audit_tables)
 
 
@@ -51,4 +50,6 @@ def _(result: OksSigmas) -> RenderableType:
 
 @tables.register
 def _(result: Comparison) -> RenderableType:
+    from probpose.analysis.evaluation.comparison_report import comparison_tables  # with matplotlib
+
     return Group(*(table.terminal() for table in comparison_tables(result)))

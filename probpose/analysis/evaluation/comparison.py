@@ -13,7 +13,6 @@ import numpy as np
 
 from probpose.analysis.evaluation.scores import PCK_FRACTIONS, Scores
 from probpose.analysis.evaluation.statistics import Difference, paired_difference
-from probpose.analysis.posterior.scores import elpd_table
 from probpose.analysis.prediction.estimates import ESTIMATORS
 from probpose.analysis.table import Cell
 from probpose.arrays import Array
@@ -131,6 +130,8 @@ def _elpd(scores: Mapping[str, Mapping[int, Scores]]) -> list[Elpd]:
         name: (np.mean([run.log_prob for run in runs.values()], axis=0), next(iter(runs.values())).image)
         for name, runs in scores.items()
     }
+    from probpose.analysis.posterior.scores import elpd_table  # with ArviZ, which tables of other results do without
+
     table = elpd_table(means)
     columns = ("elpd_loo", "se", "elpd_diff", "dse", "weight")
     return [Elpd(str(name), *(float(row[key]) for key in columns)) for name, row in table.iterrows()]

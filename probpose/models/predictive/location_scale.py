@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["LocationScale", "determinant", "lengths", "moved", "standardised", "unmirror"]
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive, each_joint
 from probpose.models.predictive.folding import drawn, fold, log_density, unfold
-from probpose.models.predictive.points import radii
+from probpose.models.predictive.radius_tables import aligned_radii, turned_radii
 
 
 class LocationScale(Predictive):
@@ -92,15 +92,12 @@ class LocationScale(Predictive):
         return lengths(self.scale)
 
     def radius(self, levels: Sequence[float]) -> Tensor:
-        """Where L = diag(a, b), a radius is the larger of a and b times a function of b / a, read from a table."""
-        if not self.is_aligned:
-            return super().radius(levels)
-        width, joints = self.scale.diagonal(dim1=-2, dim2=-1), self.batch_shape[1]
-        aspect = (width[..., 1] / width[..., 0]).log().clamp(-_FURTHEST, _FURTHEST)
-        place = (aspect + _FURTHEST) * ((_ASPECTS - 1) / (2 * _FURTHEST))
-        cell, joint = place.floor().long().clamp_max(_ASPECTS - 2), torch.arange(joints, device=width.device)
-        table = _radii(self.residual, tuple(levels)).to(width).expand(-1, -1, joints)
-        return width.amax(-1) * torch.lerp(table[:, cell, joint], table[:, cell + 1, joint], place - cell)
+        """From tables of R (`radius_tables`); of an R a joint and an L that is not diagonal, from its nodes."""
+        if self.is_aligned:
+            return aligned_radii(self.residual, self.scale.diagonal(dim1=-2, dim2=-1), levels)
+        if self.residual.batch == 1:
+            return turned_radii(self.residual, self.scale, levels)
+        return super().radius(levels)
 
     def in_square(self, reach: float) -> Tensor:
         """Where L = diag(a, b), nodes are compared with the sides of the square in units of R."""
@@ -136,23 +133,6 @@ class LocationScale(Predictive):
     def _at(self, z: Tensor) -> Tensor:
         """mu + L z for z broadcastable to (..., N, K, 2)."""
         return self.loc + (self.scale @ z.to(self.loc).unsqueeze(-1)).squeeze(-1)
-
-
-_ASPECTS, _FURTHEST = 129, 4.0
-"""Values of log b / a at which radii are computed, and the largest: beyond, a radius is that along one axis."""
-
-_NODES = 2**13
-"""Nodes of R from which they are."""
-
-
-@lru_cache(maxsize=2)
-@torch.no_grad()
-def _radii(residual: Residual, levels: tuple[float, ...]) -> Tensor:
-    """Radii (S, `_ASPECTS`, B) that hold `levels` (S), of x = diag(a, b) z where the larger of a and b is 1."""
-    aspect = torch.linspace(-_FURTHEST, _FURTHEST, _ASPECTS).to(residual.loc)
-    width = torch.stack([-aspect, aspect], -1).clamp_max(0).exp().unsqueeze(1).expand(-1, residual.batch, 2)
-    unit = LocationScale(torch.zeros_like(width), torch.diag_embed(width), residual)
-    return radii(*unit.points(_NODES), unit.mean, levels).movedim(-1, 0)
 
 
 def lengths(scale: Tensor) -> Tensor:
