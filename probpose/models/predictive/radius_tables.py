@@ -26,7 +26,7 @@ _FURTHEST = 4.0
 _ASPECTS, _NODES = 129, 2**13
 """Of the table for diagonal L: its values of log(s_y / s_x), and the nodes of R."""
 
-_TURNED_ASPECTS, _ANGLES, _TURNED_NODES = 49, 32, 2**12
+_TURNED_ASPECTS, _ANGLES, _TURNED_NODES = 25, 64, 2**12
 """Of the table for other L: its values of log b and of t, and the nodes."""
 
 
