@@ -67,8 +67,8 @@ def test_splines_are_the_networks_that_they_join() -> None:
     flow, x = random_flow(2), 3 * torch.randn(2, 2000, 2, dtype=torch.float64)
     every = EveryPoint(flow.couplings)
     with torch.no_grad():
-        assert torch.allclose(flow.log_prob(x), every.log_prob(x), rtol=1e-4, atol=1e-4)
-        assert torch.allclose(flow(x), every.forward(x), rtol=1e-4, atol=1e-4)
+        assert torch.allclose(flow.log_prob(x), every.log_prob(x), rtol=3e-4, atol=3e-4)
+        assert torch.allclose(flow(x), every.forward(x), rtol=3e-4, atol=3e-4)
 
 
 @pytest.mark.parametrize("inverse", [True, False])

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 KNOTS = 128
-FURTHEST = 100.0
+FURTHEST = 1000.0
 """The last knots are at plus and minus this."""
 
 LOG_2PI = math.log(2 * math.pi)
