@@ -48,14 +48,11 @@ def test_a_stream_gives_the_sums_of_the_whole() -> None:
     image, values = clustered(np.random.default_rng(2), 100)
     whole, parts = ImageBootstrap(NAMES), ImageBootstrap(NAMES)
     whole.add(image, values)
-    for chunk in (image < 40, image >= 40):
+    for chunk in (image >= 40, image < 40):
         parts.add(image[chunk], {name: column[chunk] for name, column in values.items()})
     np.testing.assert_allclose(parts.total, whole.total)
     assert parts.images == whole.images == 100
-    assert parts.resampled.std(axis=0) == pytest.approx(whole.resampled.std(axis=0), rel=0.2)
-    again = ImageBootstrap(NAMES)
-    again.add(image, values)
-    np.testing.assert_array_equal(again.resampled, whole.resampled)
+    np.testing.assert_allclose(parts.resampled, whole.resampled)
 
 
 def test_one_image_or_none_has_no_interval() -> None:

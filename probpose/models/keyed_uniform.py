@@ -7,7 +7,7 @@ Number Generators", OOPSLA 2014).
 
 from __future__ import annotations
 
-__all__ = ["keyed_uniform"]
+__all__ = ["keyed_bits", "keyed_uniform"]
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +26,15 @@ def keyed_uniform(seed: int, *keys: Index) -> Array:
         seed: the first key of all.
         keys: whole numbers of shapes that broadcast to that of the result.
     """
+    return np.asarray((keyed_bits(seed, *keys) >> np.uint64(12)) + 0.5) * 2.0**-52
+
+
+def keyed_bits(seed: int, *keys: Index) -> npt.NDArray[np.uint64]:
+    """64 random bits, one a tuple of keys; for the arguments see `keyed_uniform`."""
     state = _mixed(np.array([seed % 2**64], dtype=np.uint64))
     for key in keys:
         state = _mixed(state ^ np.atleast_1d(key).astype(np.uint64))
-    return np.asarray((state >> np.uint64(12)) + 0.5) * 2.0**-52
+    return state
 
 
 def _mixed(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

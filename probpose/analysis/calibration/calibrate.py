@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "Settings", "calibrate", "compare_recalibrations"]
+__all__ = ["Judged", "Outcome", "Settings", "calibrate", "compare_recalibrations"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from probpose.analysis.calibration.cases import PARTS, Cases, Residuals, Split, 
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, known
 from probpose.analysis.calibration.diagnostics.coverage import Coverage, coverage_columns, coverage_names
 from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions, diagnosis_record
+from probpose.analysis.calibration.diagnostics.merging import Mergeable
 from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
 from probpose.analysis.calibration.outliers import Outliers
 from probpose.analysis.calibration.recalibration.base import Recalibration
@@ -101,12 +103,16 @@ def calibrate(source: Source, settings: Settings, progress: Callable[[int], None
         parts["fit"].without(exact), parts["calibrate"].without(exact), settings.method, density=density,
         per_joint=settings.per_joint, seed=seed,
     )  # fmt: skip
-    diagnosed = _diagnose(source, split, choice, _questions(choice, parts["fit"], settings), settings, progress)
+    judged = _judged(source, split, choice, parts["fit"], settings)
+    for cases in source.chunks():
+        judged.add(cases)
+        if progress is not None:
+            progress(judged.persons)
     compared = compare_recalibrations(choice, parts["test"], replicates=settings.replicates, seed=seed)
     recalibrated = parts["test"].under(choice.chosen.recalibration.apply(parts["test"]))
     has_density = choice.chosen.log_prob is not None
     return Outcome(
-        record=_record(source, split, choice, *diagnosed, *compared, [source.joints[k] for k in exact]),
+        record=_record(source, split, choice, judged, *compared, [source.joints[k] for k in exact]),
         recalibration=choice.chosen.recalibration,
         before=residuals_of(parts["test"]),
         after=residuals_of(recalibrated) if choice.is_change and has_density else None,
@@ -141,45 +147,60 @@ def _questions(choice: Choice, fit: Cases, settings: Settings) -> tuple[Question
     return before, Questions.of(after, before.radius_px) if choice.is_change else before
 
 
-def _diagnose(
-    source: Source,
-    split: Split,
-    choice: Choice,
-    questions: tuple[Questions, Questions],
-    settings: Settings,
-    progress: Callable[[int], None] | None,
-) -> tuple[DiagnosisRecord, DiagnosisRecord | None, Outliers]:
-    """The part *test* before and after recalibration, None where nothing is changed; and the outliers of all parts."""
-    density = next((one.recalibration for one in choice.candidates if one.name == "density"), None)
-    outliers = Outliers(density, split)
-    known = {"replicates": settings.replicates, "seed": settings.seed}
-    before, after = (Diagnosis(asked, source.labels * 2 // 5, **known) for asked in questions)
-    done = 0
-    for cases in source.chunks():
-        outlier = outliers.add(cases)
-        rows = split.rows(cases.units, "test")
+@dataclass
+class Judged(Mergeable):
+    """The part *test* before and after recalibration, and the outliers of all parts, counted over chunks of cases.
+
+    Attributes:
+        split: by image.
+        recalibration: that was chosen.
+        before: diagnosis of the prediction as it was.
+        after: of the recalibrated one; None where nothing is changed.
+        outliers: of all parts.
+        persons: counted so far.
+    """
+
+    split: Split
+    recalibration: Recalibration
+    before: Diagnosis
+    after: Diagnosis | None
+    outliers: Outliers
+    persons: int = 0
+
+    summed: ClassVar[tuple[str, ...]] = ("before", "after", "outliers", "persons")
+
+    def add(self, cases: Cases) -> None:
+        """Add all persons of some images."""
+        outlier = self.outliers.add(cases)
+        rows = self.split.rows(cases.units, "test")
         test, outlier = cases.select(rows), None if outlier is None else outlier[rows]
         if test.labelled.any():
-            before.add(test, outlier)
-            if choice.is_change:
-                after.add(test.under(choice.chosen.recalibration.apply(test)), outlier)
-        done += len(cases)
-        if progress is not None:
-            progress(done)
-    return diagnosis_record(before), diagnosis_record(after) if choice.is_change else None, outliers
+            self.before.add(test, outlier)
+            if self.after is not None:
+                self.after.add(test.under(self.recalibration.apply(test)), outlier)
+        self.persons += len(cases)
+
+
+def _judged(source: Source, split: Split, choice: Choice, fit: Cases, settings: Settings) -> Judged:
+    """Nothing counted yet."""
+    density = next((one.recalibration for one in choice.candidates if one.name == "density"), None)
+    known = {"replicates": settings.replicates, "seed": settings.seed}
+    before, after = (Diagnosis(asked, source.labels * 2 // 5, **known) for asked in _questions(choice, fit, settings))
+    recalibration = choice.chosen.recalibration
+    return Judged(split, recalibration, before, after if choice.is_change else None, Outliers(density, split))
 
 
 def _record(
     source: Source,
     split: Split,
     choice: Choice,
-    before: DiagnosisRecord,
-    after: DiagnosisRecord | None,
-    outliers: Outliers,
+    judged: Judged,
     recalibrations: tuple[RecalibrationRecord, ...],
     elpd: tuple[ElpdRecord, ...],
     exact: Sequence[str],
 ) -> CalibrationRecord:
+    before, outliers = diagnosis_record(judged.before), judged.outliers
+    after = None if judged.after is None else diagnosis_record(judged.after)
     unfitted = f"{_EXACT}, so that nothing is fitted to them; they are judged like all others"
     return CalibrationRecord(
         source=source.record,

@@ -7,6 +7,7 @@ __all__ = ["LIKELY", "LISTED", "Outliers"]
 import numpy as np
 
 from probpose.analysis.calibration.cases import PARTS, Cases, Split
+from probpose.analysis.calibration.diagnostics.merging import Mergeable
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.analysis.calibration.record import OutlierRecord
 from probpose.arrays import Array, Mask, as_array
@@ -18,13 +19,15 @@ LIKELY = 0.5
 """Probability of a gross error above which a label is an outlier."""
 
 
-class Outliers:
+class Outliers(Mergeable):
     """Collects outliers over a stream.
 
     Args:
         recalibration: whose noise model has an outlier component; None where nothing of that kind was fitted.
         split: by image.
     """
+
+    summed = ("_listed", "_count", "_labels")
 
     def __init__(self, recalibration: Recalibration | None, split: Split) -> None:
         self._recalibration = recalibration
@@ -40,9 +43,12 @@ class Outliers:
             return None
         outlier = np.asarray((probability > LIKELY) & cases.labelled)
         self._count += int(outlier.sum())
-        found = [*self._listed, *_records(cases, outlier, probability, self._split)]
-        self._listed = sorted(found, key=lambda one: -one.error_px)[:LISTED]
+        self._listed = _largest([*self._listed, *_records(cases, outlier, probability, self._split)])
         return outlier
+
+    def merge(self, other: Outliers) -> None:
+        super().merge(other)
+        self._listed = _largest(self._listed)
 
     @property
     def listed(self) -> tuple[OutlierRecord, ...] | None:
@@ -58,6 +64,10 @@ class Outliers:
     def share(self) -> float | None:
         """Their share of all labels."""
         return None if self._recalibration is None else self._count / max(1, self._labels)
+
+
+def _largest(found: list[OutlierRecord]) -> list[OutlierRecord]:
+    return sorted(found, key=lambda one: (-one.error_px, one.image, one.instance, one.joint))[:LISTED]
 
 
 def _records(cases: Cases, outlier: Mask, probability: Array, split: Split) -> list[OutlierRecord]:

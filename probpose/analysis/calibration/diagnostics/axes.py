@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probpose.analysis.calibration.diagnostics.merging import Mergeable
 from probpose.arrays import Array
 
 BINS = 20
@@ -34,13 +35,15 @@ class AxisErrors:
     miscalibration_area: float
 
 
-class AxisCalibration:
+class AxisCalibration(Mergeable):
     """Counts of PIT values over a stream of labels.
 
     Attributes:
         histogram: (2, BINS), counts per axis.
         labels: number of labels so far.
     """
+
+    summed = ("histogram", "labels", "_inside")
 
     def __init__(self) -> None:
         self.histogram = np.zeros((2, BINS))

@@ -9,10 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from numbers import Real
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, Interval
+from probpose.analysis.calibration.diagnostics.merging import Mergeable
+from probpose.errors import ConfigError
 from probpose.models.scores import LabelScores
 
 Value: TypeAlias = Interval | float | None
@@ -58,10 +60,11 @@ class DiagnosticRecord:
     groups: dict[str, Interval | float | None] = field(default_factory=dict)
 
 
-class Diagnostic(ABC):
+class Diagnostic(Mergeable, ABC):
     """A statistic of labels under predicted densities whose value for a calibrated prediction is known.
 
     It sees the labels in chunks of whole images and keeps sums or counts, so that memory does not grow with the data.
+    Where chunks are spread over processes, each has one of its own, and they are merged: `summed` names the sums.
 
     Attributes:
         unit: of its values, such as "px"; empty for a pure number.
@@ -83,6 +86,16 @@ class Diagnostic(ABC):
                 `axes`; another group of columns is `cases.scores(group)`.
             cases: the N persons that the labels are of, with the predictive distribution that is diagnosed.
         """
+
+    def merge(self, other: Self) -> None:
+        """Count what `other` has counted, of other images.
+
+        Raises:
+            ConfigError: it does not say what its sums are.
+        """
+        if not self.summed:
+            raise ConfigError(f"{type(self).__name__} counts in one process only: name its sums in `summed`.")
+        super().merge(other)
 
     @abstractmethod
     def result(self) -> Result:

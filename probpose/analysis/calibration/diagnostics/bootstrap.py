@@ -1,9 +1,10 @@
 """Bootstrap over images: keypoints of one image are dependent, images are not.
 
-Each image gets a Poisson(1) weight in each replicate, drawn once and used for all its keypoints and statistics. This
-form of the bootstrap needs one pass over the data, and memory does not grow with them (Chamandy, Muralidharan, Najmi
-and Naidu, "Estimating Uncertainty for Massive Data Streams", 2012; Oza and Russell, "Online Bagging and Boosting",
-AISTATS 2001).
+Each image gets a Poisson(1) weight in each replicate, used for all its keypoints and statistics. This form of the
+bootstrap needs one pass over the data, and memory does not grow with them (Chamandy, Muralidharan, Najmi and Naidu,
+"Estimating Uncertainty for Massive Data Streams", 2012; Oza and Russell, "Online Bagging and Boosting", AISTATS 2001).
+The weights are a hash of seed, image and replicate: replicates of parts of the data add up to those of all of them,
+whichever way they are divided.
 
 Of few images the bootstrap's own spread is uncertain, and all replicates of a share of 0 or 1 are equal. Intervals are
 therefore as much wider as Student's t with one degree of freedom less than images is than the normal distribution, and
@@ -22,10 +23,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from probpose.arrays import Array
+from probpose.analysis.calibration.diagnostics.merging import Mergeable
+from probpose.arrays import Array, Index
+from probpose.models.keyed_uniform import keyed_bits
 
 REPLICATES = 500
 _IMAGES_AT_ONCE = 2**12
+
+_POISSON = np.searchsorted(special.pdtr(np.arange(12), 1.0), (np.arange(2**16) + 0.5) / 2**16).astype(np.float64)
+"""Poisson(1) by the 16 bits that it is drawn with; its mean and variance are 1 to 1e-4."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,13 @@ def known(interval: Interval | None) -> Interval | None:
     return interval if interval is not None and math.isfinite(interval.value) else None
 
 
-class ImageBootstrap:
+class ImageBootstrap(Mergeable):
     """Sums of named columns over keypoints, for the data and for each bootstrap replicate.
 
     Args:
         names: of the C columns.
         replicates: B.
-        seed: of the weights; the same seed, order of images and chunks give the same weights.
+        seed: of the weights, which are a function of it and of the image.
 
     Attributes:
         total: (C,) sums over the data.
@@ -56,13 +62,14 @@ class ImageBootstrap:
         images: number of images so far.
     """
 
+    summed = ("total", "resampled", "images")
+
     def __init__(self, names: Sequence[str], *, replicates: int = REPLICATES, seed: int = 0) -> None:
-        self.names = tuple(names)
+        self.names, self.seed = tuple(names), seed
         self.total = np.zeros(len(names))
         self.resampled = np.zeros((replicates, len(names)))
         self.images = 0
         self._place = {name: i for i, name in enumerate(names)}
-        self._rng = np.random.default_rng(seed)
 
     def add(self, image: npt.NDArray[np.int64], columns: Mapping[str, npt.NDArray[np.generic]]) -> None:
         """Add the keypoints of whole images: an image must not come in two calls.
@@ -71,14 +78,20 @@ class ImageBootstrap:
             image: (M,), the image of each keypoint.
             columns: (M,) by name, for every name.
         """
-        _, member = np.unique(image, return_inverse=True)
-        count = int(member.max()) + 1 if len(member) else 0
+        found, member = np.unique(image, return_inverse=True)
+        count = len(found)
         sums = np.stack([np.bincount(member, columns[name], minlength=count) for name in self.names], axis=-1)
         for start in range(0, count, _IMAGES_AT_ONCE):
             part = sums[start : start + _IMAGES_AT_ONCE]
-            self.resampled += self._rng.poisson(1.0, (len(self.resampled), len(part))) @ part
+            self.resampled += self._weights(found[start : start + _IMAGES_AT_ONCE]).T @ part
         self.total += sums.sum(axis=0)
         self.images += count
+
+    def _weights(self, image: Index) -> Array:
+        """(I, B), Poisson(1) weights of images (I,)."""
+        count = len(self.resampled)
+        bits = keyed_bits(self.seed, image[:, None], np.arange(-(-count // 4)))  # four of 16 bits at a time
+        return np.asarray(_POISSON[bits.astype("<u8").view("<u2")[:, :count]])
 
     def sum(self, name: str) -> float:
         """Sum of a column over the data."""

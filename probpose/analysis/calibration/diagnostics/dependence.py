@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import special
 
 from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap, Interval
+from probpose.analysis.calibration.diagnostics.merging import Mergeable
 from probpose.arrays import Array
 from probpose.models.scores import LabelScores
 
@@ -65,12 +66,14 @@ def overdispersion(sums: ImageBootstrap) -> Interval:
     return sums.interval(sums.ratio("outside squares", "outside expected"))
 
 
-class Correlations:
+class Correlations(Mergeable):
     """Correlation of normal scores between joints, over a stream.
 
     Args:
         joints: K.
     """
+
+    summed = ("_pairs", "_products", "_squares")
 
     def __init__(self, joints: int) -> None:
         self._pairs = np.zeros((joints, joints))

@@ -39,6 +39,7 @@ from probpose.analysis.calibration.diagnostics.location import (
     location_columns,
     location_names,
 )
+from probpose.analysis.calibration.diagnostics.merging import Mergeable
 from probpose.analysis.calibration.diagnostics.proper_scores import SCORES, mean_score, score_columns, score_names
 from probpose.analysis.calibration.diagnostics.record import (
     AxisRecord,
@@ -62,6 +63,7 @@ from probpose.analysis.calibration.diagnostics.usefulness import (
 )
 from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance, oks
 from probpose.arrays import Array, Index, as_array
+from probpose.models.keyed_uniform import keyed_uniform
 
 ENERGY_LABELS = 40_000
 """Most labels whose energy score is computed: it costs all pairs of points."""
@@ -109,7 +111,7 @@ class Questions:
         )
 
 
-class Diagnosis:
+class Diagnosis(Mergeable):
     """Accumulates diagnostics over labels; memory does not grow with their number.
 
     Args:
@@ -124,6 +126,9 @@ class Diagnosis:
         further: registered diagnostics by name.
         gauge: what sigma is under the predictive distribution that is diagnosed; empty before labels are added.
     """
+
+    summed = ("sums", "axes", "ranks", "reliability", "by_joint", "correlations", "radii", "within", "oks", "further",
+              "persons")  # fmt: skip
 
     def __init__(
         self,
@@ -152,7 +157,6 @@ class Diagnosis:
         self.gauge = ""
         self._seed = seed
         self._share = min(1.0, energy_labels / max(1, labels))
-        self._rng = np.random.default_rng(seed)
 
     def add(self, cases: Cases, suspect: npt.NDArray[np.bool_] | None = None) -> None:
         """Add all persons of some images.
@@ -183,6 +187,10 @@ class Diagnosis:
         for diagnostic in self.further.values():
             diagnostic.add(scores, cases)
         self.persons += int(labelled.any(axis=1).sum())
+
+    def merge(self, other: Diagnosis) -> None:
+        super().merge(other)
+        self.gauge = self.gauge or other.gauge
 
     def deviations(self, family_level: float = 0.05) -> list[Deviation]:
         """Significant deviations, overall and by group, at a family-wise error rate (see `deviations`)."""
@@ -224,7 +232,7 @@ class Diagnosis:
             person: (M,), that of each label.
         """
         energy = np.full(len(person), np.nan)
-        chosen = self._rng.uniform(size=len(cases)) < self._share
+        chosen = keyed_uniform(self._seed, cases.units, cases.image, cases.instance) < self._share
         if chosen.any():
             part = cases.select(np.flatnonzero(chosen))
             energy[chosen[person]] = part.scores("energy").energy_px

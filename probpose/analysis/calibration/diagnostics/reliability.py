@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from probpose.analysis.calibration.diagnostics.merging import Mergeable
 from probpose.arrays import Array
 from probpose.models.scores import LabelScores
 
@@ -48,12 +49,14 @@ class ReliabilityBin:
         return self.empirical_px / self.predicted_px
 
 
-class Reliability:
+class Reliability(Mergeable):
     """Counts per bin over a stream of labels.
 
     Args:
         bins: number of bins, of the predicted scale or by joint.
     """
+
+    summed = ("_z", "_sums")
 
     def __init__(self, bins: int) -> None:
         self._z = np.zeros((bins, 2, len(_EDGES) - 1))

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probpose.analysis.calibration.diagnostics.merging import Mergeable
 from probpose.arrays import Array
 from probpose.models.scores import LabelScores
 
@@ -55,8 +56,10 @@ class Sparsification:
         return float(np.trapezoid(np.subtract(self.by_scale, self.oracle), self.removed))
 
 
-class RankHistogram:
+class RankHistogram(Mergeable):
     """Counts and summed errors on a grid of predicted scale and error, over a stream of labels."""
+
+    summed = ("counts", "errors")
 
     def __init__(self) -> None:
         self.counts = np.zeros((_COUNT, _COUNT))
@@ -118,12 +121,14 @@ _EDGES = np.concatenate([[0.0], 2.0 ** np.arange(-20, 20, 1 / 12)])
 _SCORE_CELLS = 200
 
 
-class ErrorRadii:
+class ErrorRadii(Mergeable):
     """Radii that hold a share of the errors, per joint.
 
     Args:
         joints: K.
     """
+
+    summed = ("_counts",)
 
     def __init__(self, joints: int) -> None:
         self._counts = np.zeros((joints, len(_EDGES)))
@@ -162,13 +167,15 @@ class CutOff:
     within: float
 
 
-class WithinByConfidence:
+class WithinByConfidence(Mergeable):
     """P(error <= r) in bins of the model's own confidence.
 
     Args:
         radius_px: r.
         edges: confidences that divide the bins, increasing.
     """
+
+    summed = ("counts", "within")
 
     def __init__(self, radius_px: float, edges: Array) -> None:
         self.radius_px = radius_px
@@ -214,8 +221,10 @@ class OksBin:
     persons: int
 
 
-class OksByScore:
+class OksByScore(Mergeable):
     """Counts of persons by score in [0, 1] and by the OKS that they reach."""
+
+    summed = ("counts",)
 
     def __init__(self) -> None:
         self.counts = np.zeros((_SCORE_CELLS, _SCORE_CELLS))
