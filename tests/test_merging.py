@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from probpose.analysis.calibration.calibrate import Judged
-from probpose.analysis.calibration.cases import Cases, Split
+from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.base import Diagnostic, Setting
 from probpose.analysis.calibration.diagnostics.bootstrap import ImageBootstrap
-from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions, diagnosis_record
 from probpose.analysis.calibration.diagnostics.registry import DIAGNOSTICS
-from probpose.analysis.calibration.outliers import Outliers
-from probpose.analysis.calibration.recalibration.base import NoRecalibration, ScaleRecalibration
+from probpose.analysis.calibration.judging import Counts
 from probpose.arrays import Array
 from probpose.errors import ConfigError
-from probpose.json_codec import to_json
 from probpose.models.scores import LabelScores
-from tests.calibration_cases import fake_cases
+from tests.counted import assert_same, everything, found, judge_of
 
 RNG = np.random.default_rng
-
-
-class Doubting(NoRecalibration):
-    """Takes the labels of every seventh person for gross errors."""
-
-    def outlier_probability(self, cases: Cases) -> Array:
-        return np.broadcast_to((cases.instance % 7 == 0)[:, None] * 0.9, cases.labelled.shape)
 
 
 class Furthest(Diagnostic):
@@ -49,73 +37,30 @@ class Furthest(Diagnostic):
         return self.sums.interval(self.sums.ratio("errors", "labels"))
 
 
-def everything() -> Cases:
-    """Persons with boxes and confidences, whose OKS is defined; three an image, a fifth of the labels missing."""
-    cases = fake_cases("dependent", persons=90, seed=3)
-    rng = RNG(0)
-    size = rng.uniform(20, 200, len(cases))
-    return replace(
-        cases,
-        image=np.arange(len(cases)) // 3,
-        oks_sigmas=np.full(len(cases.joints), 0.08),
-        visibility=rng.choice([0, 1, 2], p=[0.2, 0.2, 0.6], size=cases.visibility.shape),
-        confidence=rng.uniform(size=cases.visibility.shape),
-        box=np.stack([np.zeros_like(size), np.zeros_like(size), size, size], axis=-1),
-        area=0.5 * size**2,
-    )
+def whole(cases: Cases) -> Counts:
+    judge = judge_of(cases)
+    judge.add(counts := judge.nothing(), cases)
+    return counts
 
 
-def judging(cases: Cases) -> Judged:
-    """Nothing counted: all images judged, as predicted and with scales of 1.3."""
-    split = replace(Split.of(cases.image), part=np.full(len(np.unique(cases.image)), 2))
-    recalibration = ScaleRecalibration(np.array([1.3]))
-    labels = int(cases.labelled.sum())
-    before, after = (
-        Diagnosis(Questions.of(under), labels, replicates=60, energy_labels=labels // 2, seed=5)
-        for under in (cases, cases.under(recalibration.apply(cases)))
-    )
-    return Judged(split, recalibration, before, after, Outliers(Doubting(), split))
-
-
-def in_parts(cases: Cases, rng: np.random.Generator) -> Judged:
+def in_parts(cases: Cases, rng: np.random.Generator) -> Counts:
     """Counted in chunks of random images that are dealt out at random, and merged in a random tree."""
     images = rng.permutation(np.unique(cases.image))
     cuts = np.sort(rng.choice(np.arange(1, len(images)), rng.integers(1, 12), replace=False))
-    parts = [judging(cases) for _ in range(rng.integers(2, 6))]  # some may stay empty
+    judge = judge_of(cases)
+    parts = [judge.nothing() for _ in range(rng.integers(2, 6))]  # some may stay empty
     for chosen in np.split(images, cuts):
-        parts[rng.integers(len(parts))].add(cases.select(np.flatnonzero(np.isin(cases.image, chosen))))
+        judge.add(parts[rng.integers(len(parts))], cases.select(np.flatnonzero(np.isin(cases.image, chosen))))
     while len(parts) > 1:
         other = parts.pop(rng.integers(len(parts)))
         parts[rng.integers(len(parts))].merge(other)
     return parts[0]
 
 
-def found(judged: Judged) -> Any:
-    assert judged.after is not None
-    records = [to_json(diagnosis_record(one)) for one in (judged.before, judged.after)]
-    outliers = [to_json(one) for one in judged.outliers.listed or ()]
-    return [*records, outliers, judged.outliers.count, judged.outliers.share, judged.persons]
-
-
-def assert_same(ours: Any, theirs: Any, where: str = "") -> None:
-    if isinstance(theirs, dict):
-        assert ours.keys() == theirs.keys(), where
-        for key in theirs:
-            assert_same(ours[key], theirs[key], f"{where}.{key}")
-    elif isinstance(theirs, list):
-        assert len(ours) == len(theirs), where
-        for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            assert_same(one, other, f"{where}[{i}]")
-    else:
-        assert ours == (pytest.approx(theirs, rel=1e-9, abs=1e-12) if isinstance(theirs, float) else theirs), where
-
-
 def test_any_split_and_order_gives_the_same_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DIAGNOSTICS, "furthest", Furthest)
     cases = everything()
-    whole = judging(cases)
-    whole.add(cases)
-    expected = found(whole)
+    expected = found(whole(cases))
     assert expected[0]["usefulness"]["oks"]["bins"]
     assert expected[0]["usefulness"]["within"]["keypoints"]
     assert expected[0]["scores"]["energy_px"]["low"] < expected[0]["scores"]["energy_px"]["high"]
@@ -128,8 +73,7 @@ def test_any_split_and_order_gives_the_same_report(monkeypatch: pytest.MonkeyPat
 def test_every_statistic_of_a_diagnosis_is_merged() -> None:
     """A sum that were forgotten in `summed` would stay that of the first part."""
     cases = everything()
-    first, second = judging(cases), judging(cases)
-    second.add(cases)
+    first, second = judge_of(cases).nothing(), whole(cases)
     first.merge(second)
     for name, value in vars(second.before).items():
         for inner, sums in vars(value).items() if hasattr(value, "__dict__") else ():

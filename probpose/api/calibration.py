@@ -266,6 +266,7 @@ def calibrate_table(
     per_joint: bool = False,
     radius_px: float | None = None,
     seed: int = 0,
+    cluster: str | None = None,
     counting: Counting = silent,
 ) -> Calibration:
     """Calibrate a table of points, .npz, .csv or .parquet, that may be larger than memory.
@@ -277,13 +278,16 @@ def calibrate_table(
         per_joint: conformal guarantees by joint.
         radius_px: r of P(error <= r).
         seed: of the split and all choices.
+        cluster: address of a Dask scheduler (tcp://host:8786) whose processes judge a file each, by the same paths; or
+            "local" for processes on this machine, one a core. None for this process alone.
         counting: shows how far it is.
 
     Raises:
         DataError: the file is faulty.
+        ConfigError: no scheduler answers, or distributed is not installed.
     """
     source = TableSource(open_points(Path(file)), seed=seed)
-    return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
+    return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting, cluster)
 
 
 def calibrate_source(
@@ -294,6 +298,7 @@ def calibrate_source(
     radius_px: float | None,
     seed: int,
     counting: Counting,
+    cluster: str | None = None,
 ) -> Calibration:
     """Calibrate cases wherever they come from; for the arguments see `calibrate`."""
     one_of(method, METHODS, "method")
@@ -306,6 +311,7 @@ def calibrate_source(
         per_joint=per_joint,
         radius_px=radius_px,
         seed=seed,
+        cluster=cluster,
     )
     with counting("judging", len(source.images)) as progress:
         return Calibration(source, diagnose(source, settings, progress), seed=seed)

@@ -30,7 +30,7 @@ Example:
   probpose calibrate runs/my-run --dataset coco --split val --recalibrate density
   probpose calibrate --predictions results.json --annotations person_keypoints_val2017.json
   probpose calibrate --table points.csv --json
-  probpose calibrate --table 'shards/*.parquet'
+  probpose calibrate --table 'shards/*.parquet' --cluster local
 """
 
 LEAST_DRAWS = 4
@@ -58,6 +58,9 @@ def _densities() -> Iterable[str]:
     "--table",
     type=click.Path(path_type=Path),
     help="Or .npz, .csv, .parquet, or a quoted pattern of them: prediction, label, scale.",
+)
+@click.option(
+    "--cluster", metavar="ADDRESS", help="Dask scheduler whose processes judge files of --table; or local: one a core."
 )
 @click.option(
     "--recalibrate",
@@ -120,6 +123,8 @@ def _calibration(run: Path | None, options: dict[str, Any], *, quiet: bool) -> p
         refuse_without_effect({*DATA, *MACHINE} - {"category", "box_from"}, "with --predictions")
     if table is not None:
         refuse_without_effect((*DATA, *MACHINE), "with --table")
+    else:
+        refuse_without_effect(["cluster"], "without --table")
     if options["method"] not in ("auto", "conformal"):
         refuse_without_effect(["per_joint"], f"with --recalibrate {options['method']}")
     shared = {name: options[name] for name in ("method", "residual", "per_joint", "seed")}
@@ -128,7 +133,7 @@ def _calibration(run: Path | None, options: dict[str, Any], *, quiet: bool) -> p
         labels = {name: options[name] for name in ("category", "box_from")}
         return pp.calibrate_results(results, annotations, **labels, **shared)
     if table is not None:
-        return pp.calibrate_table(table, **shared)
+        return pp.calibrate_table(table, cluster=options["cluster"], **shared)
     say_device(options["device"], quiet=quiet)
     loaded = run_of(run)
     machine = {name: options[name] for name in ("batch_size", "device", "workers")}

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["Judged", "Outcome", "Settings", "calibrate", "compare_recalibrations"]
+__all__ = ["Outcome", "Settings", "calibrate", "compare_recalibrations"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 
 from probpose.analysis.calibration.cases import PARTS, Cases, Residuals, Split, residuals_of
+from probpose.analysis.calibration.cluster import count_on
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, known
 from probpose.analysis.calibration.diagnostics.coverage import Coverage, coverage_columns, coverage_names
-from probpose.analysis.calibration.diagnostics.diagnosis import Diagnosis, Questions, diagnosis_record
-from probpose.analysis.calibration.diagnostics.merging import Mergeable
+from probpose.analysis.calibration.diagnostics.diagnosis import Questions, diagnosis_record
 from probpose.analysis.calibration.diagnostics.record import DiagnosisRecord
-from probpose.analysis.calibration.outliers import Outliers
+from probpose.analysis.calibration.judging import Counts, Judge
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.analysis.calibration.recalibration.choose import Candidate, Choice, Method, choose
 from probpose.analysis.calibration.record import (
@@ -51,6 +50,7 @@ class Settings:
         radius_px: r of P(error <= r); the median error by default.
         replicates: of the bootstrap over images.
         seed: of the split, the bootstrap and all choices.
+        cluster: address of a Dask scheduler, or "local", whose processes judge parts of the data; None for this one.
     """
 
     method: Method = "auto"
@@ -59,6 +59,7 @@ class Settings:
     radius_px: float | None = None
     replicates: int = REPLICATES
     seed: int = 0
+    cluster: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Outcome:
     test: Cases
 
 
-def calibrate(source: Source, settings: Settings, progress: Callable[[int], None] | None = None) -> Outcome:
+def calibrate(source: Source, settings: Settings, progress: Callable[[int], None] = lambda _: None) -> Outcome:
     """Diagnose predictions and recalibrate them.
 
     Args:
@@ -103,16 +104,16 @@ def calibrate(source: Source, settings: Settings, progress: Callable[[int], None
         parts["fit"].without(exact), parts["calibrate"].without(exact), settings.method, density=density,
         per_joint=settings.per_joint, seed=seed,
     )  # fmt: skip
-    judged = _judged(source, split, choice, parts["fit"], settings)
-    for cases in source.chunks():
-        judged.add(cases)
-        if progress is not None:
-            progress(judged.persons)
+    judge = _judge(source, split, choice, parts["fit"], settings)
+    if settings.cluster is None:
+        counts = _counted(source, judge, progress)
+    else:
+        counts = count_on(settings.cluster, judge, source.parts(), progress)
     compared = compare_recalibrations(choice, parts["test"], replicates=settings.replicates, seed=seed)
     recalibrated = parts["test"].under(choice.chosen.recalibration.apply(parts["test"]))
     has_density = choice.chosen.log_prob is not None
     return Outcome(
-        record=_record(source, split, choice, judged, *compared, [source.joints[k] for k in exact]),
+        record=_record(source, split, choice, counts, *compared, [source.joints[k] for k in exact]),
         recalibration=choice.chosen.recalibration,
         before=residuals_of(parts["test"]),
         after=residuals_of(recalibrated) if choice.is_change and has_density else None,
@@ -140,67 +141,41 @@ def _for_many(density: Callable[[Cases], Recalibration], cases: Cases) -> Recali
     return density(cases).for_many()
 
 
-def _questions(choice: Choice, fit: Cases, settings: Settings) -> tuple[Questions, Questions]:
-    """Before and after: each has the bins of its own scales, about the same radius."""
-    before = Questions.of(fit, settings.radius_px)
-    after = fit.under(choice.chosen.recalibration.apply(fit))
-    return before, Questions.of(after, before.radius_px) if choice.is_change else before
+def _judge(source: Source, split: Split, choice: Choice, fit: Cases, settings: Settings) -> Judge:
+    """Before and after, each has the bins of its own scales, about the same radius."""
+    before, recalibration = Questions.of(fit, settings.radius_px), choice.chosen.recalibration
+    changed = fit.under(recalibration.apply(fit)) if choice.is_change else None
+    return Judge(
+        split=split,
+        recalibration=recalibration,
+        density=next((one.recalibration for one in choice.candidates if one.name == "density"), None),
+        before=before,
+        after=None if changed is None else Questions.of(changed, before.radius_px),
+        labels=source.labels * 2 // 5,
+        replicates=settings.replicates,
+        seed=settings.seed,
+    )
 
 
-@dataclass
-class Judged(Mergeable):
-    """The part *test* before and after recalibration, and the outliers of all parts, counted over chunks of cases.
-
-    Attributes:
-        split: by image.
-        recalibration: that was chosen.
-        before: diagnosis of the prediction as it was.
-        after: of the recalibrated one; None where nothing is changed.
-        outliers: of all parts.
-        persons: counted so far.
-    """
-
-    split: Split
-    recalibration: Recalibration
-    before: Diagnosis
-    after: Diagnosis | None
-    outliers: Outliers
-    persons: int = 0
-
-    summed: ClassVar[tuple[str, ...]] = ("before", "after", "outliers", "persons")
-
-    def add(self, cases: Cases) -> None:
-        """Add all persons of some images."""
-        outlier = self.outliers.add(cases)
-        rows = self.split.rows(cases.units, "test")
-        test, outlier = cases.select(rows), None if outlier is None else outlier[rows]
-        if test.labelled.any():
-            self.before.add(test, outlier)
-            if self.after is not None:
-                self.after.add(test.under(self.recalibration.apply(test)), outlier)
-        self.persons += len(cases)
-
-
-def _judged(source: Source, split: Split, choice: Choice, fit: Cases, settings: Settings) -> Judged:
-    """Nothing counted yet."""
-    density = next((one.recalibration for one in choice.candidates if one.name == "density"), None)
-    known = {"replicates": settings.replicates, "seed": settings.seed}
-    before, after = (Diagnosis(asked, source.labels * 2 // 5, **known) for asked in _questions(choice, fit, settings))
-    recalibration = choice.chosen.recalibration
-    return Judged(split, recalibration, before, after if choice.is_change else None, Outliers(density, split))
+def _counted(source: Source, judge: Judge, progress: Callable[[int], None]) -> Counts:
+    counts = judge.nothing()
+    for cases in source.chunks():
+        judge.add(counts, cases)
+        progress(counts.persons)
+    return counts
 
 
 def _record(
     source: Source,
     split: Split,
     choice: Choice,
-    judged: Judged,
+    counts: Counts,
     recalibrations: tuple[RecalibrationRecord, ...],
     elpd: tuple[ElpdRecord, ...],
     exact: Sequence[str],
 ) -> CalibrationRecord:
-    before, outliers = diagnosis_record(judged.before), judged.outliers
-    after = None if judged.after is None else diagnosis_record(judged.after)
+    before, outliers = diagnosis_record(counts.before), counts.outliers
+    after = None if counts.after is None else diagnosis_record(counts.after)
     unfitted = f"{_EXACT}, so that nothing is fitted to them; they are judged like all others"
     return CalibrationRecord(
         source=source.record,

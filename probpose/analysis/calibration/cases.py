@@ -203,6 +203,11 @@ class Split:
         )
         return cls(unique, part, seed)
 
+    def only(self, images: Index) -> Split:
+        """The same of some of the images, which may repeat."""
+        unique = np.unique(images)
+        return Split(unique, self.part[np.searchsorted(self.images, unique)], self.seed)
+
     def rows(self, image: Index, part: str) -> Index:
         """Rows of `image` (N,) that belong to a part."""
         return np.flatnonzero(self.part[np.searchsorted(self.images, image)] == PARTS.index(part))

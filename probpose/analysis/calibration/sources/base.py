@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["CHUNK", "MOST_LABELS", "MemorySource", "Source", "gather", "join_cases"]
+__all__ = ["CHUNK", "MOST_LABELS", "Chunked", "MemorySource", "Source", "gather", "join_cases"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +21,13 @@ from probpose.errors import DataError
 
 CHUNK = 60_000
 """Keypoints handled at once, about: whole images only."""
+
+
+class Chunked(Protocol):
+    """Cases in chunks of whole units; none comes in two chunks."""
+
+    def chunks(self) -> Iterator[Cases]:
+        """All cases, in the same order at each call."""
 
 
 class Source(ABC):
@@ -66,6 +74,10 @@ class Source(ABC):
     @abstractmethod
     def chunks(self) -> Iterator[Cases]:
         """All cases, in the same order at each call."""
+
+    def parts(self) -> list[tuple[Chunked, Index]]:
+        """What may be counted apart, by other processes too, and its units, none of which is in two parts."""
+        return [(self, self.units)]
 
     @property
     def folder(self) -> Path:

@@ -17,7 +17,7 @@ from probpose.analysis.calibration.cases import Cases, Split
 from probpose.analysis.calibration.export import MOST_ROWS, Columns, recalibrated_columns
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.analysis.calibration.record import SourceRecord
-from probpose.analysis.calibration.sources.base import CHUNK, Source
+from probpose.analysis.calibration.sources.base import CHUNK, Chunked, Source
 from probpose.analysis.calibration.sources.baseline import gaussian, one_scale, spread, squares
 from probpose.arrays import Array, Index
 from probpose.data.predictions.columns import whole
@@ -55,11 +55,14 @@ class TableSource(Source):
         residual = GaussianResidual().frozen()
         self._files = [_FileCases(shard, self.name, self.joints, residual) for shard in table.shards]
         images, units, labels, sized = [], [], 0, True
-        for part in self._people():
-            images.append(part.image)
-            units.append(part.image if part.unit is None else part.unit)
-            labels += int((part.visibility > 0).sum())
-            sized = sized and bool(np.isfinite(part.size).all())
+        self._ends = []
+        for file in self._files:
+            for part in file.people():
+                images.append(part.image)
+                units.append(part.image if part.unit is None else part.unit)
+                labels += int((part.visibility > 0).sum())
+                sized = sized and bool(np.isfinite(part.size).all())
+            self._ends.append(sum(map(len, units)))
         self._images, self._units = np.concatenate(images), np.concatenate(units)
         self._labels = labels
         if not table.has_scale:
@@ -88,6 +91,9 @@ class TableSource(Source):
 
     def chunks(self) -> Iterator[Cases]:
         return chain.from_iterable(file.chunks() for file in self._files)
+
+    def parts(self) -> list[tuple[Chunked, Index]]:
+        return list(zip(self._files, np.split(self._units, self._ends[:-1]), strict=True))
 
     def _fitted(self, split: Split, sized: bool) -> float:
         total, count = 0.0, 0

@@ -1,0 +1,108 @@
+"""Judging on a Dask cluster: the same counts as in one process, also where a worker is killed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import probpose as pp
+from probpose.analysis.calibration.cases import Cases
+from probpose.analysis.calibration.cluster import count_on
+from probpose.analysis.calibration.judging import Counts, Judge
+from probpose.arrays import Index
+from probpose.errors import ConfigError, DataError
+from tests.counted import assert_same, everything, found, judge_of
+
+
+@dataclass(frozen=True)
+class Part:
+    """Cases as they are; the first process that has counted half of the marked ones is killed."""
+
+    cases: Cases
+    marker: Path | None = None
+
+    def chunks(self) -> Iterator[Cases]:
+        half = len(self.cases) // 2
+        yield self.cases.select(np.arange(half))
+        if self.marker is not None and not self.marker.exists():
+            self.marker.touch()
+            os._exit(1)
+        yield self.cases.select(np.arange(half, len(self.cases)))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A file that cannot be used."""
+
+    def chunks(self) -> Iterator[Cases]:
+        raise DataError("4.parquet, row 7: the scale is not positive")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    distributed = pytest.importorskip("distributed", reason="needs distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+def parts_of(cases: Cases, marker: Path | None = None) -> list[tuple[Any, Index]]:
+    """Five, of whole images in halves too."""
+    images = np.array_split(np.unique(cases.image), 5)
+    chosen = [cases.select(np.flatnonzero(np.isin(cases.image, own))) for own in images]
+    return [(Part(one, marker if i == 2 else None), one.units) for i, one in enumerate(chosen)]
+
+
+def here(judge: Judge, parts: list[tuple[Any, Index]]) -> Counts:
+    counts = judge.nothing()
+    for part, _ in parts:
+        for cases in part.chunks():
+            judge.add(counts, cases)
+    return counts
+
+
+def test_a_killed_worker_changes_nothing(address: str, tmp_path: Path) -> None:
+    cases = everything()
+    judge, marker, seen = judge_of(cases), tmp_path / "killed", list[int]()
+    counts = count_on(address, judge, parts_of(cases, marker), seen.append)
+    assert marker.exists()
+    assert_same(found(counts), found(here(judge, parts_of(cases))))
+    assert seen[-1] == len(cases)
+
+
+def test_faults_of_the_data_come_back(address: str) -> None:
+    cases = everything()
+    with pytest.raises(DataError, match=r"4\.parquet, row 7: the scale is not positive"):
+        count_on(address, judge_of(cases), [*parts_of(cases), (Broken(), np.zeros(0, dtype=np.int64))], lambda _: None)
+
+
+def test_no_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="needs distributed")
+    monkeypatch.setattr("probpose.analysis.calibration.cluster._TIMEOUT", "300ms")
+    cases = everything()
+    with pytest.raises(ConfigError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 .*dask scheduler"):
+        count_on("tcp://127.0.0.1:9", judge_of(cases), parts_of(cases), lambda _: None)
+
+
+def test_a_table_on_a_cluster_gives_the_report_of_one_process(address: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    prediction = rng.uniform(0, 100, (900, 2))
+    table = {
+        "prediction": prediction,
+        "label": prediction + 1.3 * rng.standard_t(4, (900, 2)),
+        "sigma": np.ones(900),
+        "image": np.char.add("image ", (np.arange(900) // 3).astype(str)),
+        "joint": np.tile(["nose", "left", "right"], 300),
+    }
+    for i, rows in enumerate((slice(0, 300), slice(300, 330), slice(330, 900))):
+        np.savez(tmp_path / f"{i}.npz", **{name: values[rows] for name, values in table.items()})  # type: ignore[arg-type]
+    asked = {"method": "scale", "residual": "gaussian"}
+    ours = pp.calibrate_table(tmp_path / "*.npz", cluster=address, **asked)  # type: ignore[arg-type]
+    theirs = pp.calibrate_table(tmp_path / "*.npz", **asked)  # type: ignore[arg-type]
+    assert ours.record.after is not None
+    assert_same(ours.to_json(), theirs.to_json())
