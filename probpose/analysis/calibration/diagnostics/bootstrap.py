@@ -31,7 +31,7 @@ REPLICATES = 500
 _IMAGES_AT_ONCE = 2**12
 
 _POISSON = np.searchsorted(special.pdtr(np.arange(12), 1.0), (np.arange(2**16) + 0.5) / 2**16).astype(np.float64)
-"""Poisson(1) by the 16 bits that it is drawn with; its mean and variance are 1 to 1e-4."""
+"""Poisson(1) by the 16 bits that it is drawn with; its mean is 1, its variance 1 to 4e-5."""
 
 
 @dataclass(frozen=True)
