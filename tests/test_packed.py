@@ -158,6 +158,21 @@ def test_a_server_gives_what_the_folder_does(folder: Path, address: str) -> None
             assert sorted(rows) == list(range(len(local)))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_processes_share_an_epoch_from_a_server(address: str, workers: int) -> None:
+    """Two processes' parts of each batch are the batch of one, each person once."""
+    dataset = CropDataset(open_dataset("packed", "train", root=Path(address)), SIZE, augmentation=USUAL, cache=False)
+
+    def batches(rank: int, size: int) -> list[tuple[list[int], torch.Tensor]]:
+        made = loader(dataset, 16, shuffle=True, epoch=1, workers=workers, part=(rank, size))
+        return [(batch.person.tolist(), batch.image) for batch in made]
+
+    first, second, alone = batches(0, 2), batches(1, 2), batches(0, 1)
+    for (even, shown), (odd, _), (rows, images) in zip(first, second, alone, strict=True):
+        assert (even, odd) == (rows[::2], rows[1::2])
+        assert torch.equal(shown, images[::2])
+
+
 def test_a_server_without_parts_is_named(folder: Path) -> None:
     class Whole(Parts):
         do_GET = SimpleHTTPRequestHandler.do_GET  # noqa: N815
