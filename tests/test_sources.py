@@ -60,7 +60,7 @@ def test_any_coco_format_file(tmp_path: Path) -> None:
 
 
 def test_options_that_do_not_go_together(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'mpi'.*coco, lsp, lspet, synthetic"):
+    with pytest.raises(ConfigError, match=r"'mpi'.*coco, lsp, lspet, packed, synthetic"):
         open_dataset("mpi", "train")
     with pytest.raises(ConfigError, match="go with an annotation file"):
         open_dataset("coco", "train", image_dir=tmp_path)
@@ -118,7 +118,7 @@ def test_broken_truth_is_refused(figures: Path, tmp_path: Path) -> None:
 
 
 def test_names() -> None:
-    assert set(DATASETS) == {"coco", "lsp", "lspet", "synthetic"}
+    assert set(DATASETS) == {"coco", "lsp", "lspet", "packed", "synthetic"}
 
 
 def test_a_registered_dataset_is_opened_by_name_and_offered_by_commands(
@@ -131,7 +131,7 @@ def test_a_registered_dataset_is_opened_by_name_and_offered_by_commands(
     register_dataset("mine", lambda split, root: DATASETS["synthetic"](split, figures))
     assert open_dataset("mine", "val").name == "synthetic val2017"
     assert "mine" not in help_before
-    assert "coco|lsp|lspet|synthetic|mine" in CliRunner().invoke(main, ["evaluate", "--help"]).output
+    assert "coco|lsp|lspet|packed|synthetic|mine" in CliRunner().invoke(main, ["evaluate", "--help"]).output
     for taken in ("mine", "coco"):
         with pytest.raises(ConfigError, match=f"already called '{taken}': register yours under another name"):
             register_dataset(taken, lambda split, root: DATASETS["synthetic"](split, figures))
