@@ -105,7 +105,6 @@ def test_a_table_of_points_is_recalibrated(tmp_path: Path) -> None:
     }
     np.savez(tmp_path / "points.npz", allow_pickle=False, **table)
     found = run(
-        "--table",
         str(tmp_path / "points.npz"),
         "--residual",
         "gaussian",
@@ -134,6 +133,10 @@ def test_a_table_of_points_is_recalibrated(tmp_path: Path) -> None:
         (["--predictions", "r.json", "--annotations", "a.json", "--table", "t.npz"], "leave all but one out"),
         (["--predictions", "r.json", "--annotations", "a.json"], "a.json"),
         (["--table", "t.npz"], "t.npz"),
+        (["t.npz"], "t.npz"),
+        (["shards/*.parquet"], "names no file"),
+        (["t.npz", "--table", "u.npz"], "t.npz and --table u.npz are two tables"),
+        (["t.npz", "--predictions", "r.json", "--annotations", "a.json"], "leave all but one out"),
         (["--recalibrate", "magic"], "magic"),
     ],
 )

@@ -17,7 +17,7 @@ from probpose.inference.training.train import judged_on
     "arguments",
     [
         ["calibrate", "--table", "t.csv", "--batch-size", "8"],
-        ["calibrate", "--table", "t.csv", "--common-joints"],
+        ["calibrate", "t.csv", "--common-joints"],
         ["calibrate", "--table", "t.csv", "--category", "person"],
         ["calibrate", "--predictions", "r.json", "--annotations", "a.json", "--dataset", "coco"],
         ["calibrate", "--predictions", "r.json", "--annotations", "a.json", "--device", "cpu"],

@@ -18,7 +18,6 @@ from probpose.cli.options import (
     json_option,
     machine_options,
     refuse_without_effect,
-    run_argument,
 )
 from probpose.cli.terminal import judged_persons, note, run_of, say_device
 from probpose.cli.types import OUT_FOLDER, LateChoice
@@ -29,9 +28,13 @@ Example:
   probpose calibrate
   probpose calibrate runs/my-run --dataset coco --split val --recalibrate density
   probpose calibrate --predictions results.json --annotations person_keypoints_val2017.json
-  probpose calibrate --table points.csv --json
-  probpose calibrate --table 'shards/*.parquet' --cluster local
+  probpose calibrate points.csv --json
+  probpose calibrate 'shards/*.parquet'
+  probpose calibrate 'shards/*.parquet' --cluster tcp://head:8786
 """
+
+TABLES = (".csv", ".npz", ".parquet")
+"""What the name of a table, or of a pattern of tables, ends in."""
 
 LEAST_DRAWS = 4
 """That convergence can be judged by."""
@@ -50,14 +53,14 @@ def _densities() -> Iterable[str]:
 
 
 @click.command(epilog=EPILOG)
-@run_argument
+@click.argument("run", required=False, type=click.Path(path_type=Path), metavar="[RUN|TABLE]")
 @data_options
 @click.option("--predictions", type=click.Path(path_type=Path), help="Instead of a run: COCO results of any model.")
 @click.option("--annotations", type=click.Path(path_type=Path), help="The COCO-format ground truth of --predictions.")
 @click.option(
     "--table",
     type=click.Path(path_type=Path),
-    help="Or .npz, .csv, .parquet, or a quoted pattern of them: prediction, label, scale.",
+    help="The same as TABLE: .npz, .csv, .parquet, or a quoted pattern of them: prediction, label, scale.",
 )
 @click.option(
     "--cluster", metavar="ADDRESS", help="Dask scheduler whose processes judge files of --table; or local: one a core."
@@ -88,12 +91,17 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
 
     Held-out data are split by image into fit, calibrate and test. Recalibrations are fitted on the first two and judged
     on the third, before and after; the chosen one is kept in the run, where predict and evaluate use it. RUN is the
-    folder of a run, by default the newest one. Writes calibration.json, report.html, posterior.nc and figures.
+    folder of a run, by default the newest one; TABLE holds any predictions with labels, one point a row. Writes
+    calibration.json, report.html, posterior.nc and figures.
     """
     from rich.console import Console
 
     if 0 < options["draws"] < LEAST_DRAWS:
         raise click.UsageError(f"--draws {options['draws']} are too few to judge them: {LEAST_DRAWS} at least, or 0.")
+    if run is not None and run.suffix.lower() in TABLES and not run.is_dir():
+        if options["table"] is not None:
+            raise click.UsageError(f"{run} and --table {options['table']} are two tables: leave one out.")
+        run, options["table"] = None, run
     calibration = _calibration(run, options, quiet=as_json)
     for line in calibration.left_out:
         note(f"left out: {line}")
