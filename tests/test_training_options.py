@@ -67,6 +67,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "precision": ("fp32", "fp32"),
     "device": ("cpu", "cpu"),
     "workers": ("3", 3),
+    "augment_on": ("device", "device"),
     "sync_batch_norm": ("", True),
     "seed": ("5", 5),
 }

@@ -9,6 +9,7 @@ Random changes of a training crop: where it is cut, whether it is mirrored, and 
 from __future__ import annotations
 
 __all__ = [
+    "LUMA",
     "PADDING",
     "Augmentation",
     "Crop",
@@ -24,6 +25,7 @@ __all__ = [
     "picture_frame",
     "pixels_to_image",
     "reductions",
+    "resolved",
 ]
 
 from collections.abc import Sequence
@@ -122,21 +124,39 @@ def cut(image: npt.NDArray[np.uint8], to_image: Array, input_size: tuple[int, in
         input_size: height and width of the result.
     """
     height, width = input_size
-    black = np.zeros((height, width, 3), dtype=np.uint8)
+    found = resolved(image, to_image, input_size)
+    if found is None:
+        return np.zeros((height, width, 3), dtype=np.uint8)
+    crop = cv2.warpAffine(*found, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return np.asarray(crop, dtype=np.uint8)
+
+
+def resolved(
+    image: npt.NDArray[np.uint8], to_image: Array, input_size: tuple[int, int]
+) -> tuple[npt.NDArray[np.uint8], Array] | None:
+    """The image at about the resolution of a crop, and the map (2, 3) from the crop's pixels to its pixels.
+
+    It is the image itself, or the crop's surroundings with blocks of pixels averaged. None where all of it is black.
+
+    Args:
+        image: (h, w, 3).
+        to_image: (2, 3) map from u to image pixels.
+        input_size: height and width of the crop.
+    """
     if not np.isfinite(to_image).all():
-        return black
+        return None
     matrix = pixels_to_image(to_image[None], input_size)[0]
     block = min(round(float(np.hypot(matrix[0, 0], matrix[1, 0]))), max(image.shape[:2]))
-    if block > 1 or max(image.shape[:2]) > _LARGEST_SIDE:
-        found = _shrink(image, to_image, max(1, block))
-        if found is None:
-            return black
-        image, origin = found
-        block = max(1, block)
-        matrix = matrix / block
-        matrix[:, 2] -= (origin + (block - 1) / 2) / block
-    crop = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return np.asarray(crop, dtype=np.uint8)
+    if block <= 1 and max(image.shape[:2]) <= _LARGEST_SIDE:
+        return image, matrix
+    block = max(1, block)
+    found = _shrink(image, to_image, block)
+    if found is None:
+        return None
+    shrunk, origin = found
+    matrix = matrix / block
+    matrix[:, 2] -= (origin + (block - 1) / 2) / block
+    return shrunk, matrix
 
 
 _LARGEST_SIDE = 2**15 - 1
@@ -175,7 +195,8 @@ def _shrink(image: npt.NDArray[np.uint8], to_image: Array, block: int) -> tuple[
     return np.asarray(shrunk, dtype=np.uint8), low.astype(np.float64)
 
 
-_LUMA = np.array([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114])
+"""Share of red, green and blue in the brightness of a pixel (ITU-R BT.601)."""
 _EYE = np.eye(3)
 _LOWER = ("hip", "knee", "ankle")
 _HALF_BODY_JOINTS = 3
@@ -284,7 +305,7 @@ def half_body_box(keypoints: Array, chosen: npt.NDArray[np.bool_]) -> Array | No
 def jitter_colour(image: npt.NDArray[np.uint8], colour: tuple[float, float, float]) -> npt.NDArray[np.uint8]:
     """The RGB image (h, w, 3) with brightness, contrast (about its mean) and saturation multiplied."""
     brightness, contrast, saturation = colour
-    mean = float(np.dot(cv2.mean(image)[:3], _LUMA)) * brightness
+    mean = float(np.dot(cv2.mean(image)[:3], LUMA)) * brightness
     matrix = np.full((3, 4), (1 - contrast) * mean)
-    matrix[:, :3] = contrast * brightness * (saturation * _EYE + (1 - saturation) * _LUMA)
+    matrix[:, :3] = contrast * brightness * (saturation * _EYE + (1 - saturation) * LUMA)
     return np.asarray(cv2.transform(image, matrix), dtype=np.uint8)

@@ -11,7 +11,7 @@ __all__ = ["Batch", "CropDataset", "loader", "make_loader", "readable"]
 import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
@@ -37,6 +37,7 @@ from probpose.data.crops import (
 )
 from probpose.data.images import Picture
 from probpose.data.persons import Persons
+from probpose.data.surroundings import Seen, Surroundings, room, seen
 
 _CACHE_BYTES = 10**9
 _NO_CHANGE = (1.0, 1.0, 1.0)
@@ -51,7 +52,7 @@ class Batch:
     """N crops with K joints each. N may be 0, when no image of the batch could be read.
 
     Attributes:
-        image: (N, 3, H, W) uint8, RGB; mirrored where `flipped`.
+        image: (N, 3, H, W) uint8, RGB; mirrored where `flipped`. Where `uncut` is given, `to` fills it.
         keypoints: (N, K, 2) float32, network coordinates u in the frame before mirroring; 0 where unlabelled.
         labelled: (N, K) bool.
         visibility: (N, K) int64: 0 unlabelled, 1 labelled but occluded, 2 visible.
@@ -59,6 +60,7 @@ class Batch:
         to_image: (N, 2, 3) float64, [A | b] with x_image = A u + b, of the frame before mirroring.
         person: (N,) int64, the row in the table of persons.
         unreadable: one "file: reason" for each sample that is left out.
+        uncut: what the crops are to be cut from, on the device that the batch goes to; None where they are cut.
     """
 
     image: Tensor
@@ -69,6 +71,7 @@ class Batch:
     to_image: Tensor
     person: Tensor
     unreadable: list[str]
+    uncut: Surroundings | None = None
 
     def __len__(self) -> int:
         return len(self.person)
@@ -79,16 +82,25 @@ class Batch:
         return self.visibility == 2
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on a device that has float64."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        """The batch on a device that has float64, with its crops cut there where they are not cut yet."""
+        moved = self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return moved if moved.uncut is None else replace(moved, image=moved.uncut.cut(), uncut=None)
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, for a DataLoader that feeds a GPU."""
         return self._map(Tensor.pin_memory)
 
+    def tensors(self) -> list[Tensor]:
+        """All tensors of a batch whose crops are cut."""
+        return [value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)]
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        tensors = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "unreadable"}
-        return Batch(**tensors, unreadable=self.unreadable)
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("unreadable", "uncut")}
+        return Batch(
+            **{name: change(tensor) for name, tensor in tensors.items()},
+            unreadable=self.unreadable,
+            uncut=None if self.uncut is None else self.uncut.map(change),
+        )
 
 
 class CropDataset(Dataset[Batch]):
@@ -104,6 +116,7 @@ class CropDataset(Dataset[Batch]):
         augmentation: None cuts the crops as they are.
         seed: of the augmentation and of the order.
         cache: False never keeps decoded images.
+        uncut: leave it to `Batch.to` to cut the crops and vary their colours, all at once where the batch goes.
     """
 
     def __init__(
@@ -114,12 +127,14 @@ class CropDataset(Dataset[Batch]):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         cache: bool = True,
+        uncut: bool = False,
     ) -> None:
         self.persons = persons
         self.input_size = input_size
         self.augmentation = augmentation or Augmentation.none()
         self.seed = seed
         self.epoch = 0
+        self.uncut = uncut
         self._lower = lower_body(persons.skeleton.joints)
         self._cache: dict[tuple[str, int], Picture | str] | None = {} if cache and _fits(persons) else None
 
@@ -142,13 +157,13 @@ class CropDataset(Dataset[Batch]):
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         jitters = self._jitters(rows)
         frames = self._frames(rows, jitters)
-        crops, faults = self._crops(rows, frames, jitters)
+        image, uncut, faults = (self._surroundings if self.uncut else self._crops)(rows, frames, jitters)
         kept = [place for place in range(len(rows)) if place not in faults]
         to_image = frames[kept]
         table = self.persons.select([rows[place] for place in kept])
         points = apply_affine(invert_affine(to_image), table.keypoints)
         return Batch(
-            image=torch.from_numpy(crops[kept] if faults else crops),
+            image=image,
             keypoints=torch.from_numpy(np.where(table.labelled[..., None], points, 0.0).astype(np.float32)),
             labelled=torch.from_numpy(table.labelled),
             visibility=torch.from_numpy(table.visibility),
@@ -156,19 +171,40 @@ class CropDataset(Dataset[Batch]):
             to_image=torch.from_numpy(to_image),
             person=torch.tensor([rows[place] for place in kept], dtype=torch.int64),
             unreadable=[f"{self.persons.path(rows[place])}: {faults[place]}" for place in sorted(faults)],
+            uncut=uncut,
         )
 
     def _jitters(self, rows: Sequence[int]) -> list[Jitter]:
         return [self.augmentation.draw(np.random.default_rng([self.seed, self.epoch, row])) for row in rows]
 
-    def _crops(
+    def _crops(self, rows: Sequence[int], frames: Array, jitters: list[Jitter]) -> tuple[Tensor, None, dict[int, str]]:
+        """The pixels (N, 3, H, W) of those that have some, and the faults of the others (see `_look`)."""
+        crops = np.empty((len(rows), 3, *self.input_size), dtype=np.uint8)
+        faults = self._look(rows, frames, lambda at, picture: _fill(crops[at], picture, frames[at], jitters[at]))
+        kept = [place for place in range(len(rows)) if place not in faults]
+        return torch.from_numpy(crops[kept] if faults else crops), None, faults
+
+    def _surroundings(
         self, rows: Sequence[int], frames: Array, jitters: list[Jitter]
-    ) -> tuple[npt.NDArray[np.uint8], dict[int, str]]:
-        """The pixels (N, 3, H, W) of a batch, and the fault of each sample that has none, by its place.
+    ) -> tuple[Tensor, Surroundings, dict[int, str]]:
+        """No pixels yet, what they are to be cut from, and the faults (see `_look`)."""
+        found: dict[int, Seen] = {}
+
+        def keep(at: int, picture: Picture) -> None:
+            found[at] = seen(picture.pixels, picture_frame(frames[at], picture), self.input_size)
+
+        faults = self._look(rows, frames, keep)
+        order = sorted(found)
+        parts, drawn = [found[at] for at in order], [jitters[at] for at in order]
+        space = room(self.input_size, self.augmentation.rotation)
+        uncut = Surroundings.of(parts, drawn, self.input_size, space)
+        return torch.empty(len(order), 3, 0, 0, dtype=torch.uint8), uncut, faults
+
+    def _look(self, rows: Sequence[int], frames: Array, use: Callable[[int, Picture], None]) -> dict[int, str]:
+        """Use the picture of each sample, and return the fault of each that has none, by its place.
 
         An image is decoded once for all its persons that need it at the same size, and let go before the next one is.
         """
-        crops = np.empty((len(rows), 3, *self.input_size), dtype=np.uint8)
         faults: dict[int, str] = {}
         places: dict[tuple[str, int], list[int]] = {}
         for place, (row, block) in enumerate(zip(rows, self._blocks(rows, frames).tolist(), strict=True)):
@@ -180,9 +216,9 @@ class CropDataset(Dataset[Batch]):
                 if isinstance(picture, str) or fault is not None:
                     faults[place] = str(fault)
                 else:
-                    _fill(crops[place], picture, frames[place], jitters[place])
+                    use(place, picture)
             del picture
-        return crops, faults
+        return faults
 
     def _blocks(self, rows: Sequence[int], frames: Array) -> Index:
         """(N,) what each sample's image is decoded at, by nothing but the sample: the same in any batch."""

@@ -173,6 +173,11 @@ class MachineConfig:
     )
     device: str = setting("auto", "Torch device, such as cpu or cuda:1. auto: a GPU that works, otherwise the CPU.")
     workers: int = setting(0, "Processes that cut crops.", photos=4, range=Range(0, MOST_WORKERS))
+    augment_on: Literal["cpu", "device", "auto"] = setting(
+        "auto",
+        "Where training crops are cut and varied, within a grey level or two the same. auto: on a GPU if crops are "
+        "packed, otherwise by the workers.",
+    )
     sync_batch_norm: bool = setting(
         False, "Under torchrun: batch normalisation over the whole batch instead of each process's part of it."
     )

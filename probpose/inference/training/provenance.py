@@ -18,7 +18,9 @@ from probpose.inference.training.report import EpochRecord
 from probpose.json_codec import from_json
 from probpose.skeleton import Skeleton
 
-_PLACES = frozenset(("device", "workers", "data_root", "train_annotations", "val_annotations", "image_dir"))
+_PLACES = frozenset(
+    ("device", "workers", "augment_on", "data_root", "train_annotations", "val_annotations", "image_dir")
+)
 """Settings that say where: other values give the same run, for the persons are compared themselves."""
 
 T = TypeVar("T", bound="Facts")

@@ -28,6 +28,7 @@ from probpose.data.persons import Persons
 from probpose.errors import CheckpointError, ConfigError, TrainingError
 from probpose.files import reading
 from probpose.inference.device import open_machine
+from probpose.inference.feeding import moved_ahead
 from probpose.inference.fitting.svi import negative_log_likelihood
 from probpose.inference.training.checkpoint import (
     load_checkpoint,
@@ -140,7 +141,9 @@ class Trainer:
         jitter = augmentation(with_usual_flip(config, train.skeleton).augmentation)
         workers = config.machine.workers
         self.profile = Profile(self.model.regressor, self.device, workers) if profile else NoProfile()
-        self.data = CropDataset(train, config.input_size, augmentation=jitter, seed=config.seed)
+        where = config.machine.augment_on
+        uncut = where == "device" or (where == "auto" and self.device.type == "cuda" and train.packed is not None)
+        self.data = CropDataset(train, config.input_size, augmentation=jitter, seed=config.seed, uncut=uncut)
         self.drop_last = len(train) >= self.recipe.batch_size
         self._refuse_small_parts(min(len(train), self.recipe.batch_size))
         self.steps_per_epoch = math.ceil(len(self._batches(0)) / self.recipe.accumulate)
@@ -247,7 +250,7 @@ class Trainer:
         self.model.train()
         self.model.objective.begin_epoch(self.epoch / self.recipe.epochs)
         sums = _Epoch()
-        batches = self._usable(sums)
+        batches = moved_ahead(self._usable(sums), self.device, self._moved)
         while group := list(islice(batches, self.recipe.accumulate)):
             self._train_step(group, sums)
             last = group[-1]
@@ -262,14 +265,16 @@ class Trainer:
         return sums
 
     def _usable(self, sums: _Epoch) -> Iterator[Batch]:
-        """The epoch's batches that can be trained on."""
+        """The epoch's batches that can be trained on, in main memory."""
         for batch in self.profile.waiting(self._batches(self.epoch)):
             sums.unreadable += batch.unreadable
             labelled = self.world.total(batch.labelled.sum()) > 0
             if self.world.all(len(batch) >= LEAST_TOGETHER) and labelled:
-                with self.profile.part("transfer"):
-                    moved = batch.to(self.device)
-                yield moved
+                yield batch
+
+    def _moved(self, batch: Batch) -> Batch:
+        with self.profile.part("transfer"):
+            return batch.to(self.device)
 
     def _train_step(self, group: list[Batch], sums: _Epoch) -> None:
         """One step on the mean gradient of a few batches."""
