@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from probpose.api.distributions import Heatmap as Heatmap
     from probpose.api.distributions import Laplace as Laplace
     from probpose.api.distributions import Samples as Samples
+    from probpose.api.importing import import_model as import_model
     from probpose.api.oks_sigmas import oks_sigmas as oks_sigmas
     from probpose.api.oks_sigmas import save_oks_sigmas as save_oks_sigmas
     from probpose.api.poses import Poses as Poses
@@ -107,6 +108,7 @@ _HOMES = {
     "draw_levels": "probpose.api.posterior",
     "draw_pit": "probpose.api.posterior",
     "fit": "probpose.api.training",
+    "import_model": "probpose.api.importing",
     "list_images": "probpose.api.data",
     "load": "probpose.api.runs",
     "load_posterior": "probpose.api.posterior",

@@ -40,6 +40,7 @@ from probpose.files import write_atomically
 from probpose.inference.device import open_device
 from probpose.inference.training.config import TrainConfig, refuse_without_effect
 from probpose.inference.training.folds import Fold, train_folds
+from probpose.inference.training.provenance import Imported
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
 from probpose.inference.training.train import judged_on, open_split, saw
 from probpose.progress import Counting, silent
@@ -60,7 +61,8 @@ class Run:
         self._loaded = loaded
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}: {self.config.label}, {len(self.skeleton)} joints, epoch {self.epoch})"
+        made = f"epoch {self.epoch}" if self.imported is None else f"imported from {self.imported.file}"
+        return f"Run({str(self.path)!r}: {self.config.label}, {len(self.skeleton)} joints, {made})"
 
     @property
     def path(self) -> Path:
@@ -79,8 +81,13 @@ class Run:
 
     @property
     def epoch(self) -> int:
-        """The epoch, from 1, after which the checkpoint was taken."""
+        """The epoch, from 1, after which the checkpoint was taken; 0 for a network that was imported."""
         return self._loaded.epoch
+
+    @property
+    def imported(self) -> Imported | None:
+        """The file, its SHA-256 and its layout, where the network is another code's (`import_model`)."""
+        return self._loaded.imported
 
     @property
     def verified(self) -> bool:

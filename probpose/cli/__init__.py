@@ -7,6 +7,8 @@ from __future__ import annotations
 
 __all__ = ["main"]
 
+from keyword import iskeyword
+
 import click
 
 from probpose import __version__
@@ -19,13 +21,20 @@ COMMANDS = {
     "compare": "Train models with one network and budget, and compare them with each other and with finished runs.",
     "data": "Make, check and describe data sets.",
     "evaluate": "Evaluate a run: AP, PCK, error, nats per keypoint, coverage, sigma, r50 and r90.",
+    "import": "Make a run of a checkpoint of the published RLE code or of mmpose's RLE models.",
     "models": "List families, residual densities and backbones, with what each costs.",
     "oks-sigmas": "OKS sigmas of any skeleton with intervals, from repeated labels or from labels and models.",
     "predict": "Predict keypoints and their uncertainty.",
     "train": "Train a keypoint regressor by maximum likelihood.",
 }
 """The first line of the help of each command, which is the attribute of its name in the module of its name; there a
-hyphen is an underscore."""
+hyphen is an underscore, and a word of Python has one more."""
+
+
+def _home(name: str) -> str:
+    own = name.replace("-", "_") + "_" * iskeyword(name)
+    return f"probpose.cli.{own}:{own}"
+
 
 EPILOG = """\b
 Example:
@@ -38,7 +47,7 @@ Example:
 
 @click.group(
     cls=LazyGroup,
-    places={name: f"probpose.cli.{(own := name.replace('-', '_'))}:{own}" for name in COMMANDS},
+    places={name: _home(name) for name in COMMANDS},
     lines=COMMANDS,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

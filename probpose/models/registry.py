@@ -32,7 +32,7 @@ from probpose.models.heads.base import Regressor
 from probpose.models.heads.cell_labels import labels_of
 from probpose.models.heads.conditional import ConditionalOptions, ConditionalRegressor
 from probpose.models.heads.heatmap import HeatmapOptions, HeatmapRegressor, SoftArgmaxOptions, SoftArgmaxRegressor
-from probpose.models.heads.location_scale import LocationScaleRegressor, ScaleBuilder
+from probpose.models.heads.location_scale import LocationScaleRegressor, RegressionOptions, ScaleBuilder
 from probpose.models.heads.mixture_density import MixtureOptions, MixtureRegressor
 from probpose.models.heads.multibin import MultiBinOptions, MultiBinRegressor, bound_of
 from probpose.models.heads.simcc import SimCCOptions, SimCCRegressor
@@ -107,9 +107,10 @@ class Family:
 FAMILIES: dict[str, Family] = {
     "regression": Family(
         "location, scale and residual density: x = mu + L z, z ~ R",
-        lambda net, _: LocationScaleRegressor(net.backbone, net.joints, net.scale),
+        lambda net, options: LocationScaleRegressor(net.backbone, net.joints, net.scale, options),
         "rle",
         needs=(),
+        options=RegressionOptions,
         located=True,
         scaled=True,
     ),

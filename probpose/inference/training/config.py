@@ -68,9 +68,9 @@ class TrainConfig:
 
     @property
     def label(self) -> str:
-        """Short name of what is fitted: the residual in the family `regression`, else the family and its options."""
+        """Short name of what is fitted: the residual alone in `regression` without options, else the family too."""
         model = self.model
-        if model.family == "regression":
+        if model.family == "regression" and not model.options:
             return model.residual
         other = "" if model.residual == family_of(model.family).residuals[0] else f"+{model.residual}"
         options = ",".join(f"{name}={value}" for name, value in model.options.items())

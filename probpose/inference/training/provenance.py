@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Facts", "Provenance", "TrainingRecord", "read_facts"]
+__all__ = ["Facts", "Imported", "Provenance", "TrainingRecord", "read_facts"]
 
 import json
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ class Provenance:
         config: every setting by name, as JSON.
         joints: names.
         flip_pairs: of joints.
-        train: digest of the persons that were trained on (`Persons.digest`).
-        selection: digest of those that choose the checkpoint.
+        train: digest of the persons that were trained on (`Persons.digest`); empty for a network that was imported.
+        selection: digest of those that choose the checkpoint; likewise.
     """
 
     config: dict[str, Any]
@@ -49,6 +49,11 @@ class Provenance:
         """That of a run."""
         skeleton = train.skeleton
         return cls(_plain(config), skeleton.joints, skeleton.flip_pairs, train.digest(), selection.digest())
+
+    @classmethod
+    def of_import(cls, config: TrainConfig, skeleton: Skeleton) -> Provenance:
+        """That of a network that another code has trained, on persons that are not known here."""
+        return cls(_plain(config), skeleton.joints, skeleton.flip_pairs, "", "")
 
     def check_resumed(self, config: TrainConfig, train: Persons, selection: Persons, file: Path) -> None:
         """Refuse to go on with what differs; epochs may be more.
@@ -101,17 +106,34 @@ class Provenance:
         return [f"{name} is {now[name]!r}, and was {before[name]!r}" for name in changed]
 
 
+@dataclass(frozen=True)
+class Imported:
+    """The file of another code that a run was made from.
+
+    Attributes:
+        file: its name.
+        sha256: of its content.
+        layout: see `probpose.models.published_layouts`.
+    """
+
+    file: str
+    sha256: str
+    layout: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What every checkpoint of a run says.
 
     Attributes:
-        epoch: after which it was taken, from 1.
+        epoch: after which it was taken, from 1; 0 for a network that was imported.
         made_from: None in checkpoints of earlier versions.
+        imported: what a network that was imported was made from.
     """
 
     epoch: int
     made_from: Provenance | None = None
+    imported: Imported | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from probpose.errors import CheckpointError, ConfigError, RunInUseError
 from probpose.files import read_text, reading, write_atomically
 from probpose.inference.training.checkpoint import load_checkpoint, load_state
 from probpose.inference.training.config import TrainConfig, load_config, save_config
-from probpose.inference.training.provenance import Facts, read_facts
+from probpose.inference.training.provenance import Facts, Imported, read_facts
 from probpose.json_codec import from_json
 from probpose.models.backbones.registry import build_backbone
 from probpose.models.keypoint_model import KeypointModel
@@ -110,8 +110,9 @@ class LoadedRun:
         config: its configuration.
         skeleton: its joints.
         model: with the chosen checkpoint, in evaluation mode, on the CPU.
-        epoch: the epoch that the checkpoint was taken after, from 1.
+        epoch: the epoch that the checkpoint was taken after, from 1; 0 for a network that was imported.
         verified: whether its content was compared with a digest; False for one of an earlier version.
+        imported: what it was made from, where another code has trained it.
     """
 
     folder: RunFolder
@@ -120,6 +121,7 @@ class LoadedRun:
     model: KeypointModel
     epoch: int
     verified: bool = True
+    imported: Imported | None = None
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -209,6 +211,8 @@ def load_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
         CheckpointError: the folder is not a run, or its checkpoint is missing, damaged or of another model.
     """
     folder = RunFolder(path)
+    if path.is_file():
+        raise CheckpointError(f"{path} is a file: make a run of another code's checkpoint with `probpose import`.")
     config = read_config(folder)
     skeleton = read_skeleton(folder)
     model = untrained_model(config, skeleton)
@@ -218,4 +222,4 @@ def load_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
     if facts.made_from is not None:
         facts.made_from.check_opened(config, skeleton, file)
     load_state(model, state.part("average") or state.part("model"), file)
-    return LoadedRun(folder, config, skeleton, model.eval(), facts.epoch, state.verified)
+    return LoadedRun(folder, config, skeleton, model.eval(), facts.epoch, state.verified, facts.imported)
