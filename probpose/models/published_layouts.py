@@ -203,10 +203,13 @@ def _shapes(form: Layout, backbone: str, joints: int) -> dict[str, torch.Size]:
     heads = {f"{head}.{end}": (rows, channels)[: 1 + (end == "weight")] for head in form.heads for end in _LINEAR}
     nets = [(net, i, layer) for net in "st" for i in range(COUPLINGS) for layer in range(3)]
     sizes = (2, WIDTH, WIDTH, 2)
-    flow = {f"{net}.{i}.{2 * j}.weight": (sizes[j + 1], sizes[j]) for net, i, j in nets}
-    flow |= {f"{net}.{i}.{2 * j}.bias": (sizes[j + 1],) for net, i, j in nets} | {"mask": (COUPLINGS, 2)}
-    named = {form.backbone + name: tuple(shape) for name, shape in own.items()} | heads
-    return {name: torch.Size(shape) for name, shape in (named | {form.flow + n: s for n, s in flow.items()}).items()}
+    flow: dict[str, tuple[int, ...]] = {"mask": (COUPLINGS, 2)}
+    for net, i, j in nets:
+        flow |= {f"{net}.{i}.{2 * j}.weight": (sizes[j + 1], sizes[j]), f"{net}.{i}.{2 * j}.bias": (sizes[j + 1],)}
+    named = {form.backbone + name: shape for name, shape in own.items()}
+    return named | {name: torch.Size(shape) for name, shape in heads.items()} | {
+        form.flow + name: torch.Size(shape) for name, shape in flow.items()
+    }  # fmt: skip
 
 
 def _listed(what: str, names: Sequence[str]) -> str:
