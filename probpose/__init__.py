@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from probpose.api.training import resume as resume
     from probpose.api.training import train as train
     from probpose.data.persons import Persons as Persons
+    from probpose.data.predictions.instances import Instances as Instances
     from probpose.data.repeated_labels import RepeatedLabels as RepeatedLabels
     from probpose.errors import ProbposeError as ProbposeError
     from probpose.progress import bars as bars
@@ -86,6 +87,7 @@ _HOMES = {
     "Gaussian": "probpose.api.distributions",
     "Heatmap": "probpose.api.distributions",
     "Laplace": "probpose.api.distributions",
+    "Instances": "probpose.data.predictions.instances",
     "LevelMap": "probpose.api.posterior",
     "Persons": "probpose.data.persons",
     "Poses": "probpose.api.poses",

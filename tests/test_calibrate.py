@@ -90,7 +90,7 @@ def test_a_results_file_gets_a_noise_model(files: tuple[Path, Path]) -> None:
         "--no-report",
     )
     assert again.exit_code == 0, again.output
-    assert json.loads(again.stdout)["source"]["scale"] == "sigma_px of the file"
+    assert json.loads(again.stdout)["source"]["scale"] == "scales of the file"
 
 
 def test_a_table_of_points_is_recalibrated(tmp_path: Path) -> None:

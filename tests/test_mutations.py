@@ -53,6 +53,7 @@ from probpose.data.images import read_image
 from probpose.data.joints import read_joint_map
 from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import read_boxes
+from probpose.data.predictions.formats.catalogue import read_instances
 from probpose.data.predictions.parquet import write_parquet
 from probpose.data.predictions.results import read_predictions
 from probpose.data.predictions.tables import open_points
@@ -236,6 +237,11 @@ TABLE = {
 CSV = b"x,y,label_x,label_y,sigma,image,joint,visibility\n" + b"".join(
     f"{i},{i + 1},{i}.5,{i + 2},2,{i // 2}.jpg,{'ab'[i % 2]},2\n".encode() for i in range(12)
 )
+OPENPOSE = {"version": 1.3, "people": [{"person_id": [-1], "pose_keypoints_2d": [9, 8.5, 0.5] * 25}]}
+DEEPLABCUT = (
+    b"scorer,n,n,n,n,n,n\nindividuals,i,i,i,j,j,j\nbodyparts,a,a,a,a,a,a\ncoords,x,y,likelihood,x,y,likelihood\n"
+    + b"".join(f"{i},{i},{i / 2},0.5,{i + 9},,\n".encode() for i in range(9))
+)
 REPEATED = b"image,instance,annotator,landmark,x_mm,y_mm,area\n" + b"".join(
     f"{i // 4}.jpg,1,{'ab'[i % 2]},{'cd'[i // 2 % 2]},{i},{i / 2},9\n".encode() for i in range(12)
 )
@@ -274,6 +280,9 @@ READERS = {
     "decisions": of_json(DECISIONS, lambda file: decided(AUDIT, read_decisions(file, AUDIT.models, AUDIT.persons))),
     "joint map": of_json({"left hip": "hip_l", "b": "c"}, read_joint_map),
     "results": of_json(RESULTS, lambda file: read_predictions(file, persons(file.parent))),
+    "wrapped results": of_json({"results": RESULTS}, read_instances),
+    "frame of OpenPose": of_json(OPENPOSE, read_instances, "a_keypoints.json"),
+    "table of DeepLabCut": Reader("a.csv", lambda: DEEPLABCUT, read_instances),
     "boxes": of_json(DETECTIONS, lambda file: read_boxes(file, persons(file.parent))),
     "skeleton": of_json(asdict(COCO), lambda file: read_skeleton(RunFolder(file.parent)), "skeleton.json"),
     "marker": of_json(

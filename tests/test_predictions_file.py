@@ -180,7 +180,7 @@ def broken(name: str, index: int, value: object) -> Document:
         ([broken("sigma_px", 2, 0.0)], "sigma_px of left_eye is not positive"),
         ([result(sigma_px=[1.0] * 17)], "sigma_px is 17 numbers, expected 34"),
         ([broken("labelled", 2, 1.5)], r"outside \[0, 1\]"),
-        ([result(sigma_px=[1.0] * 34), result(2)], "record 1 has no 'sigma_px' and others have"),
+        ([result(sigma_px=[1.0] * 34), result(2)], "record 1 has no 'sigma_px' or 'covariance_px' and others have"),
     ],
 )
 def test_bad_records_are_named(persons: Persons, write_json: Write, content: object, message: str) -> None:

@@ -17,8 +17,9 @@ __all__ = [
 ]
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 import numpy.typing as npt
 from torch import Tensor
@@ -31,16 +32,18 @@ from probpose.arrays import given
 from probpose.data.check import check_data
 from probpose.data.datasets.arrays import ARRAYS, persons_of_arrays
 from probpose.data.datasets.catalogue import Split, examine_dataset, examine_splits, open_dataset
-from probpose.data.datasets.coco import CocoOptions, read_coco
+from probpose.data.datasets.coco import CocoOptions
 from probpose.data.datasets.drawn_boxes import BoxSource
-from probpose.data.datasets.image_lists import open_images, read_image_info
+from probpose.data.datasets.image_lists import Listing, open_images, read_image_info
 from probpose.data.datasets.pack import MARGIN, Packed, pack_persons
 from probpose.data.datasets.reading import Reading
 from probpose.data.joints import JointMap, match_joints
 from probpose.data.persons import Persons
 from probpose.data.plausible import refuse_other_units
-from probpose.data.predictions.results import Predictions
-from probpose.data.predictions.results import read_predictions as match_results
+from probpose.data.predictions.formats.catalogue import is_coco, read_instances
+from probpose.data.predictions.instances import Instances, Known, sizes_of_images
+from probpose.data.predictions.labels import persons_of_labels
+from probpose.data.predictions.results import Predictions, known_of, match_instances
 from probpose.data.synthetic import write_synthetic
 from probpose.errors import ConfigError, DataError
 from probpose.progress import Counting, silent
@@ -107,7 +110,7 @@ def open_data(
         dataset: such as "coco", "lspet" or "synthetic"; or `annotations`.
         split: "train" or "val".
         root: folder of the data set; `$PROBPOSE_DATA` or `./data/NAME` by default.
-        annotations: a COCO-format keypoint file.
+        annotations: a COCO-format keypoint file, or labels of another format that `read_predictions` knows.
         image_dir: folder of its images; that of the file by default.
         flip_pairs: 0-based pairs of its left and right joints; from their names by default.
         category: name or id of its one category that counts; by default all with keypoints, which then have the same.
@@ -120,39 +123,83 @@ def open_data(
         DataError: the data are missing or cannot be read, or no person can be used.
     """
     check_one_source(dataset, annotations, image_dir)
+    if annotations is not None and not is_coco(Path(annotations)):
+        if exif or flip_pairs is not None or category is not None:
+            raise ConfigError(f"exif, flip_pairs and category belong to a COCO file, and {annotations} is none.")
+        return persons_of_labels(read_instances(annotations), _path(image_dir), box_from)
     return open_dataset(
         dataset or "", split, root=_path(root), annotations=_path(annotations), image_dir=_path(image_dir),
         options=CocoOptions(flip_pairs, _text(category), box_from, exif),
     )  # fmt: skip
 
 
+@overload
 def read_predictions(
-    results: PathOrText,
+    source: object,
+    annotations: None = None,
+    *,
+    joints: Sequence[str] | None = None,
+    image_dir: PathOrText | None = None,
+) -> Instances: ...
+
+
+@overload
+def read_predictions(
+    source: object,
     annotations: PathOrText | Persons,
     *,
+    joints: Sequence[str] | None = None,
+    image_dir: PathOrText | None = None,
+    joint_map: JointMap | None = None,
     category: str | int | None = None,
     box_from: BoxSource | None = None,
-) -> Predictions:
-    """Any model's COCO results file as arrays, matched to the annotated persons.
+) -> Predictions: ...
+
+
+def read_predictions(
+    source: object,
+    annotations: PathOrText | Persons | None = None,
+    *,
+    joints: Sequence[str] | None = None,
+    image_dir: PathOrText | None = None,
+    joint_map: JointMap | None = None,
+    category: str | int | None = None,
+    box_from: BoxSource | None = None,
+) -> Instances | Predictions:
+    """Any model's predictions as arrays, of any format; with annotations, matched to the annotated persons.
+
+    The format is told by the content (docs/formats.md): COCO results, DeepLabCut and Lightning Pose, OpenPose, ...
 
     Args:
-        results: the file.
-        annotations: a COCO-format keypoint file of the same images, or its persons.
-        category: name or id of the one category that counts, where the file has several with different joints.
+        source: a file, a folder of files of one frame each, or an object of a library.
+        annotations: labels of the same images, a COCO-format keypoint file or any that is read here; or their persons.
+        joints: names, in the order of the source, where it has none.
+        image_dir: folder of the images, for coordinates that are shares of their sizes.
+        joint_map: the annotations' name of a joint by that of the source, where they differ.
+        category: name or id of the one category that counts, where the annotations have several with different joints.
         box_from: where persons are, see `open_data`.
 
     Returns:
-        `point`, `confidence`, `sigma_px`, ... of N persons, whose labels are `persons.keypoints` (N, K, 2) where
-        `persons.labelled` (N, K).
+        `Instances`: `point`, `confidence`, `covariance_px`, ... of all that was read, and `report`, what was not. With
+        annotations `Predictions`: the same of N persons, whose labels are `persons.keypoints` (N, K, 2) where
+        `persons.labelled` (N, K), and `lines`, what has no partner.
 
     Raises:
-        DataError: a file is faulty, or nothing can be matched.
+        DataError: a file is faulty or of no known format, or nothing can be matched.
     """
+    names = None if joints is None else joint_names(joints)
+    size = None if image_dir is None else sizes_of_images(Path(image_dir))
+    if annotations is None:
+        return source if isinstance(source, Instances) else read_instances(source, Known(names, size))
     if not isinstance(annotations, Persons):
-        annotations = read_coco(
-            Path(annotations), Path(annotations).parent, CocoOptions(None, _text(category), box_from)
-        )
-    return match_results(Path(results), annotations)
+        annotations = open_data(annotations=annotations, category=category, box_from=box_from)
+    listing = Listing.of(annotations)
+    if not isinstance(source, Instances):
+        known = known_of(annotations, listing)
+        known = replace(known, joints=names or known.joints, size=size or known.size)
+        source = read_instances(source, known, listing)
+    assert isinstance(source, Instances)
+    return match_instances(source, annotations, listing, joint_map)
 
 
 def read_records(

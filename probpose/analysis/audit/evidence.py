@@ -121,7 +121,7 @@ def evidence_of_predictions(persons: Persons, predictions: Sequence[Predictions]
         persons=common,
         models=tuple(one.name for one in predictions),
         point=np.stack([one.point[at] for one, at in zip(predictions, rows, strict=True)]),
-        covariance=np.stack(stated) if any(one.sigma_px is not None for one in predictions) else None,
+        covariance=np.stack(stated) if any(one.covariance_px is not None for one in predictions) else None,
         confidence=_stacked(sure, common),
         left_out=tuple(left_out),
     )
@@ -140,11 +140,10 @@ def _common(persons: Persons, instances: Sequence[Index]) -> tuple[Persons, list
 
 def _claimed(predictions: Predictions, rows: Index, persons: Persons) -> Array:
     """Covariances (N, K, 2, 2) of the scales that are stated, or of `NEAR` of the box's size where none are."""
-    if predictions.sigma_px is not None:
-        sigma = predictions.sigma_px[rows]
-    else:
-        size = np.sqrt(persons.box[:, 2] * persons.box[:, 3])
-        sigma = np.broadcast_to(NEAR * size[:, None, None], (*persons.labelled.shape, 2))
+    if predictions.covariance_px is not None:
+        return predictions.covariance_px[rows]
+    size = np.sqrt(persons.box[:, 2] * persons.box[:, 3])
+    sigma = np.broadcast_to(NEAR * size[:, None, None], (*persons.labelled.shape, 2))
     return np.asarray(sigma[..., None] ** 2 * np.eye(2))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["as_on_disk", "by_name", "find_image", "folded", "leaves"]
+__all__ = ["ENDINGS", "as_on_disk", "by_name", "find_image", "folded", "leaves"]
 
 import os
 import unicodedata
@@ -102,13 +102,15 @@ def find_image(
 def _stem(name: str) -> str:
     """The base name without its ending; of a number, without leading zeros."""
     base = PurePosixPath(folded(name))
-    stem = base.stem if base.suffix in _ENDINGS else base.name
+    stem = base.stem if base.suffix in ENDINGS else base.name
     return (stem.lstrip("0") or "0") if stem.isascii() and stem.isdigit() else stem
 
 
-_ENDINGS = frozenset(
+ENDINGS = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
 )
+"""Of image files."""
+"""Of image files."""
 
 _TOLD: dict[str, Callable[[str], str]] = {
     "whole file name": folded,

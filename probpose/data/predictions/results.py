@@ -1,27 +1,24 @@
-"""Any model's predictions, from a COCO results file: parsed, checked, and matched with annotated persons."""
+"""Any model's predictions matched with annotated persons: images by name or frame, joints by name, persons by place."""
 
 from __future__ import annotations
 
-__all__ = ["REACH", "Predictions", "ResultRecord", "match", "parse_record", "read_predictions"]
+__all__ = ["REACH", "Predictions", "known_of", "match", "match_instances", "read_predictions"]
 
-import math
-import reprlib
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from probpose.arrays import Array
-from probpose.data.datasets.coco import LARGEST, valid_box
-from probpose.data.datasets.document import flat, load_json, number
+from probpose.arrays import Array, Index, Mask
 from probpose.data.datasets.image_lists import Listing
+from probpose.data.joints import JointMap, joint_columns
 from probpose.data.persons import Persons
 from probpose.data.plausible import refuse_other_predictions, refuse_other_units
+from probpose.data.predictions.formats.catalogue import read_instances
+from probpose.data.predictions.instances import Instances, Known, Tally, not_predicted
 from probpose.errors import DataError
 
 REACH = 1.0
@@ -73,155 +70,6 @@ def _median(value: Array, used: npt.NDArray[np.bool_]) -> Array:
     return np.asarray(np.take_along_axis(ordered, middle[..., None], axis=-1)[..., 0])
 
 
-class ResultRecord(NamedTuple):
-    """One predicted person.
-
-    Attributes:
-        place: in the file, from 0.
-        image_id: as the annotations have it.
-        point: (K, 2), pixels.
-        confidence: (K,).
-        predicted: (K,), False where the model found no such joint (`read_predictions`).
-        score: NaN where the record has none.
-        sigma_px: (K, 2), or None.
-        presence: (K,), or None.
-        box: as stated, or None.
-    """
-
-    place: int
-    image_id: int
-    point: Array
-    confidence: Array
-    predicted: npt.NDArray[np.bool_]
-    score: float
-    sigma_px: Array | None
-    presence: Array | None
-    box: Any
-
-
-def parse_record(record: Any, place: int, file: Path, listing: Listing, joints: tuple[str, ...]) -> ResultRecord:
-    """One record of the file.
-
-    Args:
-        record: parsed JSON.
-        place: in the file, from 0.
-        file: its path, for messages.
-        listing: the images that there are.
-        joints: K names.
-
-    Raises:
-        DataError: the record cannot be used.
-    """
-    where = f"{file}, record {place}"
-    if not isinstance(record, dict) or "image_id" not in record or "keypoints" not in record:
-        found = sorted(map(str, record)) if isinstance(record, dict) else f"a JSON {type(record).__name__}"
-        raise DataError(f"{where}: a result needs image_id and keypoints, found {reprlib.repr(found)}.")
-    image = _image(record["image_id"], listing, where)
-    where = f"{where} (image {image})"
-    keypoints = _numbers(record["keypoints"], "keypoints", 3, joints, where).reshape(len(joints), 3)
-    return ResultRecord(
-        place=place,
-        image_id=image,
-        point=keypoints[:, :2],
-        confidence=keypoints[:, 2],
-        predicted=_predicted(keypoints[:, :2], keypoints[:, 2]),
-        score=_score(record.get("score"), where),
-        sigma_px=_sigma(record.get("sigma_px"), joints, where),
-        presence=_presence(record.get("labelled"), joints, where),
-        box=record.get("bbox"),
-    )
-
-
-def _image(value: Any, listing: Listing, where: str) -> int:
-    """The id of the image that a record names."""
-    try:
-        image = listing.image(value)
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from error
-    if image is None:
-        known = next(iter(listing.names.items()), None)
-        such = "" if known is None else f", such as {known[0]} ({known[1]})"
-        raise DataError(
-            f"{where}: image {value!r} is not among the {len(listing.names)} usable images of the annotations{such}; "
-            "ids, file names, base names and stems were tried. Are both files of the same images? Leave out results of "
-            "other images."
-        )
-    return image
-
-
-def _not_predicted(point: Array, confidence: Array | None) -> dict[str, npt.NDArray[np.bool_]]:
-    """Where points (..., 2) stand for none, (...), by the way of writing it; each in one of them.
-
-    Args:
-        point: places.
-        confidence: (...); None where the file says nothing of it.
-    """
-    unsure = np.zeros(point.shape[:-1], dtype=np.bool_) if confidence is None else confidence == 0
-    corner = ~point.any(axis=-1)
-    ways = {
-        "0, 0, 0": corner & (unsure | (confidence is None)),
-        "0, 0": corner,
-        "-1, -1": (point == -1).all(axis=-1),
-        "beyond any image": (np.abs(point) > LARGEST).any(axis=-1),
-        "confidence 0": unsure,
-    }
-    found, told = {}, np.zeros(point.shape[:-1], dtype=np.bool_)
-    for way, mask in ways.items():
-        found[way], told = mask & ~told, told | mask
-    return found
-
-
-def _predicted(point: Array, confidence: Array | None) -> npt.NDArray[np.bool_]:
-    return np.asarray(~np.any(list(_not_predicted(point, confidence).values()), axis=0))
-
-
-def _numbers(value: Any, name: str, each: int, joints: tuple[str, ...], where: str) -> Array:
-    """The (each * K,) finite numbers of a list."""
-    wanted, value = each * len(joints), flat(value)
-    if not isinstance(value, list) or len(value) != wanted:
-        found = f"{len(value)} numbers" if isinstance(value, list) else f"a JSON {type(value).__name__}"
-        raise DataError(
-            f"{where}: {name} is {found}, expected {wanted}, {each} for each of the {len(joints)} joints of the "
-            f"annotations ({joints[0]} ... {joints[-1]}). Predict the annotated joints, in their order."
-        )
-    parts = [number(part) for part in value]
-    for i, part in enumerate(parts):
-        if part is None or not math.isfinite(part):
-            raise DataError(
-                f"{where}: {name} of {joints[i // each]} holds {value[i]!r}, which is not a finite number. "
-                "Write 0, 0, 0 for a keypoint that was not predicted."
-            )
-    return np.array(parts, dtype=np.float64)
-
-
-def _score(value: Any, where: str) -> float:
-    if value is None:
-        return math.nan
-    score = number(value)
-    if score is None or not math.isfinite(score):
-        raise DataError(f"{where}: score is {value!r}, which is not a finite number. Write a number, or no score.")
-    return score
-
-
-def _sigma(value: Any, joints: tuple[str, ...], where: str) -> Array | None:
-    if value is None:
-        return None
-    sigma = _numbers(value, "sigma_px", 2, joints, where).reshape(len(joints), 2)
-    if not (sigma > 0).all():
-        joint = joints[int(np.argwhere(sigma <= 0)[0, 0])]
-        raise DataError(f"{where}: sigma_px of {joint} is not positive. A scale is a positive number of pixels.")
-    return sigma
-
-
-def _presence(value: Any, joints: tuple[str, ...], where: str) -> Array | None:
-    if value is None:
-        return None
-    presence = _numbers(value, "labelled", 1, joints, where)
-    if not ((presence >= 0) & (presence <= 1)).all():
-        raise DataError(f"{where}: 'labelled' holds a number outside [0, 1]. It is a probability for each joint.")
-    return presence
-
-
 @dataclass(frozen=True)
 class Predictions:
     """N annotated persons with K joints, each with the prediction that it was matched to; pixels of the image.
@@ -233,12 +81,15 @@ class Predictions:
         record: (N,) int64, place in the results file, from 0.
         point: (N, K, 2).
         confidence: (N, K), the third number of each keypoint, of any range; None where it is the same for all.
-        sigma_px: (N, K, 2), scale per axis; None where the file has none.
+        covariance_px: (N, K, 2, 2), square pixels; None where the file has no scale.
         score: (N,), of the person; None where a record has none.
         presence: (N, K), probability that an annotator labels the joint (`labelled`); None where the file has none.
-        box: (N, 4), x, y, width, height: the record's `bbox` where it has a usable one, else the annotated one.
+        box: (N, 4), x, y, width, height: the record's own where it has a usable one, else the annotated one.
         left_out: number of persons, predictions and labels that are not used, by reason.
         first_left_out: where the first of them is, by reason.
+        instances: all that was read, matched or not; None for predictions that are of no file.
+        row: (N,), which of the instances each is.
+        columns: which joint of the instances each of the K joints is, -1 for none.
     """
 
     name: str
@@ -246,156 +97,247 @@ class Predictions:
     record: npt.NDArray[np.int64]
     point: Array
     confidence: Array | None
-    sigma_px: Array | None
+    covariance_px: Array | None
     score: Array | None
     presence: Array | None
     box: Array
     left_out: dict[str, int]
     first_left_out: dict[str, str]
+    instances: Instances | None = None
+    row: Index = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    columns: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.record)
 
     @property
+    def sigma_px(self) -> Array | None:
+        """(N, K, 2), standard deviation per axis; None where the file has no scale."""
+        return None if self.covariance_px is None else np.sqrt(np.diagonal(self.covariance_px, axis1=2, axis2=3))
+
+    @property
     def lines(self) -> list[str]:
         """A line for each reason to leave something out: the number, the reason and the first one."""
-        return [f"{count} x {reason}, the first: {self.first_left_out[reason]}" for reason, count in self._sorted()]
-
-    def _sorted(self) -> list[tuple[str, int]]:
-        return sorted(self.left_out.items(), key=lambda pair: -pair[1])
+        return Tally(self.left_out, self.first_left_out).lines
 
 
-def read_predictions(results: Path, persons: Persons) -> Predictions:
-    """Read a COCO results file and match it to annotated persons, image by image and one to one (`match`).
+def read_predictions(results: Path, persons: Persons, known: Known | None = None) -> Predictions:
+    """Read a file of any format and match it to annotated persons, image by image and one to one (`match`).
 
-    Each record has `image_id` and `keypoints` [x, y, confidence, ...], and may have `category_id`, `score`, `bbox`, and
-    of our own `sigma_px` [sx, sy, ...] and `labelled` [p, ...]. Records of categories without keypoints, persons
-    without a prediction and predictions without a person are counted. A joint is not predicted where x and y are both 0
-    or both -1, or beyond any image; or where the confidence is 0 and others of the file are not.
+    Persons without a prediction, predictions without a person and those of other images are counted. A joint is not
+    predicted where it is blank, x and y are both 0 or both -1, or beyond any image; or where the confidence is 0 and
+    others of the file are not.
 
     Args:
-        results: the file, a JSON list.
+        results: the file, or a folder of files of one frame each (`formats.catalogue`).
         persons: the table, as `read_coco` gives it.
+        known: what the format leaves open; joints and sizes of images are those of the persons by default.
 
     Raises:
         DataError: the file is missing, truncated or of another kind, a record is faulty, or nothing can be matched.
     """
-    records, other = _records(results, persons)
-    if not any(record.confidence.any() for record in records):  # such a file says nothing of confidence
-        records = [r._replace(predicted=_predicted(r.point, None)) for r in records]
-    pairs, left_out = _match_images(records, persons)
-    if other:
-        left_out["record of another category"] = [f"record {i}" for i in other]
+    listing = Listing.of(persons)
+    known = known or known_of(persons, listing)
+    return match_instances(read_instances(results, known, listing), persons, listing)
+
+
+def known_of(persons: Persons, listing: Listing) -> Known:
+    """The joints of annotated persons, and the sizes of their images."""
+    row_of = {int(image): row for row, image in reversed(list(enumerate(persons.image_id)))}
+
+    def size(name: str) -> tuple[float, float] | None:
+        image = listing.image(name)
+        return None if image not in row_of else persons.image_size(row_of[image])
+
+    return Known(persons.skeleton.joints, size)
+
+
+def match_instances(
+    found: Instances, persons: Persons, listing: Listing | None = None, joint_map: JointMap | None = None
+) -> Predictions:
+    """Match instances of any format to annotated persons.
+
+    Images are told by id or name (`Listing.image`), frames of a video by the number that the names of the annotated
+    images end in, or by id where these have none. Joints are told by name where the file names them, otherwise by their
+    place; joints that only one side has are counted.
+
+    Args:
+        found: as read.
+        persons: annotated.
+        listing: the images of the annotations.
+        joint_map: the annotations' name of a joint by that of the file, where they differ.
+
+    Raises:
+        DataError: no image, joint or person is the same.
+    """
+    listing = Listing.of(persons) if listing is None else listing
+    left_out = Tally(dict(found.left_out.counts), dict(found.left_out.first))
+    columns = _joints(found, persons, joint_map, left_out)
+    images = _images(found, listing, left_out)
+    shown = _in_order(found, columns)
+    pairs = _match_images(shown, images, persons, left_out)
     if not pairs:
         raise DataError(
-            f"{results}: none of the {len(records)} predictions belongs to one of the {len(persons)} labelled persons "
-            f"of {persons.name}. Are both files of the same images?"
+            f"{found.file or found.name}: none of the {len(found)} predictions belongs to one of the {len(persons)} "
+            f"labelled persons of {persons.name}. Are both files of the same images?"
         )
-    pairs.sort()
-    rows = np.array([row for row, _ in pairs], dtype=np.int64)
-    found = _table(results, persons.select(rows), [records[i] for _, i in pairs], left_out)
-    known = found.persons.labelled
-    largest = (np.abs(point[known]).max(initial=0.0) for point in (found.point, found.persons.keypoints))
-    refuse_other_predictions(str(results), *map(float, largest))
-    refuse_other_units(found.persons)
-    return found
+    matched = _table(shown, persons, pairs, left_out)
+    known = matched.persons.labelled
+    largest = (np.abs(point[known]).max(initial=0.0) for point in (matched.point, matched.persons.keypoints))
+    refuse_other_predictions(str(found.file or found.name), *map(float, largest))
+    refuse_other_units(matched.persons)
+    return replace(matched, instances=found, columns=columns)
 
 
-def _records(file: Path, persons: Persons) -> tuple[list[ResultRecord], list[int]]:
-    """The sound records, and the places of those of another category."""
-    content = load_json(file)
-    if not isinstance(content, list):
+def _joints(found: Instances, persons: Persons, joint_map: JointMap | None, left_out: Tally) -> tuple[int, ...]:
+    """The place among the instances' joints of each of the persons', -1 for none."""
+    have, want, name = found.joints, persons.skeleton.joints, str(found.file or found.name)
+    if not found.named and joint_map is None:
+        if len(have) != len(want):
+            raise DataError(
+                f"{name} has {len(have)} joints without names, and the annotations have {len(want)} "
+                f"({', '.join(want)}): say what they are with joints."
+            )
+        return tuple(range(len(want)))
+    try:
+        columns = joint_columns(have, want, name, joint_map, common=True)
+    except DataError as error:
         raise DataError(
-            f"{file} holds a JSON {type(content).__name__}, not a list of results: expected "
-            "[{image_id, category_id, keypoints, score}, ...]. Is it the annotation file?"
-        )
-    listing = Listing.of(persons)
-    records, other = [], []
-    for place, raw in enumerate(content):
-        stated = raw.get("category_id") if isinstance(raw, dict) else None
-        if stated is not None and not listing.counts(stated):
-            other.append(place)
-        else:
-            records.append(parse_record(raw, place, file, listing, persons.skeleton.joints))
-    if not records:
-        raise DataError(_no_result(file, content, listing))
-    return records, other
+            f"{name} has the joints {', '.join(have)}, and the annotations {', '.join(want)}: by name none is the "
+            "same, or two are. Say which is which with joint_map."
+        ) from error
+    left_out.add("joint that is not annotated", [joint for place, joint in enumerate(have) if place not in columns])
+    absent = [joint for joint, place in zip(want, columns, strict=True) if place < 0]
+    left_out.add("annotated joint that the predictions do not have", absent)
+    return columns
 
 
-def _no_result(file: Path, content: list[Any], listing: Listing) -> str:
-    stated = Counter(repr(raw.get("category_id")) for raw in content if isinstance(raw, dict)).most_common(3)
-    found = ", ".join(f"{count} records have category {category}" for category, count in stated) or "it has no record"
-    wanted = ", ".join(f"{category} ({name})" for name, category in (listing.categories or {}).items())
+def _images(found: Instances, listing: Listing, left_out: Tally) -> list[int | None]:
+    """The id of the image of each instance; None where it is not among the annotations'."""
+    called = _by_frame(found, listing) if found.frames else {name: _image(found, name, listing) for name in found.image}
+    images = [called.get(name) for name in found.image]
+    lost = [row for row, image in enumerate(images) if image is None]
+    if len(lost) == len(images):
+        raise DataError(_no_image(found, listing))
+    left_out.add("prediction in an image that is not annotated", [found.place(row) for row in lost])
+    return images
+
+
+def _image(found: Instances, name: int | str, listing: Listing) -> int | None:
+    try:
+        return listing.image(name)
+    except DataError as error:
+        row = found.image.index(name)
+        raise DataError(f"{found.file or found.name}, {found.kind} {found.record[row]}: {error}") from error
+
+
+def _by_frame(found: Instances, listing: Listing) -> dict[int | str, int | None]:
+    """The image of each frame by the number at the end of its name: img0012.png is frame 12."""
+    numbers: dict[int | str, int | None] = {}
+    wanted = set(found.image)
+    for image, name in listing.names.items():
+        if ending := re.search(r"(\d+)$", PurePosixPath(name.replace("\\", "/")).stem):
+            frame = int(ending[1])
+            if frame in numbers and frame in wanted:
+                other = listing.names[numbers[frame] or 0]
+                raise DataError(
+                    f"{found.file or found.name}: frame {frame} may be {other} or {name}: match the predictions of one "
+                    "video with the annotations of that video alone."
+                )
+            numbers[frame] = image
+    return numbers or {image: image for image in listing.names}
+
+
+def _no_image(found: Instances, listing: Listing) -> str:
+    known = next(iter(listing.names.items()), None)
+    such = "" if known is None else f", such as {known[0]} ({known[1]})"
+    tried = "numbers at the end of file names" if found.frames else "ids, file names, base names and stems"
     return (
-        f"{file} has no result of a category with keypoints: {found}, and the annotations' category with keypoints is "
-        f"{wanted}. Write one record a person, with this category_id or none."
+        f"{found.file or found.name}, {found.kind} {found.record[0]}: image {found.image[0]!r} is not among the "
+        f"{len(listing.names)} usable images of the annotations{such}, nor is any other; {tried} were tried. Are both "
+        "files of the same images?"
     )
 
 
-def _match_images(records: list[ResultRecord], persons: Persons) -> tuple[list[tuple[int, int]], dict[str, list[str]]]:
-    """Pairs of a row of the table and an index of a record; what is left over, by reason."""
-    by_image: dict[int, list[int]] = {}
-    for i, record in enumerate(records):
-        by_image.setdefault(record.image_id, []).append(i)
+def _in_order(found: Instances, columns: tuple[int, ...]) -> Instances:
+    """The instances with the annotations' joints, NaN where the file has none."""
+    order, absent = np.array(columns), np.array(columns) < 0
+
+    def put(values: Array | None) -> Array | None:
+        if values is None:
+            return None
+        absent_of = absent.reshape(1, -1, *[1] * (values.ndim - 2))
+        return np.where(absent_of, np.nan, values[:, order])
+
+    point = put(found.point)
+    assert point is not None
+    changed = {name: put(getattr(found, name)) for name in ("confidence", "covariance_px", "presence")}
+    return replace(found, point=point, **changed)  # type: ignore[arg-type]
+
+
+def _match_images(
+    found: Instances, images: list[int | None], persons: Persons, left_out: Tally
+) -> list[tuple[int, int]]:
+    """Pairs of a row of the table and of an instance, in the order of the table."""
     rows_of: dict[int, list[int]] = {}
     for row, image in enumerate(persons.image_id.tolist()):
         rows_of.setdefault(image, []).append(row)
+    by_image: dict[int, list[int]] = {}
+    for i, of_image in enumerate(images):
+        if of_image is not None:
+            by_image.setdefault(of_image, []).append(i)
+    predicted = found.predicted
     pairs: list[tuple[int, int]] = []
-    for image, found in by_image.items():
+    for image, of_it in by_image.items():
         rows = rows_of.get(image, [])
-        point, known = (np.stack([getattr(records[i], name) for i in found]) for name in ("point", "predicted"))
-        pairs += [(rows[p], found[r]) for p, r in match(persons.select(rows), point, known)] if rows else []
+        here = match(persons.select(rows), found.point[of_it], predicted[of_it]) if rows else []
+        pairs += [(rows[p], of_it[r]) for p, r in here]
     matched_rows, matched = {row for row, _ in pairs}, {i for _, i in pairs}
-    persons_left = [
-        f"annotation {persons.annotation_id[row]} in image {persons.image_id[row]}"
-        for row in range(len(persons))
-        if row not in matched_rows
-    ]
-    left = [f"record {r.place} in image {r.image_id}" for i, r in enumerate(records) if i not in matched]
-    reasons = {"person without a prediction": persons_left, "prediction without a person": left}
-    return pairs, {reason: places for reason, places in reasons.items() if places}
-
-
-def _table(file: Path, persons: Persons, records: list[ResultRecord], left_out: dict[str, list[str]]) -> Predictions:
-    predicted = np.stack([record.predicted for record in records])
-    lost = persons.labelled & ~predicted
-    point, confidence = (np.stack([getattr(record, name) for record in records]) for name in ("point", "confidence"))
-    for way, mask in _not_predicted(point, confidence if confidence.any() else None).items():
-        places = np.argwhere(lost & mask).tolist()
-        if places:
-            left_out[f"joint not predicted ({way})"] = [
-                f"{persons.skeleton.joints[k]} of record {records[n].place}" for n, k in places
-            ]
-    stated = [valid_box(record.box) for record in records]
-    return Predictions(
-        name=file.stem,
-        persons=replace(persons, visibility=np.where(lost, 0, persons.visibility)),
-        record=np.array([record.place for record in records], dtype=np.int64),
-        point=np.where(predicted[..., None], point, 0.0),
-        confidence=None if np.ptp(confidence) == 0 else confidence,
-        sigma_px=_column(records, file, "sigma_px", lambda record: record.sigma_px),
-        score=_scores(records),
-        presence=_column(records, file, "labelled", lambda record: record.presence),
-        box=np.array([own or annotated for own, annotated in zip(stated, persons.box.tolist(), strict=True)]),
-        left_out={reason: len(places) for reason, places in left_out.items()},
-        first_left_out={reason: places[0] for reason, places in left_out.items()},
+    left_out.add(
+        "person without a prediction",
+        [
+            f"annotation {persons.annotation_id[row]} in image {persons.image_id[row]}"
+            for row in range(len(persons))
+            if row not in matched_rows
+        ],
     )
+    left = [i for of_it in by_image.values() for i in of_it if i not in matched]
+    left_out.add("prediction without a person", [found.place(i) for i in sorted(left)])
+    return sorted(pairs)
 
 
-def _scores(records: list[ResultRecord]) -> Array | None:
-    score = np.array([record.score for record in records])
-    return None if math.isnan(score.sum()) else score
+def _table(found: Instances, persons: Persons, pairs: list[tuple[int, int]], left_out: Tally) -> Predictions:
+    row = np.array([i for _, i in pairs], dtype=np.int64)
+    matched, used = persons.select([row for row, _ in pairs]), found.select(row)
+    predicted = used.predicted
+    lost = matched.labelled & ~predicted
+    confidence = used.confidence
+    if confidence is not None and not np.nan_to_num(confidence).any():  # such a file says nothing of confidence
+        confidence = None
 
+    def named(mask: Mask) -> list[str]:
+        places = np.argwhere(mask).tolist()
+        return [f"{persons.skeleton.joints[k]} of {used.kind} {used.record[n]}" for n, k in places]
 
-def _column(
-    records: list[ResultRecord], file: Path, name: str, get: Callable[[ResultRecord], Array | None]
-) -> Array | None:
-    values: list[Any] = [get(record) for record in records]
-    lacking = [record.place for record, value in zip(records, values, strict=True) if value is None]
-    if len(lacking) == len(records):
-        return None
-    if lacking:
-        raise DataError(
-            f"{file}: record {lacking[0]} has no {name!r} and others have. State it in all records or none."
-        )
-    return np.stack(values)
+    for way, mask in not_predicted(used.point, confidence).items():
+        left_out.add(f"joint not predicted ({way})", named(lost & mask))
+    box = matched.box if used.box is None else np.where(np.isnan(used.box).any(axis=1)[:, None], matched.box, used.box)
+    covariance = used.covariance_px
+    if covariance is not None:
+        unknown = np.asarray(~np.isfinite(covariance).all(axis=(-2, -1)))
+        left_out.add("joint without a covariance", named(matched.labelled & ~lost & unknown))
+        lost, covariance = lost | unknown, np.where(unknown[..., None, None], np.eye(2), covariance)
+    return Predictions(
+        name=found.name,
+        persons=replace(matched, visibility=np.where(lost, 0, matched.visibility)),
+        record=used.record,
+        point=np.where(predicted[..., None], used.point, 0.0),
+        confidence=None if confidence is None or np.ptp(confidence[predicted]) == 0 else confidence,
+        covariance_px=covariance,
+        score=used.score,
+        presence=used.presence,
+        box=np.asarray(box),
+        left_out=left_out.counts,
+        first_left_out=left_out.first,
+        row=row,
+    )

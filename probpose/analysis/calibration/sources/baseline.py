@@ -34,9 +34,10 @@ def baseline(points: Array, box: Array, labels: Array, labelled: Mask, rows: Ind
     return spread(one_scale(total, count), size, points.shape)
 
 
-def gaussian(point: Array, sigma: Array, residual: Residual) -> LocationScale:
-    """Location (N, K, 2) and scale (N, K, 2) as a predictive distribution."""
-    return LocationScale(torch.from_numpy(point), torch.diag_embed(torch.from_numpy(sigma)), residual)
+def gaussian(point: Array, scale: Array, residual: Residual) -> LocationScale:
+    """Location (N, K, 2) with standard deviations (N, K, 2) or covariances (N, K, 2, 2), as a distribution."""
+    root = torch.diag_embed(torch.from_numpy(scale)) if scale.ndim == 3 else torch.from_numpy(np.linalg.cholesky(scale))
+    return LocationScale(torch.from_numpy(point), root, residual)
 
 
 def _size(box: Array) -> Array:

@@ -35,8 +35,8 @@ class ResultsSource(MemorySource):
     """
 
     def __init__(self, file: Path, predictions: Predictions, *, seed: int = 0) -> None:
-        stated = predictions.sigma_px is not None
-        scale = "sigma_px of the file" if stated else "one Gaussian scale times the size of the box"
+        stated = predictions.covariance_px is not None
+        scale = "scales of the file" if stated else "one Gaussian scale times the size of the box"
         record = SourceRecord("results", str(file), scale=scale)
         super().__init__(
             predicted_cases(predictions, seed=seed), record, left_out=predictions.lines, remarks=_remarks(predictions)
@@ -64,11 +64,11 @@ def predicted_cases(predictions: Predictions, *, seed: int = 0) -> Cases:
         DataError: without scales, there are too few images, or no label, or every prediction is exact.
     """
     persons = replace(predictions.persons, name=predictions.name, box=predictions.box)
-    sigma = predictions.sigma_px
-    if sigma is None:
+    scale = predictions.covariance_px
+    if scale is None:
         split = Split.of(persons.image_id, seed=seed, name=persons.name)
         fit = split.rows(persons.image_id, "fit")
-        sigma = baseline(predictions.point, persons.box, persons.keypoints, persons.labelled, fit)
-    predictive = gaussian(predictions.point, sigma, GaussianResidual().frozen())
+        scale = baseline(predictions.point, persons.box, persons.keypoints, persons.labelled, fit)
+    predictive = gaussian(predictions.point, scale, GaussianResidual().frozen())
     known = {"confidence": predictions.confidence, "score": predictions.score, "presence": predictions.presence}
     return cases_of(persons, predictive, **known)
