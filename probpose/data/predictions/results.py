@@ -321,7 +321,9 @@ def _table(found: Instances, persons: Persons, pairs: list[tuple[int, int]], lef
 
     for way, mask in not_predicted(used.point, confidence).items():
         left_out.add(f"joint not predicted ({way})", named(lost & mask))
-    box = matched.box if used.box is None else np.where(np.isnan(used.box).any(axis=1)[:, None], matched.box, used.box)
+    box = matched.box
+    if used.box is not None:
+        box = np.where(np.isnan(used.box[:, :1]), box, used.box)
     covariance = used.covariance_px
     if covariance is not None:
         unknown = np.asarray(~np.isfinite(covariance).all(axis=(-2, -1)))
