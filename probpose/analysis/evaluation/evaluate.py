@@ -70,7 +70,7 @@ def evaluate(
         DataError: no image can be read, or the log density of a label is not finite.
         CheckpointError: the network's output is not finite.
     """
-    residual = freeze(model, device)
+    residual = freeze(model, device if recalibrate is None else "cpu")
     targets = persons if boxes is None else unlabelled_persons(boxes, persons)
     kernel = oks_kernel(targets, estimator, score)
     estimates, scores, inside, unreadable, gauge = [], [], [], [], model.residual.gauge

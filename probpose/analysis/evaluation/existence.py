@@ -46,9 +46,9 @@ class Existence:
     def of(cls, probability: Array, happened: Flags) -> Existence:
         """From probabilities and events of the same shape, at least one."""
         probability, happened = probability.ravel(), happened.ravel()
-        rng = np.random.default_rng(_SEED)
+        rng, ordered = np.random.default_rng(_SEED), np.sort(probability)
         simulated = [
-            calibration_error(probability, rng.random(len(probability)) < probability) for _ in range(_SIMULATIONS)
+            _error_in_order(ordered, rng.random(len(ordered), dtype=np.float32) < ordered) for _ in range(_SIMULATIONS)
         ]
         return cls(
             rate=float(happened.mean()),
@@ -85,6 +85,11 @@ def calibration_error(probability: Array, happened: Flags) -> float:
         happened: (M,).
     """
     order = np.argsort(probability, kind="stable")
-    groups = np.array_split(order, min(BINS, len(order)))
-    gaps = [abs(probability[group].mean() - happened[group].mean()) * len(group) for group in groups]
-    return float(np.sum(gaps) / len(order))
+    return _error_in_order(probability[order], happened[order])
+
+
+def _error_in_order(probability: Array, happened: Flags) -> float:
+    """As `calibration_error`, of ascending probabilities."""
+    count = len(probability)
+    starts = [group[0] for group in np.array_split(np.arange(count), min(BINS, count))]
+    return float(np.abs(np.add.reduceat(happened - probability, starts)).sum() / count)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from probpose.analysis.evaluation.coco import CocoMetrics, coco_metrics, distinct_poses
 from probpose.analysis.prediction.estimates import Estimates
 from probpose.analysis.prediction.results import ResultRow, in_file_order, result_rows
+from probpose.arrays import Index
 from probpose.data.datasets.coco import valid_box
 from probpose.data.datasets.document import flat, keypoint_categories, load_document, number
 from probpose.data.persons import Persons
@@ -84,25 +85,36 @@ class GroundTruth:
     def document(self, images: Iterable[int]) -> Record:
         """A COCO document of some images: the persons of the table and the records that are ignored, as in the file."""
         chosen = set(images)
-        ids, images_of = self.persons.annotation_id.tolist(), self.persons.image_id.tolist()
-        placed = [(self.places.get(ids[i], i), self._record(i)) for i, image in enumerate(images_of) if image in chosen]
+        rows = np.flatnonzero(np.isin(self.persons.image_id, list(chosen)))
+        ids = self.persons.annotation_id[rows].tolist()
+        order = (self.places.get(annotation, row) for annotation, row in zip(ids, rows.tolist(), strict=True))
+        placed = list(zip(order, self._records(rows), strict=True))
         placed += [(place, _excuse(r)) for place, r in self.ignored.items() if r["image_id"] in chosen]
         placed.sort(key=lambda pair: pair[0])
         annotations = [record | {"id": number} for number, (_, record) in enumerate(placed, 1)]
         return {"images": [{"id": i} for i in sorted(chosen)], "annotations": annotations}
 
-    def _record(self, row: int) -> Record:
+    def _records(self, rows: Index) -> list[Record]:
+        """Annotations of persons of the table."""
         persons = self.persons
-        flags = persons.visibility[row]
-        return {
-            "image_id": int(persons.image_id[row]),
-            "category_id": self.category,
-            "bbox": persons.box[row].tolist(),
-            "area": float(persons.area[row]),
-            "iscrowd": 0,
-            "num_keypoints": self.stated.get(int(persons.annotation_id[row]), int((flags > 0).sum())),
-            "keypoints": np.column_stack([persons.keypoints[row], flags]).ravel().tolist(),
-        }
+        flags = persons.visibility[rows]
+        keypoints = np.concatenate([persons.keypoints[rows], flags[..., None]], axis=-1).reshape(len(rows), -1)
+        columns = zip(
+            persons.image_id[rows].tolist(), persons.annotation_id[rows].tolist(), persons.box[rows].tolist(),
+            persons.area[rows].tolist(), (flags > 0).sum(axis=1).tolist(), keypoints.tolist(), strict=True,
+        )  # fmt: skip
+        return [
+            {
+                "image_id": image,
+                "category_id": self.category,
+                "bbox": box,
+                "area": area,
+                "iscrowd": 0,
+                "num_keypoints": self.stated.get(annotation, labelled),
+                "keypoints": points,
+            }
+            for image, annotation, box, area, labelled, points in columns
+        ]
 
 
 def _stated_number(record: Record) -> int | None:

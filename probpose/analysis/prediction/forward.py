@@ -15,6 +15,7 @@ from torch import Tensor
 from probpose.data.loading import Batch, CropDataset, loader
 from probpose.data.persons import Persons
 from probpose.errors import CheckpointError, DataError
+from probpose.inference.feeding import moved_ahead
 from probpose.inference.training.folds import Fold
 from probpose.inference.training.runs import load_run
 from probpose.models.densities import Residual
@@ -104,8 +105,10 @@ def predict_persons(
     model.to(device)
     dataset = CropDataset(persons, input_size, cache=workers == 0)
     done = 0
-    for batch in loader(dataset, batch_size, workers=workers, pin_memory=torch.device(device).type == "cuda"):
-        forward = _forward(model, batch.to(device), residual, flip_test)
+    device = torch.device(device)
+    batches = loader(dataset, batch_size, workers=workers, pin_memory=device.type == "cuda")
+    for batch in moved_ahead(batches, device):
+        forward = _forward(model, batch, residual, flip_test)
         _check_finite(forward, persons)
         yield forward if recalibrate is None else _recalibrated(forward, recalibrate, persons)
         done += len(batch) + len(batch.unreadable)

@@ -160,4 +160,4 @@ def _of_cubics(f: Tensor, of_curves: Tensor, index: Tensor, order: list[int], sh
     parts = (powers * of_curves.unsqueeze(1)).flatten(3).flatten(1, 2)
     sums = parts.new_zeros(*parts.shape[:2], shape[-2] * shape[-1])
     sums.scatter_add_(2, index.unsqueeze(1).expand_as(parts), parts)
-    return sums[order].view(shape)
+    return (sums if order[0] == 0 else sums.flip(0)).view(shape)

@@ -12,6 +12,7 @@ from __future__ import annotations
 __all__ = ["QUANTILE_LEVELS", "Gauge", "moment_gauge", "quantile_gauge", "weighted_quantile"]
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -60,12 +61,18 @@ def weighted_quantile(values: Tensor, weights: Tensor, levels: Sequence[float]) 
     ordered, order = values.sort(dim=-1)
     sorted_weights = weights.expand_as(values).gather(-1, order)
     middles = sorted_weights.cumsum(-1) - 0.5 * sorted_weights
-    at = middles.new_tensor(list(levels)).expand(*values.shape[:-1], len(levels)).contiguous()
+    at = _levels(tuple(levels), middles.dtype, middles.device).expand(*values.shape[:-1], len(levels)).contiguous()
     above = torch.searchsorted(middles, at).clamp(1, values.shape[-1] - 1)
     x0, x1 = ordered.gather(-1, above - 1), ordered.gather(-1, above)
     c0, c1 = middles.gather(-1, above - 1), middles.gather(-1, above)
     share = ((at - c0) / (c1 - c0).clamp_min(1e-30)).clamp(0, 1)
     return (x0 + share * (x1 - x0)).movedim(-1, 0)
+
+
+@lru_cache(maxsize=16)
+def _levels(levels: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The levels, kept: to copy them to a GPU at every step would make the step wait for it."""
+    return torch.tensor(levels, dtype=dtype, device=device)
 
 
 def _with_gradient(quantiles: Tensor, draws: Tensor, weights: Tensor, bandwidth: Tensor) -> Tensor:

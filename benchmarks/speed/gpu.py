@@ -1,0 +1,437 @@
+"""What a GPU is kept waiting for: steps of training, RLE's share of them, and `evaluate`.
+
+    python -m benchmarks.speed.gpu --out docs/results/gpu
+    python -m benchmarks.speed.gpu --device cpu --tiny          # does it run at all
+
+Steps are those of `probpose train`: they are taken by the trainer, from loader to optimiser, and times are wall times
+between their ends, after the first few. Fed from packed crops, nothing decoded is kept, as with COCO, which does not
+fit into the cache. "Resident" is the same step on one batch that stays on the device: no loader, no augmentation.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ROWS", "main"]
+
+import gc
+import itertools
+import json
+import os
+import platform
+import shutil
+import statistics
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import torch
+from torch import Tensor, nn
+
+from benchmarks.speed.photographs import packed_photographs, repeated
+from benchmarks.speed.rows import NotMeasured, Row, Turns
+from benchmarks.tables import report
+from probpose.analysis.evaluation.evaluate import evaluate
+from probpose.inference.training.config import TrainConfig, default_config
+from probpose.inference.training.profile import PARTS as PARTS_OF_A_STEP
+from probpose.inference.training.profile import Profile
+from probpose.inference.training.report import Report
+from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.train import initial_model
+from probpose.inference.training.trainer import Trainer
+from probpose.models.densities import ResidualDensity
+from probpose.models.densities.nodes import uniform_nodes
+
+JOINTS = 17
+COLUMNS = {"row": "what", "value": "value", "unit": "unit", "spread": "spread", "note": "of"}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How large everything is.
+
+    Attributes:
+        device: torch device.
+        backbone: of the model.
+        size: height and width of the crops.
+        batch: persons a step.
+        steps: of a turn fed by the loader: three times as many as it has batches on their way when a turn begins.
+        short: of a turn on a resident batch alone.
+        warm: of each, not counted.
+        turns: of each side.
+        persons: that are packed; they are repeated.
+        boxes: of `evaluate`.
+        workers: processes that decode.
+    """
+
+    device: str = "cuda"
+    backbone: str = "resnet50"
+    size: tuple[int, int] = (256, 192)
+    batch: int = 256
+    steps: int = 96
+    short: int = 36
+    warm: int = 12
+    turns: int = 2
+    persons: int = 512
+    boxes: int = 100_000
+    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+
+    @classmethod
+    def tiny(cls, device: str) -> Setup:
+        """Everything once, in seconds."""
+        return cls(device, "small", (32, 24), 8, 6, 4, 2, 1, 32, 64, 2)
+
+
+class Bench:
+    """Trainers on one set of packed crops, and the steps that they take.
+
+    Args:
+        setup: how large everything is.
+        folder: for crops and runs.
+    """
+
+    def __init__(self, setup: Setup, folder: Path) -> None:
+        self.setup, self.folder = setup, folder
+        self.photographs = packed_photographs(folder / "packed", setup.persons, setup.size)
+        self.persons = repeated(self.photographs, setup.steps * setup.batch)
+        self.numbers = itertools.count()
+
+    def trainer(self, residual: str = "rle", augment_on: str = "device", **settings: Any) -> Trainer:
+        """Of a fresh model: RLE by its likelihood alone, unless settings say otherwise."""
+        setup = self.setup
+        config: TrainConfig = default_config(
+            "packed", residual=residual, backbone=setup.backbone, input_size=setup.size, batch_size=setup.batch,
+            device=setup.device, workers=setup.workers, augment_on=augment_on, laplace_until=0.0,
+            location_by="likelihood", flip=0.5, shift=0.05, colour=0.2, warmup=0,
+        )  # fmt: skip
+        config = config.changed(**settings)
+        model = initial_model(config, self.persons)[0]
+        run = RunFolder(self.folder / f"run{next(self.numbers)}")
+        trainer = Trainer(config, run, model, self.persons, self.photographs)
+        trainer.data._cache = None
+        return trainer
+
+    def resident(self, trainer: Trainer, steps: int | None = None) -> Trainer:
+        """The trainer with one batch all the time."""
+        batch = trainer.data[range(self.setup.batch)].to(trainer.device)
+        steps = steps or self.setup.short
+        trainer._usable = lambda _: itertools.repeat(batch, steps)  # type: ignore[method-assign,assignment,return-value]
+        return trainer
+
+    def step_ms(self, trainer: Trainer) -> float:
+        """Mean time of a step, in one epoch."""
+        ends: list[float] = []
+        step = trainer._train_step
+
+        def timed(*arguments: Any) -> None:
+            step(*arguments)
+            ends.append(time.perf_counter())
+
+        trainer._train_step = timed  # type: ignore[method-assign]
+        try:
+            with Report(1, self.setup.steps, quiet=True) as quiet:
+                trainer._train_epoch(quiet)
+        finally:
+            trainer._train_step = step  # type: ignore[method-assign]
+        warm = self.setup.warm
+        return 1e3 * (ends[-1] - ends[warm]) / (len(ends) - 1 - warm)
+
+    def alternated(self, *trainers: Trainer) -> list[list[float]]:
+        """Milliseconds a step, of each trainer, turn by turn."""
+        turns = [[self.step_ms(trainer) for trainer in trainers] for _ in range(self.setup.turns)]
+        return [list(column) for column in zip(*turns, strict=True)]
+
+
+FED, RESIDENT = "step, fed from packed crops, cut on the device", "step, resident batch"
+ADDED, EVALUATED = "what is added to the step of laplace by", "evaluate"
+
+Say = Callable[..., None]
+"""Takes a row: what, value, unit, and what else there is to say."""
+
+
+def feeding(bench: Bench, say: Say) -> None:
+    """Steps fed from packed crops, against resident ones."""
+    _reset_peak()
+    device = bench.trainer()
+    fed, resident = bench.alternated(device, bench.resident(bench.trainer(), bench.setup.steps))
+    gigabytes = _peak()
+    say(FED, fed, "ms")
+    say(RESIDENT, resident, "ms")
+    say("resident / fed", [a / b for a, b in zip(resident, fed, strict=True)], "x", "goal >= 0.95")
+    say("training, fed", [1e3 * bench.setup.batch / ms for ms in fed], "images/s")
+    say("training, resident", [1e3 * bench.setup.batch / ms for ms in resident], "images/s")
+    say("gradients", [4e-6 * sum(p.numel() for p in device.model.parameters())], "MB")
+    say("peak memory of two trainers", gigabytes, "GB")
+
+
+def workers_cut(bench: Bench, say: Say) -> None:
+    """The same with crops cut by the workers."""
+    say(
+        "step, fed from packed crops, cut by OpenCV in the workers",
+        [bench.step_ms(bench.trainer(augment_on="cpu"))],
+        "ms",
+    )
+
+
+def shares(bench: Bench, say: Say) -> None:
+    """What RLE adds to the step of `laplace`, by itself and as one CUDA graph."""
+    made = {"laplace": bench.trainer("laplace"), "rle": bench.trainer()}
+    made["rle, CUDA graph"] = graphed(bench.trainer(), bench.setup.batch * JOINTS)
+    names = list(made)
+    columns = dict(zip(names, bench.alternated(*map(bench.resident, made.values())), strict=True))
+    for name, column in columns.items():
+        say(f"step, resident, {name}", column, "ms")
+    for name in names[1:]:
+        pairs = zip(columns[name], columns["laplace"], strict=True)
+        say(f"{ADDED} {name}", [100 * (ms / plain - 1) for ms, plain in pairs], "%", "goal <= 5")
+
+
+def densities(bench: Bench, say: Say) -> None:
+    """Nodes, density and its gradients alone, at the keypoints of a batch."""
+    device, count = bench.setup.device, bench.setup.batch * JOINTS
+    for residual in ("laplace", "rle"):
+        density = bench.trainer(residual).model.residual
+        z = torch.randn(1, count, 2, device=device, requires_grad=True)
+        calls: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"eager": _Density(density)}
+        if residual == "rle":
+            calls["CUDA graph"] = _graph(density, count)
+        for name, call in calls.items():
+            say(f"{residual} density of a step, {name}", [_timed(partial(_backward, density, call, z))], "ms")
+
+
+def _backward(density: ResidualDensity, call: Callable[[Tensor, Tensor], Tensor], z: Tensor) -> None:
+    call(uniform_nodes(density.training_nodes, like=z.detach()), z).mean().backward()
+
+
+def _timed(call: Callable[[], object], repeats: int = 20) -> float:
+    """Milliseconds of a call, until the device has finished."""
+    times = []
+    for turn in range(repeats + 5):
+        started = time.perf_counter()
+        call()
+        _wait()
+        if turn >= 5:
+            times.append(1e3 * (time.perf_counter() - started))
+    return statistics.median(times)
+
+
+class _Density(nn.Module):
+    """R from uniform nodes (n, 2), at residuals z (1, m, 2): log density (1, m)."""
+
+    def __init__(self, density: ResidualDensity) -> None:
+        super().__init__()
+        self.density = density
+
+    def forward(self, uniform: Tensor, z: Tensor) -> Tensor:
+        """Log density in nats."""
+        return self.density._in_gauge(self.density.native(uniform, 1)).log_prob(z)
+
+
+def _graph(density: ResidualDensity, count: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """`_Density` with its kernels, and those of its gradient, launched as one; on the CPU, as it is."""
+    like = density._like().detach()
+    if like.device.type == "cpu":
+        return _Density(density)
+    z = torch.randn(1, count, 2, device=like.device, requires_grad=True)
+    found: Callable[[Tensor, Tensor], Tensor] = torch.cuda.make_graphed_callables(
+        _Density(density), (uniform_nodes(density.training_nodes, like=like), z)
+    )  # type: ignore[assignment]
+    return found
+
+
+class _Graphed:
+    """What a step asks of R in its gauge, by a graph."""
+
+    def __init__(self, density: ResidualDensity, call: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.call, self.gauge, self.batch, self.loc = call, density.gauge, density.batch, density._like().detach()
+        self.nodes = density.training_nodes
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density (1, n) at z (1, n, 2)."""
+        return self.call(uniform_nodes(self.nodes, like=self.loc), z)
+
+
+def graphed(trainer: Trainer, count: int) -> Trainer:
+    """The trainer with its density as a graph where it trains; measurements and all else take the usual one."""
+    density = trainer.model.residual
+    usual, call = density.forward, _graph(density, count)
+
+    def forward(nodes: int | None = None) -> Any:
+        return _Graphed(density, call) if torch.is_grad_enabled() else usual(nodes)
+
+    density.forward = forward  # type: ignore[method-assign,assignment]
+    return trainer
+
+
+def evaluation(bench: Bench, say: Say) -> None:
+    """`evaluate` of many boxes: how long, how much of that the network takes, and what is left for the processor."""
+    setup = bench.setup
+    trainer = bench.trainer()
+    model = trainer.model.eval()
+    model.regressor.bf16 = False  # as a run is opened
+    persons = repeated(bench.photographs, setup.boxes)
+    batch = trainer.data[range(setup.batch)].to(setup.device)
+    with torch.no_grad():
+        forward = _timed(lambda: model.heads(batch.image))
+    marks: list[float] = []
+    with busy(setup.device) as shares:
+        started = time.perf_counter()
+        evaluate(
+            model, persons, setup.size, device=setup.device, workers=setup.workers, batch_size=setup.batch,
+            progress=lambda _: marks.append(time.perf_counter()),
+        )  # fmt: skip
+        whole = time.perf_counter() - started
+    network = len(persons) / setup.batch * forward / 1e3
+    say(EVALUATED, [whole], "s", f"{len(persons):,} boxes")
+    say("evaluate, until the first batch", [marks[0] - started], "s", "workers, R from 65,536 nodes, first kernels")
+    say("evaluate, batches", [marks[-1] - marks[0]], "s")
+    say(
+        "evaluate, after the last batch",
+        [whole - (marks[-1] - started)],
+        "s",
+        "COCO's metrics and the tables, on the processor",
+    )
+    say("evaluate, network alone", [network], "s", "fp32, resident batch")
+    say("evaluate, network / whole", [100 * network / whole], "%")
+    if shares:
+        say("evaluate, time in which some kernel ran", [statistics.mean(shares)], "%", "sampled")
+
+
+@contextmanager
+def busy(device: str) -> Iterator[list[float]]:
+    """Samples of the share of the time in which the GPU computes, percent; none where it does not say."""
+    shares: list[float] = []
+    over = threading.Event()
+
+    def sample() -> None:
+        while not over.wait(0.2):
+            try:
+                shares.append(float(torch.cuda.utilization()))
+            except Exception:  # without pynvml, and on machines whose driver does not tell
+                return
+
+    thread = threading.Thread(target=sample, daemon=True)
+    if device != "cpu":
+        thread.start()
+    try:
+        yield shares
+    finally:
+        over.set()
+
+
+def profile(bench: Bench, say: Say) -> None:
+    """Where the time of a fed step goes, by `train --profile`, which makes every part wait for its end."""
+    made = bench.trainer()
+    trainer = Trainer(made.config, made.folder, made.model, bench.persons, bench.photographs, profile=True)
+    trainer.data._cache = None
+    say("step, fed, profiled", [bench.step_ms(trainer)], "ms")
+    assert isinstance(trainer.profile, Profile)
+    for part, share in trainer.profile.shares.items():
+        say(f"share of the time, profiled: {PARTS_OF_A_STEP[part]}", [100 * share], "%")
+
+
+PARTS = (feeding, shares, densities, evaluation, workers_cut, profile)
+
+
+def _row(part: Callable[[Bench, Say], None], ours: str, peer: str | None = None) -> Turns:
+    """One line for the table of `python -m benchmarks.speed`."""
+    if not torch.cuda.is_available():
+        raise NotMeasured("no GPU")
+    found: dict[str, list[float]] = {}
+    with TemporaryDirectory() as folder:
+        part(Bench(Setup(), Path(folder)), lambda what, values, *_: found.update({what: values}))
+    return Turns(tuple(found[ours]), tuple(found[peer]) if peer else ())
+
+
+_STEP = "step of a ResNet-50 in bf16, 256 packed crops cut on the GPU, wall time"
+ROWS = (
+    Row("gpu-step", _STEP, "resident batch", ">= 0.95x", partial(_row, feeding, FED, RESIDENT)),
+    Row(
+        "gpu-share",
+        "what RLE adds to that step, against laplace",
+        "",
+        "<= 5",
+        partial(_row, shares, f"{ADDED} rle"),
+        "%",
+    ),
+    Row("gpu-evaluate", "`evaluate` of 100,000 boxes, wall time", "", "", partial(_row, evaluation, EVALUATED), "s"),
+)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _reset_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak() -> list[float]:
+    return [torch.cuda.max_memory_allocated() / 1e9] if torch.cuda.is_available() else [float("nan")]
+
+
+def card() -> str:
+    """The GPU, and the versions of what uses it."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return (
+        f"{name}, {len(os.sched_getaffinity(0))} cores; Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+@click.command()
+@click.option("--device", default="cuda", show_default=True)
+@click.option("--tiny", is_flag=True, help="Small sizes: whether everything runs.")
+@click.option("--only", multiple=True, type=click.Choice([part.__name__ for part in PARTS]))
+@click.option("--boxes", type=click.IntRange(1), help="Of `evaluate`; 100,000 by default.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for table.md and table.json.")
+def main(device: str, tiny: bool, only: tuple[str, ...], boxes: int | None, out: Path | None) -> None:
+    """Measure, print each row as it comes, and write the table."""
+    setup = Setup.tiny(device) if tiny else Setup(device)
+    setup = setup if boxes is None else Setup(**{**vars(setup), "boxes": boxes})
+    rows: list[dict[str, Any]] = []
+
+    def say(what: str, values: list[float], unit: str, note: str = "") -> None:
+        middle, spread = statistics.median(values), (max(values) - min(values)) / 2
+        row = {"row": what, "value": middle, "unit": unit, "spread": spread if len(values) > 1 else "-", "note": note}
+        rows.append(row | {"card": card(), "turns": values})
+        click.echo(f"  {what}: {middle:.4g} {unit} {note}")
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "rows.json").write_text(json.dumps(rows, indent=1))
+
+    click.echo(f"{card()}; {setup}; {shutil.disk_usage('/dev/shm').free / 1e9:.1f} GB of shared memory")
+    failed = []
+    with TemporaryDirectory() as folder:
+        bench = Bench(setup, Path(folder))
+        for part in PARTS:
+            if only and part.__name__ not in only:
+                continue
+            started = time.perf_counter()
+            try:
+                part(bench, say)
+            except Exception:
+                failed.append(part.__name__)
+                click.echo(traceback.format_exc())
+            _free()
+            click.echo(f"{part.__name__}: {time.perf_counter() - started:.1f} s")
+    report(rows, COLUMNS, out)
+    click.echo(f"{card()}." + (f" Failed: {', '.join(failed)}." if failed else ""))
+    raise SystemExit(bool(failed))
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()
