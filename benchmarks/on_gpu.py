@@ -92,7 +92,7 @@ def estimators(run: pp.Run, persons: Persons, device: str) -> float:
 def recalibrated(run: pp.Run, persons: Persons, device: str) -> float:
     """Calibrated on the device by each method, kept, and judged with it."""
     differences = []
-    for method in ("scale", "density", "conformal"):
+    for method in ("density", "conformal"):
         run.calibrate(persons, method=method, device=device, residual="laplace").save(run.path)
         differences.append(compared(run, persons, device, recalibrate=True))
     return max(differences)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,3 +143,41 @@ def test_a_run_cut_on_its_device_resumes_to_the_bit(packed: Persons, tmp_path: P
     assert not all(torch.equal(value, cpu[name]) for name, value in whole.items())
     nll = {name: read_log(folder.log)[-1]["selection_nll_nats"] for name, folder in folders.items()}
     assert nll["cpu"] == pytest.approx(nll["whole"], abs=0.5)
+
+
+class Stream:
+    """Stands for a CUDA stream and its events, and writes down who waits."""
+
+    def __init__(self, *_: object) -> None:
+        self.waited = 0
+
+    def record_event(self) -> Stream:
+        return self
+
+    def wait_event(self, event: Stream) -> None:
+        assert event is not self
+        self.waited += 1
+
+
+def test_on_a_gpu_a_batch_is_moved_ahead_of_the_one_that_is_computed_on(
+    packed: Persons, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current, kept = Stream(), []
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: current)
+    monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: kept.append(tensor))
+    moved: list[int] = []
+
+    def move(batch: Batch) -> Batch:
+        moved.append(int(batch.person[0]))
+        return batch.to("cpu")
+
+    dataset, seen_before = CropDataset(packed, SIZE, uncut=True), []
+    for batch in moved_ahead(loader(dataset, 8), torch.device("cuda"), move):
+        seen_before.append((int(batch.person[0]), len(moved)))
+        assert any(batch.image is tensor for tensor in kept)
+    starts = list(range(0, len(packed), 8))
+    assert [start for start, _ in seen_before] == starts == moved
+    assert [count for _, count in seen_before] == [min(i + 2, len(starts)) for i in range(len(starts))]
+    assert current.waited == len(starts)
