@@ -30,6 +30,7 @@ from probpose.data.datasets.pack import pack_persons
 from probpose.data.loading import CropDataset
 from probpose.data.persons import Persons
 from probpose.data.synthetic import write_synthetic
+from probpose.inference.training.config import default_config
 
 SIZE, PICTURES = (32, 32), 50
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -75,11 +76,11 @@ def compared(run: pp.Run, persons: Persons, device: str, **options: Any) -> floa
 
 def family(settings: dict[str, Any], folder: Path, persons: Persons, device: str, out: Path) -> float:
     """A family trained on the device, judged on both, plain and with the flip test."""
-    run = pp.train(
-        dataset="packed", data_root=str(folder), device=device, backbone="small", input_size=SIZE, batch_size=16,
-        epochs=1, workers=0, flip=0.5, warmup=0, augment_on="device", out=out, quiet=True,
-        **{"laplace_until": 0.0, "location_by": "likelihood"} | settings,
+    config = default_config(
+        "packed", data_root=str(folder), device=device, backbone="small", input_size=SIZE, batch_size=16, epochs=1,
+        workers=0, flip=0.5, warmup=0, augment_on="device", laplace_until=0.0, location_by="likelihood",
     )  # fmt: skip
+    run = pp.train(config.changed(**settings), out=out, quiet=True)
     return max(compared(run, persons, device), compared(run, persons, device, flip_test=True))
 
 

@@ -94,7 +94,7 @@ class Bench:
         """The trainer with one batch all the time."""
         batch = trainer.data[range(self.setup.batch)].to(trainer.device)
         steps = steps or self.setup.short
-        trainer._usable = lambda _: itertools.repeat(batch, steps)  # type: ignore[method-assign,assignment,return-value]
+        trainer._usable = lambda _: itertools.repeat(batch, steps)  # type: ignore[method-assign,assignment]
         return trainer
 
     def step_ms(self, trainer: Trainer) -> float:
@@ -106,7 +106,7 @@ class Bench:
             step(*arguments)
             ends.append(time.perf_counter())
 
-        trainer._train_step = timed  # type: ignore[method-assign]
+        trainer._train_step = timed  # type: ignore[method-assign,assignment]
         try:
             with Report(1, self.setup.steps, quiet=True) as quiet:
                 trainer._train_epoch(quiet)
@@ -165,5 +165,5 @@ def graphed(trainer: Trainer, count: int) -> Trainer:
     def forward(nodes: int | None = None) -> Any:
         return _Graphed(density, call) if torch.is_grad_enabled() else usual(nodes)
 
-    density.forward = forward  # type: ignore[method-assign,assignment]
+    density.forward = forward  # type: ignore[method-assign]
     return trainer

@@ -56,4 +56,4 @@ def _photograph(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
         np.fft.irfft2(amplitude * np.fft.rfft2(rng.normal(size=(HEIGHT, WIDTH))), (HEIGHT, WIDTH)) for _ in range(4)
     )
     picture = np.stack([grey + 0.3 * colour for colour in colours], -1)
-    return np.clip(118 + 55 * picture / picture.std(), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(118 + 55 * picture / picture.std(), 0, 255), dtype=np.uint8)
