@@ -163,9 +163,8 @@ class _Kernel:
 
 def _by_chunks(predictive: Predictive, of: Callable[[Predictive, slice], Tensor]) -> Tensor:
     """Apply `of` to `CHUNK` persons and their rows at a time, without gradient, and join the results."""
-    slices = [slice(i, i + CHUNK) for i in range(0, max(1, predictive.batch_shape[0]), CHUNK)]
     with torch.no_grad():
-        return torch.cat([of(predictive.rows(rows), rows) for rows in slices])
+        return torch.cat([of(predictive.rows(rows), rows) for rows in predictive.pieces(CHUNK)])
 
 
 Estimator = Literal["mean", "median", "mode", "oks"]

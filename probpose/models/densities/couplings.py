@@ -84,8 +84,8 @@ class Couplings:
 
 
 def _parts(points: Tensor) -> Sequence[Tensor]:
-    """Points (batch, n, 2), cut along n where no gradient is needed."""
-    return [points] if torch.is_grad_enabled() else points.split(max(1, CHUNK // len(points)), dim=1)
+    """Points (batch, n, 2), cut along n where no gradient is needed, on a processor."""
+    return [points] if torch.is_grad_enabled() or points.is_cuda else points.split(max(1, CHUNK // len(points)), dim=1)
 
 
 class _Chain(torch.autograd.Function):

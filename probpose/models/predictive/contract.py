@@ -35,6 +35,9 @@ many at once, whose arrays the system gives and takes back at each step."""
 HDR_CHUNK = 32
 """The same where the density is evaluated at each of the points."""
 
+ON_GPU = 16
+"""Times as many at once on a GPU, which would otherwise wait for small pieces."""
+
 PLATEAU = 1e-9
 """Log densities that differ by less, in nats, are called equal."""
 
@@ -259,15 +262,29 @@ class Predictive(TorchDistribution):
             return torch.stack([(heights > edge).to(points) * weights for edge in (at + PLATEAU, at - PLATEAU)]).sum(-1)
 
         with torch.no_grad():
-            slices = [slice(i, i + HDR_CHUNK) for i in range(0, max(1, self.batch_shape[0]), HDR_CHUNK)]
-            above, least = torch.cat([of(self.rows(index), here[index]) for index in slices], dim=1)
+            parts = [of(self.rows(index), here[index]) for index in self.pieces(HDR_CHUNK)]
+        above, least = torch.cat(parts, dim=1)
         return above, least
 
     def chunked(self, of: Callable[[Self], Tensor], persons: int = CHUNK) -> Tensor:
         """Apply `of` to `persons` persons at a time, without gradient, and join the results along the persons."""
         with torch.no_grad():
-            parts = [of(self.rows(slice(i, i + persons))) for i in range(0, max(1, self.batch_shape[0]), persons)]
-        return torch.cat(parts)
+            return torch.cat([of(self.rows(index)) for index in self.pieces(persons)])
+
+    def pieces(self, persons: int = CHUNK) -> list[slice]:
+        """The persons, as many at a time, and `ON_GPU` times as many on a GPU; one empty piece where there are none."""
+        step = persons * (ON_GPU if self.device.type == "cuda" else 1)
+        return [slice(start, start + step) for start in range(0, max(1, self.batch_shape[0]), step)]
+
+    @property
+    def device(self) -> torch.device:
+        """That the distribution is on."""
+        if self.per_person:
+            own: Tensor = getattr(self, self.per_person[0])
+            return own.device
+        part = getattr(self, self.parts[0])
+        found: torch.device = (part[0] if isinstance(part, tuple) else part).device
+        return found
 
 
 class Moved(Predictive):
