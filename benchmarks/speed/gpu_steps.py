@@ -40,7 +40,7 @@ class Setup:
         turns: of each side.
         persons: that are packed; they are repeated.
         boxes: of `evaluate`.
-        workers: processes that decode.
+        workers: processes that decode; two cores are left for the trainer and the thread that pins batches.
     """
 
     device: str = "cuda"
@@ -53,7 +53,7 @@ class Setup:
     turns: int = 2
     persons: int = 512
     boxes: int = 100_000
-    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    workers: int = field(default_factory=lambda: max(2, len(os.sched_getaffinity(0)) - 2))
 
     @classmethod
     def tiny(cls, device: str) -> Setup:
