@@ -22,12 +22,12 @@ import click
 import numpy as np
 import torch
 
-from benchmarks.speed import crops, flow, gpu, judging, steps
+from benchmarks.speed import crops, flow, judging, steps
 from benchmarks.speed.parent import as_json, before
 from benchmarks.speed.rows import NotMeasured, Row, Turns, cells
 from benchmarks.tables import report, with_table
 
-ROWS: dict[str, Row] = {row.name: row for group in (flow, steps, crops, judging, gpu) for row in group.ROWS}
+ROWS: dict[str, Row] = {row.name: row for group in (flow, steps, crops, judging) for row in group.ROWS}
 
 COLUMNS = {
     "what": "what",

@@ -10,7 +10,7 @@ fit into the cache. "Resident" is the same step on one batch that stays on the d
 
 from __future__ import annotations
 
-__all__ = ["ROWS", "main"]
+__all__ = ["main", "turns"]
 
 import gc
 import json
@@ -34,7 +34,7 @@ from torch import Tensor
 
 from benchmarks.speed.gpu_steps import Bench, Density, Setup, graph, graphed
 from benchmarks.speed.photographs import repeated
-from benchmarks.speed.rows import NotMeasured, Row, Turns
+from benchmarks.speed.rows import Turns
 from benchmarks.tables import report
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.inference.training.profile import PARTS as PARTS_OF_A_STEP
@@ -47,9 +47,6 @@ JOINTS = 17
 COLUMNS = {"row": "what", "value": "value", "unit": "unit", "spread": "spread", "note": "of"}
 
 
-FED, RESIDENT = "step, fed from packed crops, cut on the device", "step, resident batch"
-ADDED, EVALUATED = "what is added to the step of laplace by", "evaluate"
-
 Say = Callable[..., None]
 """Takes a row: what, value, unit, and what else there is to say."""
 
@@ -60,8 +57,8 @@ def feeding(bench: Bench, say: Say) -> None:
     device = bench.trainer()
     fed, resident = bench.alternated(device, bench.resident(bench.trainer(), bench.setup.steps))
     gigabytes = _peak()
-    say(FED, fed, "ms")
-    say(RESIDENT, resident, "ms")
+    say("step, fed from packed crops, cut on the device", fed, "ms")
+    say("step, resident batch", resident, "ms")
     say("resident / fed", [a / b for a, b in zip(resident, fed, strict=True)], "x", "goal >= 0.95")
     say("training, fed", [1e3 * bench.setup.batch / ms for ms in fed], "images/s")
     say("training, resident", [1e3 * bench.setup.batch / ms for ms in resident], "images/s")
@@ -79,16 +76,21 @@ def workers_cut(bench: Bench, say: Say) -> None:
 
 
 def shares(bench: Bench, say: Say) -> None:
-    """What RLE adds to the step of `laplace`, by itself and as one CUDA graph."""
-    made = {"laplace": bench.trainer("laplace"), "rle": bench.trainer()}
-    made["rle, CUDA graph"] = graphed(bench.trainer(), bench.setup.batch * JOINTS)
-    names = list(made)
-    columns = dict(zip(names, bench.alternated(*map(bench.resident, made.values())), strict=True))
-    for name, column in columns.items():
-        say(f"step, resident, {name}", column, "ms")
-    for name in names[1:]:
-        pairs = zip(columns[name], columns["laplace"], strict=True)
-        say(f"{ADDED} {name}", [100 * (ms / plain - 1) for ms, plain in pairs], "%", "goal <= 5")
+    """What RLE adds to the step of `laplace`."""
+    _share(bench, say, "rle", bench.trainer())
+
+
+def graph_share(bench: Bench, say: Say) -> None:
+    """The same with the kernels of RLE's density launched as one."""
+    _share(bench, say, "rle as a CUDA graph", graphed(bench.trainer(), bench.setup.batch * JOINTS))
+
+
+def _share(bench: Bench, say: Say, name: str, trainer: Trainer) -> None:
+    laplace, ours = bench.alternated(bench.resident(bench.trainer("laplace")), bench.resident(trainer))
+    added = [100 * (ms / plain - 1) for ms, plain in zip(ours, laplace, strict=True)]
+    say(f"what is added to the step of laplace by {name}", added, "%", "goal <= 5")
+    say(f"step, resident, {name}", ours, "ms")
+    say("step, resident, laplace", laplace, "ms")
 
 
 def densities(bench: Bench, say: Say) -> None:
@@ -139,7 +141,7 @@ def evaluation(bench: Bench, say: Say) -> None:
         )  # fmt: skip
         whole = time.perf_counter() - started
     network = len(persons) / setup.batch * forward / 1e3
-    say(EVALUATED, [whole], "s", f"{len(persons):,} boxes")
+    say("evaluate", [whole], "s", f"{len(persons):,} boxes")
     say("evaluate, until the first batch", [marks[0] - started], "s", "workers, R from 65,536 nodes, first kernels")
     say("evaluate, batches", [marks[-1] - marks[0]], "s")
     say(
@@ -187,32 +189,16 @@ def profile(bench: Bench, say: Say) -> None:
         say(f"share of the time, profiled: {PARTS_OF_A_STEP[part]}", [100 * share], "%")
 
 
-PARTS = (feeding, shares, densities, evaluation, workers_cut, profile)
+PARTS = (feeding, shares, evaluation, workers_cut, profile, densities, graph_share)
 
 
-def _row(part: Callable[[Bench, Say], None], ours: str, peer: str | None = None) -> Turns:
-    """One line for the table of `python -m benchmarks.speed`."""
-    if not torch.cuda.is_available():
-        raise NotMeasured("no GPU")
-    found: dict[str, list[float]] = {}
+def turns(name: str) -> Turns:
+    """What the table of `python -m benchmarks.speed` shows of one of `PARTS`: the numbers of its first two rows."""
+    part = next(part for part in PARTS if part.__name__ == name)
+    found: list[list[float]] = []
     with TemporaryDirectory() as folder:
-        part(Bench(Setup(), Path(folder)), lambda what, values, *_: found.update({what: values}))
-    return Turns(tuple(found[ours]), tuple(found[peer]) if peer else ())
-
-
-_STEP = "step of a ResNet-50 in bf16, 256 packed crops cut on the GPU, wall time"
-ROWS = (
-    Row("gpu-step", _STEP, "resident batch", ">= 0.95x", partial(_row, feeding, FED, RESIDENT)),
-    Row(
-        "gpu-share",
-        "what RLE adds to that step, against laplace",
-        "",
-        "<= 5",
-        partial(_row, shares, f"{ADDED} rle"),
-        "%",
-    ),
-    Row("gpu-evaluate", "`evaluate` of 100,000 boxes, wall time", "", "", partial(_row, evaluation, EVALUATED), "s"),
-)
+        part(Bench(Setup(), Path(folder)), lambda what, values, *_: found.append(values))
+    return Turns(tuple(found[0]), tuple(found[1]) if name == "feeding" else ())
 
 
 def _wait() -> None:

@@ -91,7 +91,20 @@ def slope(values: list[float]) -> float:
     return float(np.polyfit(np.arange(len(values)), values, 1)[0])
 
 
+def on_gpu(part: str) -> Turns:
+    """One of the measurements of `benchmarks.speed.gpu`, wall time."""
+    if not torch.cuda.is_available():
+        raise NotMeasured("no GPU")
+    from benchmarks.speed.gpu import turns
+
+    return turns(part)
+
+
+_FED = "step of a ResNet-50 in bf16, 256 packed crops cut on the GPU, wall time"
 ROWS = (
     Row("share", "what RLE adds to a ResNet-50's step of 32 crops, against laplace", "", "<= 3", share, "%"),
     Row("memory", "memory gained in 30 epochs of 330 steps, a thousand steps", "", "flat", memory, "MB"),
+    Row("gpu-step", _FED, "resident batch", ">= 0.95x", partial(on_gpu, "feeding")),
+    Row("gpu-share", "what RLE adds to that step, against laplace", "", "<= 5", partial(on_gpu, "shares"), "%"),
+    Row("gpu-evaluate", "`evaluate` of 100,000 boxes, wall time", "", "", partial(on_gpu, "evaluation"), "s"),
 )
