@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["FAKES", "JOINTS", "Errors", "fake_cases"]
+__all__ = ["FAKES", "IMAGE_PX", "JOINTS", "Errors", "fake_cases", "sized_cases"]
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ Errors = Callable[[np.random.Generator, Array, Array], Array]
 """Errors (N, K, 2) in pixels from a generator, predicted sigma (N, K, 2) and confidence (N, K)."""
 
 JOINTS = 6
+
+IMAGE_PX = 640.0
+"""Side of the images in units of which a network predicts."""
 
 
 def _exact(rng: np.random.Generator, sigma: Array, confidence: Array) -> Array:
@@ -111,3 +115,33 @@ def _doubles(image: npt.NDArray[np.int64], per_image: int, rng: np.random.Genera
     """The person (N,) whose sigmas and errors each has: itself or the first of its image."""
     itself = np.arange(len(image))
     return np.where(rng.uniform(size=len(image)) < 0.5, image * per_image, itself)
+
+
+def sized_cases(
+    power: float = 0.0,
+    errors: str | Errors = "exact",
+    *,
+    persons: int = 600,
+    joints: int = JOINTS,
+    seed: int = 0,
+    per_image: int = 1,
+) -> Cases:
+    """Fakes of different sizes whose sigma is (size / image)^-power times what it should be.
+
+    Power 1 is the defect of RF-DETR's keypoints as its source reads: the loss divides the squared Mahalanobis distance
+    by the object's area, so that sigma is in units of the object, and the conversion to pixels multiplies it by the
+    size of the image instead.
+
+    Args:
+        power: of the size; 0 for a sigma that is right.
+        errors: see `fake_cases`, and likewise the others.
+        persons: N.
+        joints: K.
+        seed: of everything.
+        per_image: persons an image.
+    """
+    cases = fake_cases(errors, persons=persons, joints=joints, seed=seed, per_image=per_image)
+    size = np.exp(np.random.default_rng([seed, 1]).normal(4.5, 0.5, persons))
+    box = np.column_stack([np.zeros((persons, 2)), 1.3 * size, size / 1.3])
+    factor = torch.from_numpy((size / IMAGE_PX) ** -power)[:, None, None]
+    return replace(cases, box=box, predictive=cases.predictive.as_location_scale().rescaled(factor))

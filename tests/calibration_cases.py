@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["FAKES", "JOINTS", "Errors", "drawn_cases", "fake_cases"]
+__all__ = ["FAKES", "JOINTS", "Errors", "drawn_cases", "fake_cases", "sized_cases"]
 
 from dataclasses import replace
 
 import torch
 
-from benchmarks.calibration_fakes import FAKES, JOINTS, Errors, fake_cases
+from benchmarks.calibration_fakes import FAKES, JOINTS, Errors, fake_cases, sized_cases
 from probpose.analysis.calibration.cases import Cases
 from probpose.models.densities import ResidualDensity
 

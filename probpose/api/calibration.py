@@ -202,7 +202,7 @@ def calibrate(
         boxes: (N, 4) x, y, width, height that the predictions were made from.
         oks_sigmas: (K,) of the joints, for OKS.
         method: "auto" keeps the prediction unless a recalibration is better beyond chance, and takes the simplest that
-            is about as good as the best (docs/commands.md); or "scale", "density", "level", "conformal".
+            is about as good as the best (docs/commands.md); or "scale", "size", "density", "level", "conformal".
         residual: family of the refitted residual density.
         per_joint: conformal guarantees by joint.
         radius_px: r of P(error <= r); the median error by default.

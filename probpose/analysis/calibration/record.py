@@ -261,6 +261,7 @@ def verdict_text(before: DiagnosisRecord, after: DiagnosisRecord | None, name: s
         name: of the recalibration.
     """
     sentences = [_state(before), *([_cause(before), _correlated(before)] if before.refuted else [_uneven(before)])]
+    sentences.append(before.causes.named)
     if after is None:
         sentences.append(_unchanged(before))
     else:
@@ -332,6 +333,8 @@ def _cause(record: DiagnosisRecord) -> str:
         )
     if max(rms / width, width / rms) < _ALIKE:
         return _off(record, rms, {row.joint: row.rms_too_small_by or 1.0 for row in rows})
+    if record.causes.named:
+        return f"Sigma is {_times(rms)} as a standard deviation, and not by one factor."
     tails = "heavier" if rms > width else "lighter"
     return (
         f"Sigma is {_times(rms)} as a standard deviation. The errors have another shape than predicted: half their "

@@ -75,6 +75,7 @@ def diagnosis_tables(record: CalibrationRecord) -> list[Table]:
         _scores(states),
         _further(states),
         _deviations(record.before.deviations),
+        _causes(states),
         _groups(states),
         _joints(states),
         _outliers(record),
@@ -185,6 +186,24 @@ def _deviations(found: list[Deviation] | tuple[Deviation, ...], most: int | None
             [one.what, one.group or "all", f"{one.nominal:g}", interval(one.value), one.z, f"{one.keypoints:,}"]
             for one in found[:most]
         ],
+    )
+
+
+def _causes(states: States) -> Table:
+    words = {
+        "size": "power of the object's size",
+        "confidence": "factor of a standard deviation more of confidence",
+        "occluded": "factor of occluded joints over visible ones",
+    }
+    known = [name for name in words if any(getattr(one.causes, name) is not None for one in states.values())]
+    return Table(
+        name="causes",
+        title="What errors over sigma depend on",
+        caption="By regression on the size of the object (the square root of its box's area), the model's own "
+        "confidence and visibility together, within joints, with 95% intervals over images. When calibrated the power "
+        "is 0 and the factors are 1; a power of 1 is that of a sigma that was divided by the object's size.",
+        columns=[Column("what"), *map(Column, states)],
+        rows=[[words[name], *(interval(getattr(one.causes, name)) for one in states.values())] for name in known],
     )
 
 

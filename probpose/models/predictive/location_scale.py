@@ -114,7 +114,7 @@ class LocationScale(Predictive):
         return self
 
     def rescaled(self, factor: Tensor) -> LocationScale:
-        """L diag(factor) in place of L; `factor`, positive, is broadcastable to (K, 2)."""
+        """L diag(factor) in place of L; `factor`, positive, is broadcastable to (N, K, 2)."""
         return self.replace(scale=self.scale * factor.to(self.scale).unsqueeze(-2))
 
     def hdr_level(self, value: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.axes import AxisCalibration
 from probpose.analysis.calibration.diagnostics.base import Setting
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, known
+from probpose.analysis.calibration.diagnostics.causes import Covariates, cause_columns, cause_names, causes
 from probpose.analysis.calibration.diagnostics.coverage import (
     CURVE,
     LEVELS,
@@ -84,6 +85,7 @@ class Questions:
         scale_edges: predicted scales in pixels that divide the bins of reliability.
         confidence_edges: confidences that divide the bins of usefulness; None without confidences.
         radius_px: r of P(error <= r).
+        covariates: that the causes of a wrong sigma are looked for among.
     """
 
     joints: tuple[str, ...]
@@ -91,6 +93,7 @@ class Questions:
     scale_edges: Array
     confidence_edges: Array | None
     radius_px: float
+    covariates: Covariates
 
     @classmethod
     def of(cls, cases: Cases, radius_px: float | None = None) -> Questions:
@@ -108,6 +111,7 @@ class Questions:
             scale_edges=np.unique(np.quantile(scores.scale_px, inner)),
             confidence_edges=np.unique(np.quantile(known, inner)) if len(known) else None,
             radius_px=float(np.median(scores.error_px)) if radius_px is None else radius_px,
+            covariates=Covariates.of(scores, cases),
         )
 
 
@@ -141,7 +145,9 @@ class Diagnosis(Mergeable):
     ) -> None:
         self.questions = questions
         names = [*coverage_names(questions.groups.present), *location_names(questions.joints)]
-        self.sums = ImageBootstrap([*names, *dependence_names(), *score_names()], replicates=replicates, seed=seed)
+        self.sums = ImageBootstrap(
+            [*names, *dependence_names(), *score_names(), *cause_names()], replicates=replicates, seed=seed
+        )
         self.coverage = Coverage(self.sums)
         self.axes = AxisCalibration()
         self.ranks = RankHistogram()
@@ -175,6 +181,7 @@ class Diagnosis(Mergeable):
         columns = coverage_columns(scores.level, masks)
         columns |= location_columns(scores, self.questions.joints)
         columns |= dependence_columns(scores) | score_columns(scores, self._costly(cases, scores.person), doubted)
+        columns |= cause_columns(scores, cases, self.questions.covariates)
         self.sums.add(cases.units[scores.person], columns)
         self.axes.add(scores.pit)
         self.ranks.add(scores.scale_px, scores.error_px)
@@ -275,6 +282,7 @@ def diagnosis_record(diagnosis: Diagnosis) -> DiagnosisRecord:
         usefulness=_usefulness(diagnosis),
         joints=_joints(diagnosis),
         further={name: diagnostic.record() for name, diagnostic in diagnosis.further.items()},
+        causes=causes(diagnosis.sums, diagnosis.questions.covariates),
     )
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from probpose.analysis.calibration.diagnostics.base import DiagnosticRecord
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
+from probpose.analysis.calibration.diagnostics.causes import CausesRecord
 from probpose.analysis.calibration.diagnostics.deviations import Deviation
 from probpose.analysis.calibration.diagnostics.reliability import ReliabilityBin
 from probpose.analysis.calibration.diagnostics.usefulness import CutOff, OksBin, Sparsification
@@ -186,6 +187,7 @@ class DiagnosisRecord:
         joints: errors and scale of each.
         further: registered diagnostics by name.
         gauge: what sigma is: "moment" for a standard deviation, "quantile" for half the 16-84% width.
+        causes: what the scale of the errors over sigma depends on.
     """
 
     keypoints: int
@@ -204,6 +206,7 @@ class DiagnosisRecord:
     joints: tuple[JointRecord, ...]
     further: dict[str, DiagnosticRecord] = field(default_factory=dict)
     gauge: str = "moment"
+    causes: CausesRecord = field(default_factory=CausesRecord)
 
     @property
     def nll_nats(self) -> float | None:

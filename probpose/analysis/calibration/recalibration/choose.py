@@ -9,9 +9,9 @@ nothing to. Its standard error is over images, because the keypoints of one imag
 2. Among the candidates that pass, the simplest within one standard error of the best is chosen (Breiman, Friedman,
    Olshen and Stone, "Classification and Regression Trees", 1984, section 3.4.3): what is more complex has to earn it.
 
-A label counts with a gain of `MOST_NATS` at most. Under an exact prediction q / p > e^t has a probability of e^-t at
-most for any density q (Markov), so that nothing is lost; but one gross error would otherwise make the standard error as
-large as the mean, and hide that sigma is wrong for all the other labels.
+A label counts with a gain or loss of `MOST_NATS` at most. Under an exact prediction q / p > e^t has a probability of
+e^-t at most for any density q (Markov), so that nothing is lost; but one gross error would otherwise make the standard
+error as large as the mean, and hide that sigma is wrong for all the other labels.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from probpose.analysis.calibration.cases import PARTS, Cases, Split
 from probpose.analysis.calibration.recalibration.base import NoRecalibration, Recalibration, fit_level, fit_scale
 from probpose.analysis.calibration.recalibration.conformal import fit_conformal
 from probpose.analysis.calibration.recalibration.levels import ENOUGH
+from probpose.analysis.calibration.recalibration.size import fit_size, sizes_vary
 from probpose.analysis.evaluation.statistics import Difference, paired_difference
 from probpose.analysis.table import number
 from probpose.arrays import Array, Index
 from probpose.errors import ConfigError, DataError
 
-Method = Literal["auto", "scale", "density", "level", "conformal"]
+Method = Literal["auto", "scale", "size", "density", "level", "conformal"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 CHANCE = 0.025
@@ -45,7 +46,7 @@ LEAST_NATS = 0.001
 """Mean gain that is worth a change."""
 
 MOST_NATS = 10.0
-"""Gain of a label that counts."""
+"""Gain or loss of a label that counts."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def choose(
 
     image = calibrate.units[np.nonzero(calibrate.labelled)[0]]
     bases = [_candidate("none", NoRecalibration, calibrate)]
-    for name, make in _makers(fit, density).items():
+    for name, make in _makers(fit, density, asked_for=method).items():
         bases += attempt(name, partial(_candidate, name, make, calibrate))
     base = Gains(bases, image).choose()[0].recalibration
     with_density = [*bases, *attempt("level", partial(_level, base, calibrate, seed, asked_for=method == "level"))]
@@ -142,12 +143,14 @@ def choose(
     return Choice([*with_density, conformal], chosen, gains.over_none(), reason, failed)
 
 
-def _makers(fit: Cases, density: Callable[[Cases], Recalibration] | None) -> dict[str, Callable[[], Recalibration]]:
+def _makers(
+    fit: Cases, density: Callable[[Cases], Recalibration] | None, asked_for: Method
+) -> dict[str, Callable[[], Recalibration]]:
     """What fits the recalibrations that need no other one, by name, the simpler before the more complex."""
-    makers: dict[str, Callable[[], Recalibration]] = {
-        "scale": partial(fit_scale, fit, per_joint=False),
-        "scale per joint": partial(fit_scale, fit, per_joint=True),
-    }
+    makers: dict[str, Callable[[], Recalibration]] = {"scale": partial(fit_scale, fit, per_joint=False)}
+    if asked_for == "size" or sizes_vary(fit):
+        makers["size"] = partial(fit_size, fit)
+    makers["scale per joint"] = partial(fit_scale, fit, per_joint=True)
     return makers if density is None else makers | {"density": partial(density, fit)}
 
 
@@ -186,13 +189,14 @@ class Gains:
         self._none, *self._others = candidates
         self._image = image
         nats = {one.name: one.log_prob for one in candidates if one.log_prob is not None}
-        self._gains = {name: np.minimum(own - nats[self._none.name], MOST_NATS) for name, own in nats.items()}
+        self._nats = nats
         # of few images a standard error is itself uncertain
         self._critical = -float(special.stdtrit(max(1, len(np.unique(image)) - 1), CHANCE))
 
     def lead(self, one: Candidate, other: Candidate | None = None) -> Difference:
         """By how much the gain of one exceeds that of another, or the prediction as it is; nats per label."""
-        return paired_difference([self._gains[one.name]], [self._gains[(other or self._none).name]], self._image)
+        ahead = np.clip(self._nats[one.name] - self._nats[(other or self._none).name], -MOST_NATS, MOST_NATS)
+        return paired_difference([ahead], [np.zeros_like(ahead)], self._image)
 
     def over_none(self) -> dict[str, Difference]:
         """The gain of each of the others, by name."""

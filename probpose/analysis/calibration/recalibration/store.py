@@ -20,6 +20,7 @@ from probpose.analysis.calibration.recalibration.base import (
 from probpose.analysis.calibration.recalibration.conformal import ConformalRecalibration
 from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
+from probpose.analysis.calibration.recalibration.size import SizeRecalibration
 from probpose.arrays import Array, numbers
 from probpose.errors import CheckpointError, DataError
 from probpose.files import reading
@@ -66,6 +67,11 @@ def _recalibration_of(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
             return NoRecalibration()
         case "scale":
             return ScaleRecalibration(_positive(record, "factor"))
+        case "size":
+            factor, power, size = (float(numbers(record[name], name, ())) for name in ("factor", "power", "size_px"))
+            if factor <= 0 or size <= 0:
+                raise DataError("factor and size_px of a size recalibration are positive.")
+            return SizeRecalibration(factor, power, size)
         case "density":
             return NoiseRecalibration.restored(dict(record), dict(tensors))
         case "level":
