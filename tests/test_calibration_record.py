@@ -81,7 +81,7 @@ def test_the_terminal_says_what_was_done(outcome: Outcome) -> None:
     text = " ".join(printed(calibration_tables(outcome.record)).split())
     assert outcome.record.verdict.text in text
     assert outcome.record.recalibrated.reason in text
-    assert "scale (chosen)" in text
+    assert f"{outcome.record.recalibrated.name} (chosen)" in text
     assert "What deviates before recalibration" in text
     gain = outcome.record.recalibrations[1]
     assert f"{gain.gain_nats:+.3f} ± {gain.gain_se_nats:.3f}" in text

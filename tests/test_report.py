@@ -181,7 +181,7 @@ def test_nothing_after_recalibration(outcome: Outcome, tmp_path: Path) -> None:
     assert bare.record.recalibrated.reason in page.text
     assert "nothing changed" in page.text
     deviations = {"deviations"} if before.deviations else set()
-    assert set(page.tables) == {"recalibrations", "scores", "groups", "joints"} | deviations
+    assert set(page.tables) == {"recalibrations", "scores", "causes", "groups", "joints"} | deviations
     pictures = {file.stem for file in (tmp_path / "figures").iterdir()}
     assert pictures == {"coverage", "reliability", "pit", "coverage_by_group"}
 

@@ -66,10 +66,11 @@ def _known(size_px: Array) -> bool:
 
 
 def fit_size(cases: Cases) -> SizeRecalibration:
-    """The factor and the power of greatest likelihood, drawn towards no change by as much as chance may have made.
+    """The factor and the power of greatest likelihood, each drawn towards no change as `fit_scale` does.
 
-    With q twice the gain in log density over all labels, which is chi^2 with two degrees of freedom where there is
-    nothing to mend, log factor and power are taken times 1 - 2 / q, or 0 (as `fit_scale` does with one number).
+    With q twice its gain in log density over all labels, which is chi^2 with one degree of freedom where there is
+    nothing to mend, log factor and power are taken times 1 - 1 / q, or 0. Sizes are relative to their geometric mean,
+    so that both are nearly independent.
 
     Args:
         cases: of the location-scale family.
@@ -94,8 +95,8 @@ def fit_size(cases: Cases) -> SizeRecalibration:
         return -float(log_prob[labelled].mean())
 
     found = minimize(loss, _start(as_array(z.norm(dim=-1)), log_size, labelled), method="BFGS", options=_OPTIONS)
-    gain = 2 * int(labelled.sum()) * (loss(np.zeros(2)) - float(found.fun))
-    log_factor, power = (found.x * max(0.0, 1 - 2 / max(gain, 1e-12))).tolist()
+    gains = [2 * labelled.sum() * (loss(found.x * keep) - found.fun) for keep in (np.array([0, 1]), np.array([1, 0]))]
+    log_factor, power = (found.x * np.maximum(0.0, 1 - 1 / np.maximum(gains, 1e-12))).tolist()
     return SizeRecalibration(float(np.exp(log_factor)), power, middle)
 
 
