@@ -22,7 +22,7 @@ from probpose.inference.world import ALONE, World
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "rle": {"laplace_until": 0.5, "location_by": "laplace"},
-    "accumulated": {"residual": "laplace", "accumulate": 3, "batch_size": 8},
+    "accumulated": {"residual": "laplace", "accumulate": 3, "batch_size": 8, "augment_on": "device"},
     "heatmap": {"family": "heatmap"},
     "standardised": {"residual": "gaussian", "standardise": True, "prior": "gaussian"},
     "robust": {"residual": "student_t", "robust": True},
@@ -64,7 +64,7 @@ def step(config: TrainConfig, world: World) -> Step:
     torch.manual_seed(0)
     trainer.model.train()
     trainer.model.objective.begin_epoch(0.9)
-    group = list(islice(trainer._usable(_Epoch()), config.optimiser.accumulate))
+    group = [batch.to("cpu") for batch in islice(trainer._usable(_Epoch()), config.optimiser.accumulate)]
     trainer.optimizer.zero_grad(set_to_none=True)
     loss = sum(trainer._backward(batch, len(group), last=batch is group[-1]) for batch in group)
     trainer.model.objective.end_epoch(world.total)

@@ -81,7 +81,7 @@ class Bench:
         config: TrainConfig = default_config(
             "packed", residual=residual, backbone=setup.backbone, input_size=setup.size, batch_size=setup.batch,
             device=setup.device, workers=setup.workers, augment_on=augment_on, laplace_until=0.0,
-            location_by="likelihood", flip=0.5, shift=0.05, colour=0.2, warmup=0,
+            location_by="likelihood", flip=0.5, shift=0.05, colour=0.2,
         )  # fmt: skip
         config = config.changed(**settings)
         model = initial_model(config, self.persons)[0]

@@ -121,7 +121,7 @@ class Surroundings:
         """The crops, (N, 3, H, W) uint8, within a grey level or two of those of `cut` and `jitter_colour`."""
         if not len(self.pixels):
             return self.pixels.new_empty(0, 3, *self.size)
-        source = self.pixels.permute(0, 3, 1, 2).float()
+        source = self.pixels.permute(0, 3, 1, 2).to(torch.float32)
         crops = F.grid_sample(source, self._places(), mode="bilinear", padding_mode="zeros", align_corners=False)
         return self._coloured(crops.round_()).byte()
 
@@ -131,7 +131,7 @@ class Surroundings:
         for axis, extent in enumerate((self.pixels.shape[2], self.pixels.shape[1])):
             along, down, start = (self.matrix[:, axis] * (2 / extent)).unbind(-1)
             factors = (along, down, start + (1 / extent - 1))
-            lines.append([factor.float().view(-1, 1, 1) for factor in factors])
+            lines.append([factor.to(torch.float32).view(-1, 1, 1) for factor in factors])
         rows, columns = (torch.arange(side, dtype=torch.float32, device=self.matrix.device) for side in self.size)
         return torch.stack([start + down * rows.unsqueeze(-1) + along * columns for along, down, start in lines], -1)
 
