@@ -26,7 +26,7 @@ def test_the_table_is_that_of_label_scores() -> None:
         joints=tuple(JOINTS), person=person, image=person // 2, instance=person, keypoints=LABELS,
         visibility=np.full((ROWS, 2), 2), place=str,
     )  # fmt: skip
-    expected = LabelScores.of(EXACT.predictive, labels, "level", "axes", "radii", "energy")
+    expected = LabelScores.of(EXACT.predictive, labels, "level", "sigma", "axes", "radii", "energy")
     found = pp.score(EXACT, LABELS, images=NAMES)
     for name in ("level", "pit", "crps_px", "energy_px", "error", "error_px", "sigma_px", "r50_px", "r90_px"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, err_msg=name)

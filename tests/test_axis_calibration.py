@@ -16,7 +16,7 @@ from tests.calibration_cases import fake_cases
 @pytest.mark.parametrize("fault", ["exact", "over-confident", "wrong-tailed", "biased"])
 def test_errors_and_scores_are_those_of_uncertainty_toolbox(fault: str) -> None:
     cases = fake_cases(fault, persons=150)
-    scores = cases.scores("axes")
+    scores = cases.scores("sigma", "axes")
     found = AxisCalibration()
     found.add(scores.pit)
     assert isinstance(cases.predictive, LocationScale)

@@ -62,7 +62,7 @@ def test_a_label_without_density_is_named() -> None:
 
 def test_groups_divide_the_labels() -> None:
     cases = fake_cases(persons=300)
-    scores = cases.scores()
+    scores = cases.scores("sigma")
     size = cases.size_px[scores.person]
     groups = Groups.of(scores, size, cases.joints)
     masks = groups.masks(scores, size)
@@ -109,7 +109,7 @@ def test_bins_that_look_alike_are_told_apart() -> None:
     for spread, bins in ((1e-4, 5), (0.0, 1)):
         factor = 1 + spread * torch.rand(300, 6, 1, 1, generator=torch.Generator().manual_seed(0)).double()
         scale = factor * 2 * torch.eye(2).double()
-        scores = cases.under(located.replace(scale=scale)).scores()
+        scores = cases.under(located.replace(scale=scale)).scores("sigma")
         size, confidence = cases.size_px[scores.person], np.round(scores.scale_px, 9)
         confidence[::7] = np.nan
         masks = Groups.of(scores, size, cases.joints, confidence).masks(scores, size, confidence)

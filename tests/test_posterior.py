@@ -44,7 +44,7 @@ except DataError as error:
 
 @pytest.fixture(scope="module")
 def residual_posterior() -> ResidualPosterior:
-    scores = fake_cases(persons=60).scores()
+    scores = fake_cases(persons=60).scores("sigma")
     names = tuple(f"joint {k}" for k in range(JOINTS))
     z = scores.error / scores.sigma_px
     return sample_residual_posterior(z, scores.joint, names, draws=20, warmup=20, points=60)

@@ -20,7 +20,7 @@ from tests.densities import counted, random_density
 from tests.fakes import table
 from tests.predictives import VARIANTS, random_predictive
 
-GROUPS: tuple[Group, ...] = ("level", "axes", "radii", "energy")
+GROUPS: tuple[Group, ...] = ("level", "sigma", "axes", "radii", "energy")
 PLATEAUS = ("heatmap", "simcc, coarse")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 import numpy.typing as npt
 from torch import Tensor
 
-from probpose.analysis.calibration.diagnostics.base import DiagnosticRecord, Setting
+from probpose.analysis.calibration.diagnostics.base import DIAGNOSED, DiagnosticRecord, Setting
 from probpose.analysis.calibration.diagnostics.registry import DIAGNOSTICS, Make
 from probpose.analysis.calibration.sources.base import MemorySource
 from probpose.api.calibration import cases_of_arrays
@@ -51,5 +51,5 @@ def diagnose(
     found = make(Setting(cases.joints, seed=seed))
     for chunk in MemorySource(cases).chunks():
         if chunk.labelled.any():
-            found.add(chunk.scores("level", "axes", seed=seed), chunk)
+            found.add(chunk.scores(*DIAGNOSED, seed=seed), chunk)
     return found.record()

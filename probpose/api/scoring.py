@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-_GROUPS: tuple[Group, ...] = ("level", "axes", "radii", "energy")
+_GROUPS: tuple[Group, ...] = ("level", "sigma", "axes", "radii", "energy")
 _ROWS = 256
 """Rows scored at once: bounds the memory of densities that are many points."""
 

@@ -25,11 +25,12 @@ from probpose.models.keyed_uniform import keyed_uniform
 from probpose.models.predictive.axis_scores import axis_scores, energy_score
 from probpose.models.predictive.contract import Predictive
 
-Group = Literal["level", "axes", "radii", "energy"]
+Group = Literal["level", "sigma", "axes", "radii", "energy"]
 """Columns that are computed where they are asked for."""
 
 _GROUPS: dict[Group, tuple[str, ...]] = {
     "level": ("level",),
+    "sigma": ("sigma_px",),
     "axes": ("pit", "crps_px", "interval_px", "half_width_px", "axis_correlation"),
     "radii": ("r50_px", "r90_px"),
     "energy": ("energy_px",),
@@ -110,7 +111,6 @@ class LabelScores:
         visibility: (M,), 1 or 2.
         log_prob: (M,), log density of the label in nats.
         error: (M, 2), label minus predictive mean.
-        sigma_px: (M, 2), scale per axis.
         optional: the columns of the groups that were asked for, by name; read them as attributes.
     """
 
@@ -121,7 +121,6 @@ class LabelScores:
     visibility: Index
     log_prob: Array
     error: Array
-    sigma_px: Array
     optional: Mapping[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -163,7 +162,6 @@ class LabelScores:
             visibility=labels.visibility[at],
             log_prob=log_prob,
             error=as_array(value - mean)[at],
-            sigma_px=as_array(predictive.sigma)[at],
             optional={name: column[at] for name, column in optional.items()},
         )
 
@@ -197,6 +195,11 @@ class LabelScores:
     def level(self) -> Array:
         """(M,), content of the smallest highest-density region that holds the label; uniform when calibrated."""
         return self._asked_for("level")
+
+    @property
+    def sigma_px(self) -> Array:
+        """(M, 2), scale per axis."""
+        return self._asked_for("sigma_px")
 
     @property
     def pit(self) -> Array:
@@ -257,6 +260,8 @@ def _columns(
     if group == "level":
         uniform = torch.from_numpy(labels.uniform(seed)).to(value.device)
         found = [as_array(predictive.drawn_level(value, uniform, log_prob))]
+    elif group == "sigma":
+        found = [as_array(predictive.sigma)]
     elif group == "axes":
         axes = axis_scores(predictive, value)
         found = [axes.pit, axes.crps_px, axes.interval_px, as_array(predictive.half_width), axes.correlation]

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from scipy import stats
 
 from probpose.analysis.annotators.checks import Check
 from probpose.analysis.annotators.record import LEVEL, AnnotatorsRecord, flat_draws
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
+from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.analysis.pages.pictures import COLOURS, LINE, MUTED, WIDTH, Picture, panel, short
 from probpose.arrays import Array
 from probpose.inference.fitting.annotation_posterior import AnnotationPosterior
@@ -38,7 +38,7 @@ def _shown(posterior: AnnotationPosterior) -> list[int]:
     return [int(k) for k in np.sort(np.argsort(-count, kind="stable")[:MOST_LANDMARKS])]
 
 
-def _grid(count: int) -> tuple[Figure, list[Any]]:
+def _grid(count: int) -> tuple[LiteralFigure, list[Any]]:
     """Square axes with one scale, y downwards as in the image; the rest of the last row is blank."""
     columns = min(count, _COLUMNS)
     rows = math.ceil(count / columns)

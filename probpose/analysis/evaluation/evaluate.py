@@ -84,7 +84,7 @@ def evaluate(
         unreadable += forward.unreadable
         if boxes is None:
             labels = Labels.of_persons(persons, forward.rows)
-            scores.append(LabelScores.of(forward.keypoints, labels, "level", "radii"))
+            scores.append(LabelScores.of(forward.keypoints, labels, "level", "sigma", "radii"))
             inside.append(as_array(forward.inside))
     joined = Estimates.join(estimates).ranked_by(score)
     if not len(joined):

@@ -53,7 +53,7 @@ class Statistics:
         """Statistics of M labels.
 
         Args:
-            scores: with `level` and `radii`.
+            scores: with `level`, `sigma` and `radii`.
             distance_px: (M,), from the point estimate to the label.
             correct: (M,), within the PCK threshold.
         """

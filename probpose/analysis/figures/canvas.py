@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["LiteralFigure", "log_scale"]
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
@@ -29,11 +31,23 @@ class LiteralFigure(Figure):
 
     def draw(self, renderer: RendererBase) -> None:
         """Draw it, with all text as it is spelt; labels of ticks are made here."""
+        with self._spelt():
+            super().draw(renderer)
+
+    def lay_out(self) -> None:
+        """Place what it consists of, once: to be drawn several times, which would place it each time again."""
+        if (engine := self.get_layout_engine()) is not None:
+            with self._spelt():
+                engine.execute(self)
+            self.set_layout_engine(None)
+
+    @contextmanager
+    def _spelt(self) -> Iterator[None]:
         for text in self.findobj(Text):
             text.set_parse_math(False)
             text.set_text(shown(text.get_text()))
         with mpl.rc_context({"text.parse_math": False}):
-            super().draw(renderer)
+            yield
 
 
 def log_scale(axes: Axes) -> None:

@@ -160,6 +160,7 @@ def draw_marginal(
         marginal = grid.marginal(column)[min(density, len(grid.log_density) - 1)]
         axes.plot(grid.side, marginal, line, color=colour, linewidth=1.1, label=name)
     log_scale(axes)
+    axes.minorticks_off()
     axes.set_ylim(_LEAST_DENSITY, 2)
     axes.set_xlim(-reach, reach)
 

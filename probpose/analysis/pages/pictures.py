@@ -30,8 +30,6 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from probpose.analysis.figures.canvas import LiteralFigure
@@ -76,7 +74,7 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(_SETTINGS)
 
 
-def panel(height: float, width: float = WIDTH) -> Figure:
+def panel(height: float, width: float = WIDTH) -> LiteralFigure:
     """An empty figure of a size in inches."""
     return LiteralFigure(figsize=(width, height), layout="constrained")
 
@@ -138,7 +136,7 @@ class Picture:
     title: str
     caption: str
     alt: str
-    figure: Figure
+    figure: LiteralFigure
     wide: bool = False
 
     def save(self, folder: Path) -> None:
@@ -162,9 +160,7 @@ class Picture:
     def _drawn(self, kind: str) -> bytes:
         file = io.BytesIO()
         with _without_missing_letters():
-            if isinstance(self.figure.get_layout_engine(), ConstrainedLayoutEngine):
-                self.figure.draw_without_rendering()
-                self.figure.set_layout_engine(None)  # laid out once; with "none" savefig would lay out each time again
+            self.figure.lay_out()
             self.figure.savefig(file, format=kind, dpi=_DPI[kind], metadata=_DATES[kind], transparent=kind == "svg")
         return file.getvalue()
 

@@ -114,7 +114,7 @@ class SelectionScorer:
         """Of the labels of a batch, under what is predicted in network units."""
         matrix, offset = batch.to_image[..., :2], batch.to_image[..., 2]
         labels = Labels.of_persons(self.persons, batch.person.cpu().numpy())
-        return LabelScores.of(predictive.affine(matrix, offset), labels, *groups, finite=False)
+        return LabelScores.of(predictive.affine(matrix, offset), labels, "sigma", *groups, finite=False)
 
     def _gain(self, model: KeypointModel, predictive: Predictive, batch: Batch) -> float:
         """Nats of a batch's labels beyond their densities, in whatever units."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Diagnostic", "DiagnosticRecord", "Result", "Setting", "Value"]
+__all__ = ["DIAGNOSED", "Diagnostic", "DiagnosticRecord", "Result", "Setting", "Value"]
 
 import math
 from abc import ABC, abstractmethod
@@ -15,13 +15,17 @@ from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, Interval
 from probpose.analysis.calibration.diagnostics.merging import Mergeable
 from probpose.errors import ConfigError
-from probpose.models.scores import LabelScores
+from probpose.models.scores import Group, LabelScores
 
 Value: TypeAlias = Interval | float | None
 """A number, with an interval where there is one; None where it is undefined."""
 
 Result: TypeAlias = Value | Mapping[str, Value]
 """One value, or one a group of keypoints, by its name."""
+
+
+DIAGNOSED: tuple[Group, ...] = ("level", "sigma", "axes")
+"""Columns of label scores that diagnostics are given."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,8 @@ class Diagnostic(Mergeable, ABC):
         """Add all persons of some images, at least one label among them; an image does not come twice.
 
         Args:
-            scores: of the M labels, row by row in the order of `np.nonzero(cases.labelled)`, with their level and
-                `axes`; another group of columns is `cases.scores(group)`.
+            scores: of the M labels, row by row in the order of `np.nonzero(cases.labelled)`, with their level, `sigma`
+                and `axes`; another group of columns is `cases.scores(group)`.
             cases: the N persons that the labels are of, with the predictive distribution that is diagnosed.
         """
 

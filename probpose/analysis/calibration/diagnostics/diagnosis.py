@@ -13,7 +13,7 @@ import torch
 
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.diagnostics.axes import AxisCalibration
-from probpose.analysis.calibration.diagnostics.base import Setting
+from probpose.analysis.calibration.diagnostics.base import DIAGNOSED, Setting
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, known
 from probpose.analysis.calibration.diagnostics.causes import Covariates, cause_columns, cause_names, causes
 from probpose.analysis.calibration.diagnostics.coverage import (
@@ -102,7 +102,7 @@ class Questions:
         Raises:
             DataError: the log density of a label is not finite.
         """
-        scores, confidence = cases.scores(), cases.label_confidence
+        scores, confidence = cases.scores("sigma"), cases.label_confidence
         known = confidence[np.isfinite(confidence)]
         inner = np.linspace(0, 1, _BINS + 1)[1:-1]
         return cls(
@@ -174,7 +174,7 @@ class Diagnosis(Mergeable):
         Raises:
             DataError: the log density of a label is not finite.
         """
-        scores, labelled = cases.scores("level", "axes", seed=self._seed), cases.labelled
+        scores, labelled = cases.scores(*DIAGNOSED, seed=self._seed), cases.labelled
         doubted = np.zeros(len(scores), dtype=bool) if suspect is None else suspect[labelled]
         self.gauge = cases.predictive.gauge
         masks = self.questions.groups.masks(scores, cases.size_px[scores.person], cases.label_confidence)

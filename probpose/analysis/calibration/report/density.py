@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from probpose.analysis.calibration.cases import Residuals
 from probpose.analysis.calibration.diagnostics.location import AXES
+from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.analysis.figures.residual import (
     LEVELS,
     STEPS,
@@ -102,7 +101,7 @@ def _against(grids: Grids, state: str) -> list[Picture]:
     ]
 
 
-def _pair(grids: Grids, name: str, style: int) -> Figure:
+def _pair(grids: Grids, name: str, style: int) -> LiteralFigure:
     figure = panel(4.1)
     axes = figure.subplots()
     draw_contours(axes, grids[name], style=style)
@@ -128,9 +127,7 @@ def _marginals(grids: Grids, residuals: Residuals, state: str) -> list[Picture]:
 
 
 def _plain_decades(axes: Axes) -> None:
-    axes.yaxis.set_major_locator(FixedLocator(list(_DECADES)))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_yticklabels([f"{tick:g}" for tick in _DECADES])
+    axes.set_yticks(_DECADES, [f"{tick:g}" for tick in _DECADES])
 
 
 def _shown(residuals: Residuals, joints: Sequence[str]) -> list[int]:
@@ -148,8 +145,7 @@ def _by_joint(grids: Grids, residuals: Residuals, joints: Sequence[str], state: 
         draw_met(axes, own, cells=24)
         draw_contours(axes, grids["R"], density=k if residuals.density.batch > 1 else 0)
         axes.set_title(f"{short(joints[k])} ({len(own)})", fontsize=8)
-        axes.set_xticks([-2, 0, 2])
-        axes.set_yticks([-2, 0, 2])
+    _outer_ticks(panels, [-2, 0, 2], [-2, 0, 2])
     return Picture(
         name=f"density_{state}_by_joint",
         title="R over the residuals met, joint by joint",
@@ -166,8 +162,10 @@ def _marginals_by_joint(grids: Grids, residuals: Residuals, joints: Sequence[str
     for axes, (k, column) in zip(panels, ((k, column) for k in shown for column in range(len(AXES))), strict=False):
         own = residuals.z[residuals.joint == k]
         draw_marginal(axes, grids, own, column, density=k, bins=40)
-        _plain_decades(axes)
         axes.set_title(f"{short(joints[k])}, {AXES[column]}", fontsize=8)
+    _outer_ticks(panels, [-5, 0, 5], _DECADES)
+    for axes in panels[::_COLUMNS_OF_PANELS]:
+        _plain_decades(axes)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return Picture(
         name=f"marginal_{state}_by_joint",
@@ -179,14 +177,19 @@ def _marginals_by_joint(grids: Grids, residuals: Residuals, joints: Sequence[str
     )
 
 
-def _small(count: int, height: float) -> tuple[Figure, list[Any]]:
+def _small(count: int, height: float) -> tuple[LiteralFigure, list[Any]]:
     """A grid of `count` small axes; the rest of the last row is blank."""
     columns = min(count, _COLUMNS_OF_PANELS)
     rows = math.ceil(count / columns)
     figure = panel((height + 0.3) * rows + 0.3, max(WIDTH, 1.75 * columns))
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[count:]:
+        axes.set_axis_off()
+    return figure, panels[:count]
+
+
+def _outer_ticks(panels: Sequence[Axes], x: Sequence[float], y: Sequence[float]) -> None:
+    """Ticks in the left column, and in the last panel of each column."""
     for i, axes in enumerate(panels):
-        axes.tick_params(labelleft=i % columns == 0, labelbottom=i + columns >= count)
-        if i >= count:
-            axes.set_axis_off()
-    return figure, panels
+        axes.set_xticks(x if i + _COLUMNS_OF_PANELS >= len(panels) else [])
+        axes.set_yticks(y if i % _COLUMNS_OF_PANELS == 0 else [])

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 
 from probpose.analysis.calibration.diagnostics.bootstrap import Interval
 from probpose.analysis.calibration.diagnostics.coverage import LEVELS
 from probpose.analysis.calibration.diagnostics.record import GroupRecord
 from probpose.analysis.calibration.report.states import STATES
 from probpose.analysis.calibration.tables import States, interval
+from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.analysis.pages.pictures import COLOURS, INK, LINE, MUTED, Picture, panel, short
 from probpose.arrays import Array
 
@@ -127,7 +127,7 @@ def _strongest(matrix: Array, joints: Sequence[str]) -> str:
     return f"The strongest is {matrix[one, other]:.2f} between {joints[int(one)]} and {joints[int(other)]}."
 
 
-def _matrix(matrix: Array, joints: Sequence[str], reach: float) -> Figure:
+def _matrix(matrix: Array, joints: Sequence[str], reach: float) -> LiteralFigure:
     figure = panel(4.6)
     axes = figure.subplots()
     image = axes.imshow(matrix, cmap=_SHADES, vmin=-reach, vmax=reach, interpolation="nearest")
