@@ -89,17 +89,17 @@ def test_chunks_hold_whole_images_and_everything(monkeypatch: pytest.MonkeyPatch
 def test_parts_are_gathered_and_thinned_by_image() -> None:
     cases = fake_cases(persons=300)
     source = MemorySource(cases)
-    split = Split.of(source.images, name=source.name)
-    whole = gather(source, split, "test")
+    split = Split.of(source.units, name=source.name)
+    whole = gather(source, split)["test"]
     assert sorted(whole.image) == sorted(split.select(cases, "test").image)
     torch.testing.assert_close(whole.predictive.mean, cases.select(whole.image).predictive.mean)
-    few = gather(source, split, "test", most=200, seed=1)
+    few = gather(source, split, most=200, seed=1)["test"]
     assert 100 < few.labelled.sum() < 300
     assert set(few.image) < set(whole.image)
-    np.testing.assert_array_equal(gather(source, split, "test", most=200, seed=1).image, few.image)
+    np.testing.assert_array_equal(gather(source, split, most=200, seed=1)["test"].image, few.image)
     unlabelled = replace(cases, visibility=np.zeros_like(cases.visibility))
-    with pytest.raises(DataError, match="there is no labelled keypoint in the part 'test'"):
-        gather(MemorySource(unlabelled), split, "test")
+    with pytest.raises(DataError, match="there is no labelled keypoint in the part 'fit'"):
+        gather(MemorySource(unlabelled), split)
 
 
 def test_bins_that_look_alike_are_told_apart() -> None:

@@ -258,3 +258,14 @@ def test_damaged_checkpoint(trained: Path, tmp_path: Path, monkeypatch: pytest.M
     result = run(["evaluate", str(tmp_path / "damaged")])
     assert result.exit_code == 1
     assert "best.safetensors is not a whole safetensors file" in result.output
+
+
+def test_what_evaluate_writes_is_calibrated(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow", reason="needs pyarrow")
+    monkeypatch.chdir(trained)
+    evaluated = run(["evaluate", "--parquet", "shards"])
+    assert evaluated.exit_code == 0, evaluated.output
+    assert "written: shards/*.parquet" in evaluated.stderr
+    judged = run(["calibrate", "shards/*.parquet", "--residual", "gaussian", "--no-report"])
+    assert judged.exit_code == 0, judged.output
+    assert Path("shards/calibration/calibration.json").exists() or Path("shards/00000-calibration").exists()

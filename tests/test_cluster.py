@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,15 @@ import pytest
 
 import probpose as pp
 from probpose.analysis.calibration.cases import Cases
-from probpose.analysis.calibration.cluster import count_on
+from probpose.analysis.calibration.cluster import Here, start_workers
 from probpose.analysis.calibration.judging import Counts, Judge
-from probpose.arrays import Index
+from probpose.analysis.calibration.sources.base import Part
 from probpose.errors import ConfigError, DataError
 from tests.counted import assert_same, everything, found, judge_of
 
 
 @dataclass(frozen=True)
-class Part:
+class Halves:
     """Cases as they are; the first process that has counted half of the marked ones is killed."""
 
     cases: Cases
@@ -51,19 +52,16 @@ def address() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def parts_of(cases: Cases, marker: Path | None = None) -> list[tuple[Any, Index]]:
+def parts_of(cases: Cases, marker: Path | None = None) -> list[Part]:
     """Five, of whole images in halves too."""
     images = np.array_split(np.unique(cases.image), 5)
     chosen = [cases.select(np.flatnonzero(np.isin(cases.image, own))) for own in images]
-    return [(Part(one, marker if i == 2 else None), one.units) for i, one in enumerate(chosen)]
+    return [Part(Halves(one, marker if i == 2 else None), one.units, len(one)) for i, one in enumerate(chosen)]
 
 
-def here(judge: Judge, parts: list[tuple[Any, Index]]) -> Counts:
-    counts = judge.nothing()
-    for part, _ in parts:
-        for cases in part.chunks():
-            judge.add(counts, cases)
-    return counts
+def count_on(cluster: str, judge: Judge, parts: list[Part], progress: Callable[[int], None]) -> Counts:
+    with start_workers(cluster, len(parts), 10) as workers:
+        return workers.count(judge, parts, progress)
 
 
 def test_a_killed_worker_changes_nothing(address: str, tmp_path: Path) -> None:
@@ -71,14 +69,14 @@ def test_a_killed_worker_changes_nothing(address: str, tmp_path: Path) -> None:
     judge, marker, seen = judge_of(cases), tmp_path / "killed", list[int]()
     counts = count_on(address, judge, parts_of(cases, marker), seen.append)
     assert marker.exists()
-    assert_same(found(counts), found(here(judge, parts_of(cases))))
+    assert_same(found(counts), found(Here().count(judge, parts_of(cases), lambda _: None)))
     assert seen[-1] == len(cases)
 
 
 def test_faults_of_the_data_come_back(address: str) -> None:
     cases = everything()
     with pytest.raises(DataError, match=r"4\.parquet, row 7: the scale is not positive"):
-        count_on(address, judge_of(cases), [*parts_of(cases), (Broken(), np.zeros(0, dtype=np.int64))], lambda _: None)
+        count_on(address, judge_of(cases), [*parts_of(cases), Part(Broken(), cases.units[:0], 0)], lambda _: None)
 
 
 def test_no_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,8 +99,27 @@ def test_a_table_on_a_cluster_gives_the_report_of_one_process(address: str, tmp_
     }
     for i, rows in enumerate((slice(0, 300), slice(300, 330), slice(330, 900))):
         np.savez(tmp_path / f"{i}.npz", **{name: values[rows] for name, values in table.items()})  # type: ignore[arg-type]
-    asked = {"method": "scale", "residual": "gaussian"}
-    ours = pp.calibrate_table(tmp_path / "*.npz", cluster=address, **asked)  # type: ignore[arg-type]
-    theirs = pp.calibrate_table(tmp_path / "*.npz", **asked)  # type: ignore[arg-type]
-    assert ours.record.after is not None
-    assert_same(ours.to_json(), theirs.to_json())
+    whole = {"method": "scale", "residual": "gaussian", "cluster": "none"}
+    theirs = pp.calibrate_table(tmp_path / "*.npz", **whole)  # type: ignore[arg-type]
+    for cluster in (address, "local"):
+        ours = pp.calibrate_table(tmp_path / "*.npz", **whole | {"cluster": cluster})  # type: ignore[arg-type]
+        assert ours.record.after is not None
+        assert_same(ours.to_json(), theirs.to_json())
+
+
+def test_one_process_where_others_are_not_worth_their_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="needs distributed")
+    monkeypatch.setattr("probpose.analysis.calibration.cluster._cores", lambda: 2)
+    monkeypatch.setattr("probpose.analysis.calibration.cluster._local", lambda _, count: nullcontext(count))
+    for files, rows, expected in ((1, 10**8, None), (5, 10**6, None), (5, 10**7, 2)):
+        with start_workers("auto", files, rows) as workers:
+            found: Any = workers
+            assert isinstance(found, Here) if expected is None else found == expected
+
+
+def test_processes_that_have_died_end_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the system ends what takes too much memory."""
+    pytest.importorskip("distributed", reason="needs distributed")
+    monkeypatch.setattr("probpose.analysis.calibration.cluster._LOOK_S", 0.2)
+    with start_workers("local", 1, 10) as workers, pytest.raises(DataError, match=r"all processes .* have died"):
+        list(workers.each(os._exit, [1]))

@@ -17,8 +17,10 @@ import numpy.typing as npt
 import pytest
 
 from probpose.data.predictions.points import Points
-from probpose.data.predictions.tables import PointsTable, open_points
+from probpose.data.predictions.shards import open_shards
+from probpose.data.predictions.tables import PointsTable, open_points, survey_shards
 from probpose.errors import DataError
+from probpose.keyed_uniform import name_keys
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -293,9 +295,12 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     np.savez(file, prediction=point, label=point + 1, scale=np.ones((rows, 2)), image=np.arange(rows) // 50)
     code = (
         "import json, resource, sys\nfrom pathlib import Path\n"
-        "from probpose.data.predictions.tables import open_points\n"
+        "from probpose.data.predictions.shards import open_shards\n"
+        "from probpose.data.predictions.tables import survey_shards\n"
+        "file = Path(sys.argv[1])\n"
         "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
-        "before = most()\ntable = open_points(Path(sys.argv[1]))\nrows = sum(map(len, table.chunks()))\n"
+        "before = most()\ntable = survey_shards(file, open_shards(file), most=50_000)\n"
+        "rows = sum(map(len, table.chunks()))\n"
         "print(json.dumps([rows, most() - before]))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
@@ -435,3 +440,46 @@ def test_a_parquet_file_is_read_in_pieces(tmp_path: Path) -> None:
     assert points.joint is not None
     assert np.array_equal(points.joint, table["joint"])
     assert max(len(chunk) for chunk in opened.chunks(50)) <= 55
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("cuts", [[], [20, 21, 100]])
+def test_the_sample_is_of_whole_images_chosen_by_name(named: bool, cuts: list[int], tmp_path: Path) -> None:
+    """The same images however the table is cut into files; by the numbers that they have in the whole."""
+    table = long(columns())
+    if named:
+        table["image"] = np.char.add("image ", table["image"].astype(str))
+    first = np.flatnonzero(table["image"][1:] != table["image"][:-1]) + 1
+    alone = open_points(write_npz(tmp_path / "whole.npz", table))
+    (folder := tmp_path / "shards").mkdir()
+    files = open_shards(shards(folder, table, write_npz, first[cuts].tolist()))
+    found = survey_shards(folder, files, most=150, seed=3)
+    image = np.concatenate([points.image for points in found.sample])
+    row = np.concatenate([points.row for points in found.sample])
+    numbers = together(alone).image
+    assert np.array_equal(image, numbers[row])
+    assert np.array_equal(row, np.flatnonzero(np.isin(numbers, image)))
+    assert 100 < len(row) < 200
+    whole = survey_shards(tmp_path / "whole.npz", alone.shards, most=150, seed=3)
+    assert np.array_equal(row, whole.sample[0].row)
+    assert np.array_equal(np.concatenate(found.units), np.unique(numbers))
+    assert (sum(found.persons), found.labels) == (sum(alone.persons), alone.labels)
+
+
+def test_of_a_table_with_few_labels_more_is_kept(tmp_path: Path) -> None:
+    table = long(columns(3000))
+    table["label_x"][300:] = table["label_y"][300:] = np.nan
+    table["visibility"][:] = ~np.isnan(table["label_x"])
+    files = open_shards(write_npz(tmp_path / "a.npz", table))
+    found = survey_shards(tmp_path, files, most=150)
+    kept = sum(int((points.visibility > 0).sum()) for points in found.sample)
+    assert 100 < kept < 200
+
+
+def test_names_are_keys_whatever_is_beside_them() -> None:
+    """Text has the key of its letters, in any array; a number its own."""
+    names = np.array(["a", "b", "ab", "ba", "image 1", "image 2", "a\u00e9"])
+    keys = name_keys(names)
+    assert len(set(keys.tolist())) == len(names)
+    assert [int(name_keys(np.array([name]))[0]) for name in names] == keys.tolist()
+    assert name_keys(np.array([7, -1])).tolist() == [7, 2**64 - 1]

@@ -136,7 +136,7 @@ def test_a_real_model_on_real_photos(shared_data: Path) -> None:
     results = folder / "litehrnet18_fashion_results.json"
     persons = read_coco(folder / "person_keypoints_fashion.json", folder)
     source = ResultsSource(results, read_predictions(results, persons))
-    assert (len(source.images), source.labels) == (1000, 17_000)
+    assert (source.persons, source.labels) == (1000, 17_000)
     level = source.cases.scores("level").level
     assert (level < 0.5).mean() > 0.6  # the gross errors in *fit* make one Gaussian scale too large for the rest
 
@@ -170,7 +170,7 @@ def test_a_table_of_more_than_one_chunk(tmp_path: Path, monkeypatch: pytest.Monk
     assert not set(chunks[0].image) & set(chunks[1].image)
     assert (source.labels, source.joints, source.name) == (50_000, ("point",), "points.npz")
     cases = all_of(source)
-    assert np.array_equal(cases.image, source.images)
+    assert np.array_equal(source.units, np.unique(made["image"]))
     assert np.array_equal(cases.image, made["image"])
     assert cases.instance.tolist() == list(range(50_000))
     assert np.array_equal(cases.keypoints[:, 0], made["label"])
@@ -182,8 +182,7 @@ def test_a_table_of_more_than_one_chunk(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_parts_can_be_gathered_from_a_table(tmp_path: Path) -> None:
     source = TableSource(open_points(write_table(tmp_path / "points.npz", **rows_of_points(30_000))))
-    split = Split.of(source.images)
-    parts = {part: gather(source, split, part, most=6000) for part in ("fit", "test")}
+    parts = gather(source, Split.of(source.units), most=6000)
     assert not set(parts["fit"].image) & set(parts["test"].image)
     assert len(parts["fit"]) == pytest.approx(6000, rel=0.1)
 
@@ -200,7 +199,8 @@ def test_rows_with_joints_become_persons(tmp_path: Path) -> None:
     source = TableSource(open_points(file))
     cases = all_of(source)
     assert cases.joints == ("nose", "tail", "paw")
-    assert cases.image.tolist() == source.images.tolist() == [0, 0, 1]
+    assert cases.image.tolist() == [0, 0, 1]
+    assert (source.persons, source.units.tolist()) == (3, [0, 1])
     assert cases.instance.tolist() == [8, 3, 8]
     assert cases.visibility.tolist() == [[2, 2, 0], [0, 0, 0], [0, 0, 2]]
     assert cases.keypoints[0, :2].tolist() == [[1, 3], [4, 4]]
@@ -215,11 +215,11 @@ def test_rows_with_joints_become_persons(tmp_path: Path) -> None:
 
 def test_an_image_with_two_rows_of_one_joint_needs_instances(tmp_path: Path) -> None:
     made = rows_of_points(6) | {"joint": np.array(["a", "b", "c", "a", "b", "a"])}
-    table = open_points(write_table(tmp_path / "points.npz", **made))
+    file = write_table(tmp_path / "points.npz", **made)
     with pytest.raises(DataError, match=r"row 5 .*a second row of joint a in image 1.*column `instance`"):
-        TableSource(table)
+        open_points(file)
     made["instance"] = np.array([0, 0, 0, 0, 0, 1])
-    assert len(TableSource(open_points(write_table(tmp_path / "points.npz", **made))).images) == 3
+    assert TableSource(open_points(write_table(tmp_path / "points.npz", **made))).persons == 3
 
 
 @pytest.mark.parametrize("sized", [False, True])
@@ -231,7 +231,7 @@ def test_a_table_without_scales_gets_the_baseline_of_fit(sized: bool, tmp_path: 
         open_points(write_table(tmp_path / "points.npz", **made, **({"area": area} if sized else {}))), seed=7
     )
     cases = all_of(source)
-    fit = Split.of(source.images, seed=7).rows(source.images, "fit")
+    fit = Split.of(source.units, seed=7).rows(cases.image, "fit")
     box = np.stack([np.zeros_like(area), np.zeros_like(area), area, np.ones_like(area)], -1)
     expected = baseline(
         made["prediction"][:, None],

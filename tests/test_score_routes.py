@@ -14,15 +14,20 @@ from probpose.analysis.calibration.calibrate import Settings, calibrate
 from probpose.analysis.calibration.cases import Split
 from probpose.analysis.calibration.recalibration.base import NoRecalibration
 from probpose.analysis.calibration.recalibration.conformal import fit_conformal
+from probpose.analysis.calibration.sources.base import join_cases
 from probpose.analysis.calibration.sources.run import RunSource
+from probpose.analysis.calibration.sources.table import TableSource
 from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.scores import kept_scores, score_run
 from probpose.analysis.prediction.forward import predict_persons
+from probpose.analysis.prediction.shards import ShardWriter
 from probpose.arrays import Array, as_array
 from probpose.data.datasets.catalogue import open_dataset
 from probpose.data.loading import CropDataset, loader
 from probpose.data.persons import Persons
+from probpose.data.predictions.tables import open_points
+from probpose.errors import DataError
 from probpose.inference.training.config import TrainConfig, default_config
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run
 from probpose.inference.training.selection import SelectionScorer
@@ -156,7 +161,7 @@ def test_calibrate_reports_the_numbers_of_evaluate(trained: tuple[LoadedRun, Per
     run, persons = trained
     source = RunSource.of(run, persons)
     outcome = calibrate(source, Settings(method="conformal", replicates=20))
-    split = Split.of(source.images)
+    split = Split.of(source.units)
     test = persons.select(split.rows(persons.image_id, "test"))
     statistics = evaluate(run.model, test, run.input_size, batch_size=len(persons)).statistics
     whole = evaluated(run, persons, batch_size=64)
@@ -179,3 +184,28 @@ def test_the_batch_size_changes_no_level_and_no_coverage(trained: tuple[LoadedRu
         assert cases.coverage(content) == parts.coverage(content) == whole.coverage(content)
     np.testing.assert_allclose(cases.level, parts.level, atol=1e-14)
     np.testing.assert_allclose(cases.log_prob, parts.log_prob, rtol=1e-14)
+
+
+def test_shards_hold_what_evaluate_judges(trained: tuple[LoadedRun, Persons], tmp_path: Path) -> None:
+    """Whole images in each file, labels and errors those of evaluate, unlabelled joints without a label."""
+    pytest.importorskip("pyarrow", reason="needs pyarrow")
+    run, persons = trained
+    visibility = persons.visibility.copy()
+    visibility[::3, 0] = 0
+    persons = replace(persons, visibility=visibility).select(np.argsort(persons.image_id, kind="stable"))
+    writer = ShardWriter(tmp_path, persons, rows=70)
+    found = evaluate(run.model, persons, run.input_size, batch_size=16, observe=writer.add).labels
+    files = writer.close()
+    assert found is not None
+    assert len(files) > 2
+    source = TableSource(open_points(tmp_path / "*.parquet"))
+    cases = join_cases(list(source.chunks()))
+    assert cases is not None
+    assert cases.joints == persons.skeleton.joints
+    np.testing.assert_array_equal(cases.instance, persons.annotation_id)
+    np.testing.assert_array_equal(cases.labelled, persons.labelled)
+    scores = cases.scores()
+    np.testing.assert_allclose(scores.error_px, found.scores.error_px)
+    np.testing.assert_allclose(scores.sigma_px, found.scores.sigma_px)
+    with pytest.raises(DataError, match=r"holds \.parquet files already"):
+        ShardWriter(tmp_path, persons)

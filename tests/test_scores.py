@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from probpose.errors import DataError
-from probpose.models.keyed_uniform import keyed_uniform
+from probpose.keyed_uniform import keyed_uniform
 from probpose.models.predictive.axis_scores import axis_scores, energy_score
 from probpose.models.predictive.conformal import Conformal
 from probpose.models.scores import Group, Labels, LabelScores

@@ -71,7 +71,7 @@ def test_a_table_names_its_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     zero, file = np.zeros((len(images), 2)), tmp_path / "points.npz"
     np.savez(file, prediction=zero, label=errors[:, 0], scale=np.ones(len(images)), image=images, unit=names)
     source = TableSource(open_points(file))
-    assert (len(np.unique(source.units)), len(np.unique(source.images))) == (SUBJECTS, SUBJECTS * EACH)
+    assert (len(source.units), source.persons) == (SUBJECTS, SUBJECTS * EACH)
     chunks = [set(chunk.units.tolist()) for chunk in source.chunks()]
     assert len(chunks) > 3
     assert sum(map(len, chunks)) == SUBJECTS

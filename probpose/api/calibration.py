@@ -18,6 +18,7 @@ from torch import Tensor
 from probpose.analysis.calibration.calibrate import Outcome, Settings
 from probpose.analysis.calibration.calibrate import calibrate as diagnose
 from probpose.analysis.calibration.cases import Cases
+from probpose.analysis.calibration.cluster import AUTO, Here, Workers, start_workers
 from probpose.analysis.calibration.recalibration.choose import METHODS, Method
 from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
 from probpose.analysis.calibration.record import CalibrationRecord
@@ -37,7 +38,8 @@ from probpose.arrays import as_array, numbers
 from probpose.data.datasets.arrays import checked_boxes
 from probpose.data.datasets.drawn_boxes import BoxSource
 from probpose.data.persons import Persons
-from probpose.data.predictions.tables import open_points
+from probpose.data.predictions.shards import open_shards
+from probpose.data.predictions.tables import survey_shards
 from probpose.errors import DataError
 from probpose.models.residual_families import refittable
 from probpose.progress import Counting, silent
@@ -266,7 +268,7 @@ def calibrate_table(
     per_joint: bool = False,
     radius_px: float | None = None,
     seed: int = 0,
-    cluster: str | None = None,
+    cluster: str = AUTO,
     counting: Counting = silent,
 ) -> Calibration:
     """Calibrate a table of points, .npz, .csv or .parquet, that may be larger than memory.
@@ -278,16 +280,22 @@ def calibrate_table(
         per_joint: conformal guarantees by joint.
         radius_px: r of P(error <= r).
         seed: of the split and all choices.
-        cluster: address of a Dask scheduler (tcp://host:8786) whose processes judge a file each, by the same paths; or
-            "local" for processes on this machine, one a core. None for this process alone.
+        cluster: address of a Dask scheduler (tcp://host:8786) whose processes read and judge a file each, by the same
+            paths; "local" for processes on this machine, one a core; "none" for this process alone; or "auto": local
+            where there are several files with two million points or more, and Dask.
         counting: shows how far it is.
 
     Raises:
         DataError: the file is faulty.
         ConfigError: no scheduler answers, or distributed is not installed.
     """
-    source = TableSource(open_points(Path(file)), seed=seed)
-    return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting, cluster)
+    shards = open_shards(Path(file))
+    rows = sum(shard.rows for shard in shards)
+    with start_workers(cluster, len(shards), rows) as workers:
+        with counting("reading", len(shards)) as progress:
+            table = survey_shards(Path(file), shards, seed=seed, each=workers.each, progress=progress)
+        source = TableSource(table, seed=seed)
+        return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting, workers)
 
 
 def calibrate_source(
@@ -298,7 +306,7 @@ def calibrate_source(
     radius_px: float | None,
     seed: int,
     counting: Counting,
-    cluster: str | None = None,
+    workers: Workers | None = None,
 ) -> Calibration:
     """Calibrate cases wherever they come from; for the arguments see `calibrate`."""
     one_of(method, METHODS, "method")
@@ -311,9 +319,9 @@ def calibrate_source(
         per_joint=per_joint,
         radius_px=radius_px,
         seed=seed,
-        cluster=cluster,
+        workers=workers or Here(),
     )
-    with counting("judging", len(source.images)) as progress:
+    with counting("judging", source.persons) as progress:
         return Calibration(source, diagnose(source, settings, progress), seed=seed)
 
 

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 import torch
 
 from probpose.analysis.audit.decisions import read_decisions
@@ -24,6 +25,7 @@ from probpose.analysis.evaluation.outcome import Evaluation
 from probpose.analysis.prediction.estimates import Estimator, Score
 from probpose.analysis.prediction.forward import Recalibrate, predict_held_out, predict_persons
 from probpose.analysis.prediction.predict import predict_table
+from probpose.analysis.prediction.shards import ShardWriter
 from probpose.api.images import BoxesLike, ImagesLike, images_and_boxes
 from probpose.api.inputs import one_of
 from probpose.api.poses import Poses
@@ -221,6 +223,7 @@ class Run:
         score: Score = "usual",
         nms: float = OKS_NMS,
         least_box_score: float | None = None,
+        parquet: str | PathLike[str] | None = None,
         batch_size: int = 64,
         device: str = "auto",
         workers: int = 0,
@@ -237,6 +240,8 @@ class Run:
             score: what poses are ranked by.
             nms: OKS above which one of two poses in detected boxes goes.
             least_box_score: detected boxes with a lower score are left out.
+            parquet: folder in which predictions are written beside labels while they are made, in shards that
+                `calibrate_table` reads (on many machines too).
             batch_size: persons at a time.
             device: torch device, or "auto".
             workers: processes that read images.
@@ -245,9 +250,15 @@ class Run:
         Raises:
             DataError: no image can be read, the persons have other joints (by name; another order does not matter),
                 their coordinates are no pixels, or the log density of a label is not finite.
-            ConfigError: an unknown estimator, score or device; or a run on arrays, and no persons.
+            ConfigError: an unknown estimator, score or device; a run on arrays, and no persons; or a folder for
+                predictions beside labels, and detected boxes, which have none.
         """
         persons = self._annotated(persons)
+        if parquet is not None and boxes is not None:
+            raise ConfigError("detected boxes have no labels to be written beside them: leave out boxes or parquet.")
+        if parquet is not None:  # an image is in one file
+            persons = persons.select(np.argsort(persons.image_id, kind="stable"))
+        writer = None if parquet is None else ShardWriter(Path(parquet), persons)
         _check_choices(estimator, score)
         recalibrated, method = self._recalibration(recalibrate)
         detected = None if boxes is None else read_boxes(Path(boxes), persons, least_box_score)
@@ -256,7 +267,10 @@ class Run:
                 self._loaded.model, persons, self._loaded.input_size, flip_test=flip_test, estimator=estimator,
                 score=score, boxes=detected, nms=nms, batch_size=batch_size, device=open_device(device),
                 workers=workers, recalibrate=recalibrated, progress=progress,
+                observe=(lambda _: None) if writer is None else writer.add,
             )  # fmt: skip
+        if writer is not None:
+            writer.close()
         return replace(found, recalibration=method)
 
     def keep(self, evaluation: Evaluation) -> Path:

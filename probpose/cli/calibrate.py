@@ -63,7 +63,11 @@ def _densities() -> Iterable[str]:
     help="The same as TABLE: .npz, .csv, .parquet, or a quoted pattern of them: prediction, label, scale.",
 )
 @click.option(
-    "--cluster", metavar="ADDRESS", help="Dask scheduler whose processes judge files of --table; or local: one a core."
+    "--cluster",
+    metavar="ADDRESS",
+    default="auto",
+    show_default=True,
+    help="Dask scheduler whose processes read TABLE; local: one a core; none; auto: local for large shards.",
 )
 @click.option(
     "--recalibrate",
@@ -132,7 +136,7 @@ def _calibration(run: Path | None, options: dict[str, Any], *, quiet: bool) -> p
     if table is not None:
         refuse_without_effect((*DATA, *MACHINE), "with --table")
     else:
-        refuse_without_effect(["cluster"], "without --table")
+        refuse_without_effect(["cluster"], "without a table")
     if options["method"] not in ("auto", "conformal"):
         refuse_without_effect(["per_joint"], f"with --recalibrate {options['method']}")
     shared = {name: options[name] for name in ("method", "residual", "per_joint", "seed")}

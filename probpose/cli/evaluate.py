@@ -23,7 +23,7 @@ from probpose.cli.options import (
     score_option,
 )
 from probpose.cli.terminal import judged_persons, note, run_of, say_device, say_recalibration
-from probpose.cli.types import OUT_FILE
+from probpose.cli.types import OUT_FILE, OUT_FOLDER
 
 EPILOG = """\b
 Example:
@@ -31,6 +31,7 @@ Example:
   probpose evaluate runs/my-run --flip-test --json
   probpose evaluate runs/my-run --dataset coco --flip-test --boxes detections.json --results results.json
   probpose evaluate runs/my-run --boxes detections.json --estimator oks --score expected-oks
+  probpose evaluate runs/my-run --parquet shards
 """
 
 
@@ -45,6 +46,7 @@ Example:
 @recalibration_option
 @machine_options
 @click.option("--results", type=OUT_FILE, help="Write a COCO results file too.")
+@click.option("--parquet", type=OUT_FOLDER, help="Folder: write predictions beside labels as shards for calibrate.")
 @json_option
 def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, estimator: Any, **options: Any) -> None:
     """Evaluate a run: AP, PCK, error, nats per keypoint, coverage, sigma, r50 and r90.
@@ -58,11 +60,13 @@ def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, 
 
     if boxes == "gt":
         refuse_without_effect(["nms", "least_box_score"], "without --boxes FILE")
+    else:
+        refuse_without_effect(["parquet"], "with --boxes FILE, which has no labels")
     say_device(options["device"], quiet=as_json)
     loaded = run_of(run)
     persons = judged_persons(loaded, options)
     recalibrate = say_recalibration(loaded, options["recalibration"])
-    passed = ("flip_test", "score", "nms", "least_box_score", "batch_size", "device", "workers")
+    passed = ("parquet", "flip_test", "score", "nms", "least_box_score", "batch_size", "device", "workers")
     evaluation = loaded.evaluate(
         persons, boxes=None if boxes == "gt" else boxes, recalibrate=recalibrate, estimator=estimator,
         counting=pp.bars, **{name: options[name] for name in passed},
@@ -73,6 +77,8 @@ def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, 
         Console().print(pp.tables(evaluation))
     if results is not None:
         pp.write_results(results, evaluation.results)
+    if options["parquet"] is not None:
+        note(f"written: {options['parquet']}/*.parquet")
     try:
         loaded.keep(evaluation)
     except OSError as error:

@@ -21,7 +21,7 @@ from torch import Tensor
 from probpose.arrays import Array, Index, Mask, as_array
 from probpose.data.persons import Persons
 from probpose.errors import DataError
-from probpose.models.keyed_uniform import keyed_uniform
+from probpose.keyed_uniform import keyed_uniform
 from probpose.models.predictive.axis_scores import axis_scores, energy_score
 from probpose.models.predictive.contract import Predictive
 

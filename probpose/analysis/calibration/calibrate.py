@@ -4,14 +4,14 @@ from __future__ import annotations
 
 __all__ = ["Outcome", "Settings", "calibrate", "compare_recalibrations"]
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from probpose.analysis.calibration.cases import PARTS, Cases, Residuals, Split, residuals_of
-from probpose.analysis.calibration.cluster import count_on
+from probpose.analysis.calibration.cluster import Here, Workers
 from probpose.analysis.calibration.diagnostics.bootstrap import REPLICATES, ImageBootstrap, known
 from probpose.analysis.calibration.diagnostics.coverage import Coverage, coverage_columns, coverage_names
 from probpose.analysis.calibration.diagnostics.diagnosis import Questions, diagnosis_record
@@ -25,6 +25,7 @@ from probpose.analysis.calibration.record import (
     ElpdRecord,
     RecalibratedRecord,
     RecalibrationRecord,
+    SampleRecord,
     SplitRecord,
     VerdictRecord,
     verdict_text,
@@ -50,7 +51,7 @@ class Settings:
         radius_px: r of P(error <= r); the median error by default.
         replicates: of the bootstrap over images.
         seed: of the split, the bootstrap and all choices.
-        cluster: address of a Dask scheduler, or "local", whose processes judge parts of the data; None for this one.
+        workers: judge parts of the data; this process by default.
     """
 
     method: Method = "auto"
@@ -59,7 +60,7 @@ class Settings:
     radius_px: float | None = None
     replicates: int = REPLICATES
     seed: int = 0
-    cluster: str | None = None
+    workers: Workers = field(default_factory=Here)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def calibrate(source: Source, settings: Settings, progress: Callable[[int], None
     """
     seed = settings.seed
     split = Split.of(source.units, seed=seed, name=source.name)
-    parts = {part: gather(source, split, part, seed=seed) for part in PARTS}
+    parts = gather(source, split, seed=seed)
     density = settings.density
     if density is not None and source.labels > MANY:
         density = partial(_for_many, density)
@@ -105,15 +106,12 @@ def calibrate(source: Source, settings: Settings, progress: Callable[[int], None
         per_joint=settings.per_joint, seed=seed,
     )  # fmt: skip
     judge = _judge(source, split, choice, parts["fit"], settings)
-    if settings.cluster is None:
-        counts = _counted(source, judge, progress)
-    else:
-        counts = count_on(settings.cluster, judge, source.parts(), progress)
+    counts = settings.workers.count(judge, source.parts(), progress)
     compared = compare_recalibrations(choice, parts["test"], replicates=settings.replicates, seed=seed)
     recalibrated = parts["test"].under(choice.chosen.recalibration.apply(parts["test"]))
     has_density = choice.chosen.log_prob is not None
     return Outcome(
-        record=_record(source, split, choice, counts, *compared, [source.joints[k] for k in exact]),
+        record=_record(source, _split_record(source, split, parts), choice, counts, *compared, exact),
         recalibration=choice.chosen.recalibration,
         before=residuals_of(parts["test"]),
         after=residuals_of(recalibrated) if choice.is_change and has_density else None,
@@ -157,22 +155,14 @@ def _judge(source: Source, split: Split, choice: Choice, fit: Cases, settings: S
     )
 
 
-def _counted(source: Source, judge: Judge, progress: Callable[[int], None]) -> Counts:
-    counts = judge.nothing()
-    for cases in source.chunks():
-        judge.add(counts, cases)
-        progress(counts.persons)
-    return counts
-
-
 def _record(
     source: Source,
-    split: Split,
+    split: SplitRecord,
     choice: Choice,
     counts: Counts,
     recalibrations: tuple[RecalibrationRecord, ...],
     elpd: tuple[ElpdRecord, ...],
-    exact: Sequence[str],
+    exact: Index,
 ) -> CalibrationRecord:
     before, outliers = diagnosis_record(counts.before), counts.outliers
     after = None if counts.after is None else diagnosis_record(counts.after)
@@ -180,12 +170,14 @@ def _record(
     return CalibrationRecord(
         source=source.record,
         gauge=before.gauge,
-        left_out=(*source.left_out, *(f"joint {name}: {unfitted}" for name in exact)),
+        left_out=(*source.left_out, *(f"joint {source.joints[k]}: {unfitted}" for k in exact)),
         format=FORMAT,
         name=source.name,
         joints=source.joints,
-        split=SplitRecord(split.seed, *(len(split.rows(split.images, part)) for part in PARTS)),
-        verdict=VerdictRecord(before.calibrated, before.refuted, verdict_text(before, after, choice.chosen.name)),
+        split=split,
+        verdict=VerdictRecord(
+            before.calibrated, before.refuted, verdict_text(before, after, choice.chosen.name, split.sample)
+        ),
         keypoints=before.keypoints,
         persons=before.persons,
         images=before.images,
@@ -201,6 +193,14 @@ def _record(
         recalibrations=recalibrations,
         elpd=elpd,
     )
+
+
+def _split_record(source: Source, split: Split, parts: Mapping[str, Cases]) -> SplitRecord:
+    used = {part: int(cases.labelled.sum()) for part, cases in parts.items()}
+    sampled = sum(used.values()) < source.labels
+    sample = SampleRecord(used["fit"], used["calibrate"], source.labels) if sampled else None
+    images = {part: len(split.rows(split.images, part)) for part in PARTS}
+    return SplitRecord(split.seed, images["fit"], images["calibrate"], images["test"], sample)
 
 
 def _recalibrated(choice: Choice, found: DiagnosisRecord) -> RecalibratedRecord:

@@ -1,4 +1,4 @@
-"""Counting the files of a table in the processes of a Dask cluster (needs the package distributed).
+"""Reading and counting the files of a table in several processes, by Dask (needs the package distributed).
 
 Each file is counted by one process, from nothing; counts are merged in a tree. What a process that dies had counted is
 counted again by another. The outcome is that of a single process, to rounding.
@@ -6,59 +6,116 @@ counted again by another. The outcome is that of a single process, to rounding.
 
 from __future__ import annotations
 
-__all__ = ["count_on"]
+__all__ = ["ALONE", "AUTO", "LOCAL", "Here", "Workers", "start_workers"]
 
 import importlib
+import importlib.util
 import os
-from collections.abc import Callable, Iterator, Sequence
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from probpose.analysis.calibration.cases import Split
 from probpose.analysis.calibration.judging import Counts, Judge
-from probpose.analysis.calibration.sources.base import Chunked
-from probpose.arrays import Index
+from probpose.analysis.calibration.sources.base import Chunked, Part
 from probpose.errors import ConfigError, DataError
 
-LOCAL = "local"
-"""In place of an address: processes on this machine, one a core."""
+LOCAL, ALONE, AUTO = "local", "none", "auto"
+"""In place of an address: processes of this machine, one a core; this process alone; the first of these where a table
+has several files and `MANY` rows and Dask is installed, otherwise the second."""
+
+MANY = 2_000_000
+"""Points that take one process longer than others take to start."""
+
+_MOST_PROCESSES = 16
+_TIMEOUT = "10s"
+_LOOK_S = 2.0
+
+T = TypeVar("T")
+S = TypeVar("S")
 
 
-def count_on(
-    address: str, judge: Judge, parts: Sequence[tuple[Chunked, Index]], progress: Callable[[int], None]
-) -> Counts:
-    """Count all parts.
+class Workers(ABC):
+    """Processes that read and count."""
+
+    @abstractmethod
+    def each(self, function: Callable[[S], T], items: Sequence[S]) -> Iterable[T]:
+        """The function's values, in the order of the items."""
+
+    @abstractmethod
+    def count(self, judge: Judge, parts: Sequence[Part], progress: Callable[[int], None]) -> Counts:
+        """Count all parts.
+
+        Args:
+            judge: counts.
+            parts: of the data.
+            progress: called with the number of persons counted so far.
+
+        Raises:
+            DataError: data cannot be used, or workers die again and again.
+        """
+
+
+class Here(Workers):
+    """This process."""
+
+    def each(self, function: Callable[[S], T], items: Sequence[S]) -> Iterable[T]:
+        return map(function, items)
+
+    def count(self, judge: Judge, parts: Sequence[Part], progress: Callable[[int], None]) -> Counts:
+        counts = judge.nothing()
+        for part in parts:
+            for cases in part.cases.chunks():
+                judge.add(counts, cases)
+                progress(counts.persons)
+        return counts
+
+
+class Cluster(Workers):
+    """Workers of a Dask scheduler, which read files by the same paths.
 
     Args:
-        address: of the scheduler, such as tcp://host:8786, or `LOCAL`. Its workers read the files by the same paths.
-        judge: counts.
-        parts: of the data, with their units: see `Source.parts`.
-        progress: called with the number of persons counted so far.
-
-    Raises:
-        ConfigError: distributed is not installed, or no scheduler answers.
-        DataError: data cannot be used, or workers die again and again.
+        client: of the scheduler.
+        started: workers that nobody starts again.
     """
-    distributed = _distributed()
-    done = _Progress(progress)
-    with _client(distributed, address) as client:
-        shared = client.submit(_same, replace(judge, split=judge.split.only(parts[0][1][:0])), pure=False)
+
+    def __init__(self, client: Any, started: Sequence[subprocess.Popen[bytes]] = ()) -> None:
+        self._client, self._started = client, started
+
+    def each(self, function: Callable[[S], T], items: Sequence[S]) -> Iterable[T]:
+        return map(self._result, self._client.map(function, items, pure=False))
+
+    def count(self, judge: Judge, parts: Sequence[Part], progress: Callable[[int], None]) -> Counts:
+        submit, done = self._client.submit, _Progress(progress)
+        shared = submit(_same, replace(judge, split=judge.split.only(parts[0].units[:0])), pure=False)
         counted = []
-        for part, units in parts:
-            counted.append(client.submit(_count, shared, part, judge.split.only(units), pure=False))
-            counted[-1].add_done_callback(done.of(len(units)))
+        for part in parts:
+            counted.append(submit(_count, shared, part.cases, judge.split.only(part.units), pure=False))
+            counted[-1].add_done_callback(done.of(part.persons))
         while len(counted) > 1:  # what is merged is let go
             pairs = [counted[i : i + 2] for i in range(0, len(counted), 2)]
-            counted = [client.submit(_merge, shared, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
+            counted = [submit(_merge, shared, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
             del pairs
-        try:
-            found: Counts = counted[0].result()
-        except distributed.KilledWorker as error:
-            raise DataError(
-                f"{error} Workers die again and again: give them more memory, or write smaller files."
-            ) from error
-    return found
+        found: Counts = self._result(counted[0])
+        return found
+
+    def _result(self, future: Any) -> Any:
+        distributed = _distributed()
+        while True:
+            try:
+                return future.result(timeout=_LOOK_S)
+            except distributed.TimeoutError:
+                if self._started and all(worker.poll() is not None for worker in self._started):
+                    raise DataError(f"all processes that were started have died. {_SMALLER}") from None
+            except distributed.KilledWorker as error:
+                raise DataError(f"{error} {_SMALLER}") from error
+
+
+_SMALLER = "Workers die again and again: give them more memory, write smaller files, or name fewer processes."
 
 
 def _same(judge: Judge) -> Judge:
@@ -97,12 +154,59 @@ class _Progress:
 
 
 @contextmanager
+def start_workers(cluster: str, files: int, rows: int) -> Iterator[Workers]:
+    """What reads and counts a table.
+
+    Args:
+        cluster: `LOCAL`, `ALONE`, `AUTO`, or the address of a scheduler, such as tcp://host:8786.
+        files: of the table.
+        rows: of the table.
+
+    Raises:
+        ConfigError: distributed is not installed, or no scheduler answers.
+    """
+    if cluster == AUTO:
+        known = importlib.util.find_spec("distributed") is not None
+        cluster = LOCAL if known and files > 1 and rows >= MANY and _cores() > 1 else ALONE
+    if cluster == ALONE:
+        yield Here()
+    elif cluster == LOCAL:
+        with _local(_distributed(), min(files, _cores(), _MOST_PROCESSES)) as workers:
+            yield workers
+    else:
+        with _client(_distributed(), cluster) as client:
+            yield Cluster(client)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _local(distributed: Any, count: int) -> Iterator[Workers]:
+    """Workers of this machine; commands of their own, so that no script is run again in them."""
+    command = [sys.executable, "-m", "dask", "worker", "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    free = {"dashboard_address": "127.0.0.1:0"}  # a port that no other cluster has
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None, scheduler_kwargs=free) as cluster:
+        started = [
+            subprocess.Popen(
+                [*command, "--memory-limit", "0", cluster.scheduler_address],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+            for _ in range(count)
+        ]  # fmt: skip
+        try:
+            with distributed.Client(cluster) as client:
+                yield Cluster(client, started)
+        finally:
+            for worker in started:
+                worker.terminate()
+            for worker in started:
+                worker.wait()
+
+
+@contextmanager
 def _client(distributed: Any, address: str) -> Iterator[Any]:
-    if address == LOCAL:
-        own = {"n_workers": os.cpu_count(), "threads_per_worker": 1, "dashboard_address": None}
-        with distributed.LocalCluster(**own) as cluster, distributed.Client(cluster) as client:
-            yield client
-        return
     try:
         client = distributed.Client(address, timeout=_TIMEOUT)
     except (OSError, ValueError) as error:
@@ -111,9 +215,6 @@ def _client(distributed: Any, address: str) -> Iterator[Any]:
         ) from error
     with client:
         yield client
-
-
-_TIMEOUT = "10s"
 
 
 def _distributed() -> Any:

@@ -12,6 +12,7 @@ __all__ = [
     "OutlierRecord",
     "RecalibratedRecord",
     "RecalibrationRecord",
+    "SampleRecord",
     "SourceRecord",
     "SplitRecord",
     "VerdictRecord",
@@ -61,18 +62,35 @@ class SourceRecord:
 
 
 @dataclass(frozen=True)
+class SampleRecord:
+    """Labels that stand for all of a part, of images that were chosen by a hash.
+
+    Attributes:
+        fit: labels of this part that recalibrations were fitted on.
+        calibrate: labels of this part that they were compared on.
+        labels: of all parts, sampled or not.
+    """
+
+    fit: int
+    calibrate: int
+    labels: int
+
+
+@dataclass(frozen=True)
 class SplitRecord:
     """The split by image.
 
     Attributes:
         seed: of it.
         fit: images in this part, and likewise calibrate and test.
+        sample: what was used of *fit* and *calibrate*; None where that is all.
     """
 
     seed: int
     fit: int
     calibrate: int
     test: int
+    sample: SampleRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -252,13 +270,16 @@ class CalibrationRecord:
         return from_json(cls, document)
 
 
-def verdict_text(before: DiagnosisRecord, after: DiagnosisRecord | None, name: str) -> str:
+def verdict_text(
+    before: DiagnosisRecord, after: DiagnosisRecord | None, name: str, sample: SampleRecord | None = None
+) -> str:
     """A few sentences.
 
     Args:
         before: of the prediction as it was.
         after: of the recalibrated prediction; None where nothing was changed.
         name: of the recalibration.
+        sample: that it was fitted on; None where that is all of its part.
     """
     sentences = [_state(before), *([_cause(before), _correlated(before)] if before.refuted else [_uneven(before)])]
     sentences.append(before.causes.named)
@@ -266,6 +287,11 @@ def verdict_text(before: DiagnosisRecord, after: DiagnosisRecord | None, name: s
         sentences.append(_unchanged(before))
     else:
         sentences += [f"After recalibration ({name}) {_held(after)}.", _uneven(after)]
+    if sample is not None:
+        sentences.append(
+            f"Recalibrations were fitted on {sample.fit:,} and chosen by {sample.calibrate:,} of {sample.labels:,} "
+            "labels, those of images taken by a hash; all of the third part was judged."
+        )
     return " ".join(sentence for sentence in sentences if sentence)
 
 

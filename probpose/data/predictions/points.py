@@ -62,8 +62,8 @@ class Points:
         """(M,), the unit, or the image where the file has none."""
         return self.image if self.unit is None else self.unit
 
-    def part(self, rows: slice) -> Points:
-        """The rows of a slice."""
+    def part(self, rows: slice | Index) -> Points:
+        """Some of the rows, in their order."""
         return replace(self, **{name: getattr(self, name)[rows] for name in self._present})
 
     def followed_by(self, *others: Points) -> Points:

@@ -1,67 +1,22 @@
-"""Predicted points with labels, one a row, of any field, in one file or in shards that may be larger than memory."""
+"""A table of predicted points with labels, checked a file at a time, by other processes too."""
 
 from __future__ import annotations
 
-__all__ = ["BLOCK", "PointsTable", "Shard", "open_points"]
+__all__ = ["SAMPLED", "Each", "PointsTable", "open_points", "survey_shards"]
 
-import glob
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from probpose.arrays import Index
+from probpose.data.predictions.points import Points
+from probpose.data.predictions.shards import BLOCK, Shard, open_shards
+from probpose.data.predictions.survey import Found, Looked, check_once, survey_shard
 
-from probpose.data.plausible import refuse_other_predictions
-from probpose.data.predictions.columns import Column, blocks, read_columns
-from probpose.data.predictions.points import COLUMNS, Points, check_columns, points_of
-from probpose.errors import DataError
-
-BLOCK = 20_000
-"""Rows that are read at once, about: whole images only."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A file of points that has been checked, one of several or the only one.
-
-    Attributes:
-        file: its path.
-        columns: by name, in memory or as streams.
-        rows: number of points.
-        first_row: points in the files before it.
-        first_image, first_unit: their images and units.
-    """
-
-    file: Path
-    columns: dict[str, Column]
-    rows: int
-    first_row: int = 0
-    first_image: int = 0
-    first_unit: int = 0
-
-    def chunks(self, rows: int = BLOCK) -> Iterator[Points]:
-        """All points in the order of the file, whole images and units, about `rows` at a time; both as int64.
-
-        One that is named by text is numbered by its place among those of all files, from 0.
-        """
-        image, unit = _Numbers(self.first_image), _Numbers(self.first_unit)
-        for points in self._named(rows):
-            units = None if points.unit is None else unit.of(points.unit)
-            yield replace(points, image=image.of(points.image), unit=units)
-
-    def _named(self, rows: int) -> Iterator[Points]:
-        """The same with the names of the file."""
-        return _whole_units(self._read(rows), self.first_row + self.rows)
-
-    def _read(self, rows: int) -> Iterator[Points]:
-        first = 0
-        for block in zip(*(blocks(column, rows) for column in self.columns.values()), strict=True):
-            points = points_of(dict(zip(self.columns, block, strict=True)), first, self.file, before=self.first_row)
-            first += len(points)
-            yield points
+SAMPLED = 500_000
+"""Points at most, about, that are kept of a table: those of some units, chosen by a hash of their names."""
 
 
 @dataclass(frozen=True)
@@ -72,22 +27,35 @@ class PointsTable:
         file: its path, or the pattern of its files.
         shards: its files, by name; an image and a unit are in one of them.
         images: number of images.
+        persons: of each shard, the number of persons.
+        labels: number of labelled points.
+        sized: whether the area is known everywhere.
+        units: of each shard, the units, or the images where there are none, each once.
+        sample: of each shard, the points of the units that were chosen; of the whole table about `SAMPLED` at most.
         joints: names in the order of their first appearance; empty where the file has none.
-        ignored: columns with other names than `COLUMNS`.
         remarks: what is to be said beside numbers of these points.
     """
 
     file: Path
     shards: tuple[Shard, ...]
     images: int
+    persons: tuple[int, ...]
+    labels: int
+    sized: bool
+    units: tuple[Index, ...]
+    sample: tuple[Points, ...]
     joints: tuple[str, ...]
-    ignored: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
         """Number of points."""
         return sum(shard.rows for shard in self.shards)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Columns with other names than those that are read."""
+        return self.shards[-1].ignored
 
     @property
     def has_scale(self) -> bool:
@@ -99,18 +67,8 @@ class PointsTable:
         return itertools.chain.from_iterable(shard.chunks(rows) for shard in self.shards)
 
 
-class _Numbers:
-    """Numbers adjacent names by their place, over chunks that do not cut what has one name; numbers stay themselves."""
-
-    def __init__(self, seen: int) -> None:
-        self._seen = seen
-
-    def of(self, names: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        if names.dtype.kind == "i":
-            return names
-        number = np.cumsum(_starts(names)) - 1 + self._seen
-        self._seen = int(number[-1]) + 1
-        return np.asarray(number, dtype=np.int64)
+Each = Callable[[Callable[[Shard], Found], Sequence[Shard]], Iterable[Found]]
+"""Applies a function to each of several files and gives what comes, in their order: `map`, or that of a cluster."""
 
 
 def open_points(file: Path) -> PointsTable:
@@ -132,162 +90,69 @@ def open_points(file: Path) -> PointsTable:
 
     Raises:
         DataError: a file is missing, damaged or of another kind; columns are missing; a cell cannot be used; the rows
-            of an image or of a unit are not adjacent, or not in one file.
+            of an image or of a unit are not adjacent, or not in one file; a person has two rows of one joint.
     """
-    shards: list[Shard] = []
-    images, units = _Begun("image"), _Begun("unit")
-    joints: dict[str, None] = {}
-    looked = _Looked()
-    for path in _files(file):
-        shard, ignored = _open(path, shards)
-        counts = images.count, units.count
-        shard = replace(shard, first_row=sum(s.rows for s in shards), first_image=counts[0], first_unit=counts[1])
-        shards.append(shard)
-        for points in shard._named(BLOCK):
-            looked.at(points)
-            images.add(points.image, points.row)
-            if points.unit is not None:
-                units.add(points.unit, points.row)
-            if points.joint is not None:
-                joints.update(dict.fromkeys(_in_order(points.joint)))
-    images.check(shards)
-    units.check(shards)
-    return PointsTable(file, tuple(shards), images.count, tuple(joints), tuple(ignored), tuple(looked.remarks(file)))
+    return survey_shards(file, open_shards(file))
 
 
-def _files(file: Path) -> list[Path]:
-    """The file, or those that a pattern names, by name."""
-    if file.exists() or not glob.has_magic(str(file)):
-        return [file]
-    if not (found := sorted(glob.glob(str(file), recursive=True))):
-        raise DataError(f"{file} names no file: check the pattern.")
-    return [Path(name) for name in found]
+def survey_shards(
+    file: Path,
+    shards: Sequence[Shard],
+    *,
+    most: int = SAMPLED,
+    seed: int = 0,
+    each: Each = map,
+    progress: Callable[[int], None] = lambda _: None,
+) -> PointsTable:
+    """Check all of a table: each file is read once, and once more where few of its points have labels.
 
+    Args:
+        file: its path, or the pattern of its files.
+        shards: as `open_shards` gives them.
+        most: labels at most that the sample holds, about.
+        seed: of the sample.
+        each: reads the files.
+        progress: called with the number of files read so far.
 
-def _open(file: Path, before: Sequence[Shard]) -> tuple[Shard, list[str]]:
-    """A file whose columns are those of the files before it, and the names of columns that are not read."""
-    columns, ignored = read_columns(file, COLUMNS)
-    if not columns and any(ignored):
-        raise DataError(
-            f"{file} has no prediction: its columns are {', '.join(map(repr, ignored))}, expected x, y, ..."
-        )
-    columns |= {name: _ids(columns[name]) for name in ("image", "unit") if name in columns}
-    if before and (other := columns.keys() ^ before[0].columns.keys()):
-        raise DataError(
-            f"{file} and {before[0].file} have not the same columns: only one has {', '.join(sorted(other))}. Write "
-            "all files with the same columns."
-        )
-    return Shard(file, columns, check_columns({name: column.shape for name, column in columns.items()}, file)), ignored
+    Raises:
+        DataError: as `open_points`.
+    """
 
-
-def _ids(column: Column) -> Column:
-    """Whole numbers where a column in memory holds them as text; otherwise as it is."""
-    if not isinstance(column, np.ndarray) or column.dtype.kind != "U":
-        return column
-    try:
-        return column.astype(np.int64)
-    except (ValueError, OverflowError):
-        return column
-
-
-def _in_order(names: npt.NDArray[Any]) -> list[str]:
-    """Different names in the order of their first appearance."""
-    found, place = np.unique(names, return_index=True)
-    return list(found[np.argsort(place)].tolist())
-
-
-@dataclass
-class _Looked:
-    """What points look like: the largest coordinates of labelled rows, and predictions at the origin."""
-
-    points: int = 0
-    prediction: float = 0.0
-    label: float = 0.0
-    origin: int = 0
-
-    def at(self, points: Points) -> None:
-        known = points.visibility > 0
-        prediction, label = points.prediction[known], points.label[known]
-        self.points += len(label)
-        self.prediction = max(self.prediction, float(np.abs(prediction).max(initial=0.0)))
-        self.label = max(self.label, float(np.abs(label).max(initial=0.0)))
-        self.origin += int((~prediction.any(axis=1) & label.any(axis=1)).sum())
-
-    def remarks(self, file: Path) -> list[str]:
-        """Lines to say; predictions of another unit than the labels are refused."""
-        refuse_other_predictions(str(file), self.prediction, self.label)
+    def read(points: int) -> list[Found]:
+        share = min(1.0, most / max(1, points))
         found = []
-        if self.points and max(self.prediction, self.label) <= 1:
-            found.append("all coordinates lie between 0 and 1: what is called px is this unit")
-        if self.origin > 1:
-            found.append(f"{self.origin} predictions at exactly (0, 0): were they not predicted? Leave such rows out")
+        for one in each(partial(survey_shard, share=share, seed=seed), shards):
+            found.append(one)
+            progress(len(found))
         return found
 
-
-def _whole_units(parts: Iterator[Points], rows: int) -> Iterator[Points]:
-    """The same points, before row `rows`, cut between units, or images where there are none."""
-    held: list[Points] = []
-    for points in parts:
-        at_end = points.row[-1] + 1 == rows
-        whole = len(points) if at_end else int(np.flatnonzero(_starts(points.independent))[-1])
-        if whole or (held and points.independent[0] != held[-1].independent[-1]):
-            yield _joined([*held, points.part(slice(0, whole))])
-            held = []
-        held.append(points.part(slice(whole, None)))
+    rows = sum(shard.rows for shard in shards)
+    found = read(rows)
+    labels = sum(one.labels for one in found)
+    if labels < rows / 2 and rows > most:
+        found = read(labels)
+    return _table(file, shards, found)
 
 
-def _joined(parts: list[Points]) -> Points:
-    first, *others = parts
-    return first.followed_by(*others)
-
-
-def _starts(image: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
-    """(M,), True where another image begins."""
-    return np.concatenate([[True], image[1:] != image[:-1]])
-
-
-@dataclass
-class _Begun:
-    """Where each image, or each unit, begins: only once.
-
-    Attributes:
-        kind: "image" or "unit", the column.
-        count: how many have begun.
-    """
-
-    kind: str
-    count: int = 0
-    _names: list[npt.NDArray[Any]] = field(default_factory=list)
-    _rows: list[npt.NDArray[np.int64]] = field(default_factory=list)
-
-    def add(self, names: npt.NDArray[Any], row: npt.NDArray[np.int64]) -> None:
-        """Add rows (M,) of a file in their order, none of whose names began in the rows just before."""
-        first = np.flatnonzero(_starts(names))
-        self._names.append(names[first])
-        self._rows.append(row[first])
-        self.count += len(first)
-
-    def check(self, shards: Sequence[Shard]) -> None:
-        """Refuse one that begins twice, by its place in the files.
-
-        Raises:
-            DataError: one begins twice.
-        """
-        if not self._names:
-            return
-        if len({names.dtype.kind == "i" for names in self._names}) > 1:
-            raise DataError(
-                f"{shards[0].file} and others: column {self.kind} holds numbers in some files and names in others. "
-                "Write it alike in all."
-            )
-        names, row = np.concatenate(self._names), np.concatenate(self._rows)
-        order = np.argsort(names, kind="stable")
-        again = np.flatnonzero(names[order][1:] == names[order][:-1])
-        if len(again):
-            where = int(order[again + 1].min())
-            shard = next(shard for shard in reversed(shards) if shard.first_row <= row[where])
-            raise DataError(
-                f"{shard.file}, row {row[where] - shard.first_row} (the first is 0): {self.kind} {names[where]} begins "
-                f"again. The rows of one {self.kind} must be adjacent{', and in one file' if len(shards) > 1 else ''}: "
-                f"sort the table by {self.kind}."
-            )
+def _table(file: Path, shards: Sequence[Shard], found: Sequence[Found]) -> PointsTable:
+    check_once([one.images for one in found], shards)
+    check_once([one.units for one in found], shards)
+    placed, image, unit = [], 0, 0
+    for shard, one in zip(shards, found, strict=True):
+        placed.append(replace(shard, first_image=image, first_unit=unit))
+        image, unit = image + len(one.images), unit + len(one.units)
+    looked = Looked()
+    for one in found:
+        looked.add(one.looked)
+    return PointsTable(
+        file=file,
+        shards=tuple(placed),
+        images=image,
+        persons=tuple(one.persons for one in found),
+        labels=sum(one.labels for one in found),
+        sized=all(one.sized for one in found),
+        units=tuple(one.independent(shard) for one, shard in zip(found, placed, strict=True)),
+        sample=tuple(one.placed(shard) for one, shard in zip(found, placed, strict=True)),
+        joints=tuple(dict.fromkeys(itertools.chain.from_iterable(one.joints for one in found))),
+        remarks=tuple(looked.remarks(file)),
+    )

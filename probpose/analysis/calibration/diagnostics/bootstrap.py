@@ -25,7 +25,7 @@ from scipy import special
 
 from probpose.analysis.calibration.diagnostics.merging import Mergeable
 from probpose.arrays import Array, Index
-from probpose.models.keyed_uniform import keyed_bits
+from probpose.keyed_uniform import keyed_bits
 
 REPLICATES = 500
 _IMAGES_AT_ONCE = 2**12

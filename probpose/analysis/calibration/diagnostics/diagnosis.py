@@ -64,7 +64,7 @@ from probpose.analysis.calibration.diagnostics.usefulness import (
 )
 from probpose.analysis.prediction.estimates import expected_oks, instance_score, kernel_variance, oks
 from probpose.arrays import Array, Index, as_array
-from probpose.models.keyed_uniform import keyed_uniform
+from probpose.keyed_uniform import keyed_uniform
 
 ENERGY_LABELS = 40_000
 """Most labels whose energy score is computed: it costs all pairs of points."""

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["CHUNK", "MOST_LABELS", "Chunked", "MemorySource", "Source", "gather", "join_cases"]
+__all__ = ["CHUNK", "MOST_LABELS", "Chunked", "MemorySource", "Part", "Source", "gather", "join_cases"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from probpose.analysis.calibration.cases import Cases, Split
+from probpose.analysis.calibration.cases import PARTS, Cases, Split
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.analysis.calibration.recalibration.store import save_recalibration
 from probpose.analysis.calibration.record import SourceRecord
 from probpose.arrays import Index
 from probpose.errors import DataError
+from probpose.keyed_uniform import keyed_uniform
 
 CHUNK = 60_000
 """Keypoints handled at once, about: whole images only."""
@@ -28,6 +29,21 @@ class Chunked(Protocol):
 
     def chunks(self) -> Iterator[Cases]:
         """All cases, in the same order at each call."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part of a source, that may be counted apart, by another process too.
+
+    Attributes:
+        cases: its cases.
+        units: that they are of, each at least once; in no other part.
+        persons: their number.
+    """
+
+    cases: Chunked
+    units: Index
+    persons: int
 
 
 class Source(ABC):
@@ -58,13 +74,13 @@ class Source(ABC):
 
     @property
     @abstractmethod
-    def images(self) -> Index:
-        """(N,) image of each person."""
+    def units(self) -> Index:
+        """What is independent, by which data are split, each at least once: images, unless the data name another."""
 
     @property
-    def units(self) -> Index:
-        """(N,) what is independent of each person, by which data are split: the image, unless the data name another."""
-        return self.images
+    @abstractmethod
+    def persons(self) -> int:
+        """Number of persons."""
 
     @property
     @abstractmethod
@@ -75,9 +91,13 @@ class Source(ABC):
     def chunks(self) -> Iterator[Cases]:
         """All cases, in the same order at each call."""
 
-    def parts(self) -> list[tuple[Chunked, Index]]:
-        """What may be counted apart, by other processes too, and its units, none of which is in two parts."""
-        return [(self, self.units)]
+    def sample(self) -> Iterator[Cases]:
+        """Cases to fit recalibrations to: all, or of so many that it does not matter those of units by a hash."""
+        return self.chunks()
+
+    def parts(self) -> list[Part]:
+        """What may be counted apart."""
+        return [Part(self, self.units, self.persons)]
 
     @property
     def folder(self) -> Path:
@@ -126,12 +146,12 @@ class MemorySource(Source):
         self.cases = cases
 
     @property
-    def images(self) -> Index:
-        return self.cases.image
-
-    @property
     def units(self) -> Index:
         return self.cases.units
+
+    @property
+    def persons(self) -> int:
+        return len(self.cases)
 
     @property
     def labels(self) -> int:
@@ -152,34 +172,38 @@ MOST_LABELS = 100_000
 """Labels at most that recalibrations are fitted on."""
 
 
-def gather(source: Source, split: Split, part: str, *, most: int = MOST_LABELS, seed: int = 0) -> Cases:
-    """The cases of a part, thinned by image to about `most` labels.
+def gather(source: Source, split: Split, *, most: int = MOST_LABELS, seed: int = 0) -> dict[str, Cases]:
+    """Cases of each part by its name, of the source's sample, thinned by unit to about `most` labels a part.
 
     Args:
         source: of all cases.
-        split: of its images.
-        part: one of `PARTS`.
+        split: of its units.
         most: labels.
         seed: of the thinning.
 
     Raises:
-        DataError: the part has no labels.
+        DataError: a part has no labels.
     """
-    share = len(split.rows(split.images, part)) / len(split.images)
-    kept = min(1.0, most / max(1.0, share * source.labels))
-    images = split.images[split.rows(split.images, part)]
-    chosen = images[np.random.default_rng(seed).uniform(size=len(images)) < kept] if kept < 1 else images
-    cases = join_cases(list(_chosen(source, chosen)))
-    if cases is None or not cases.labelled.any():
-        raise DataError(f"{source.name}: there is no labelled keypoint in the part {part!r}: more labels are needed.")
-    return cases
+    found: dict[str, list[Cases]] = {part: [] for part in PARTS}
+    for cases in source.sample():
+        for part, chosen in found.items():
+            rows = split.rows(cases.units, part)
+            if len(rows):
+                chosen.append(cases.select(rows))
+    return {part: _thinned(join_cases(chosen), part, source.name, most, seed) for part, chosen in found.items()}
 
 
-def _chosen(source: Source, images: Index) -> Iterator[Cases]:
-    for chunk in source.chunks():
-        rows = np.flatnonzero(np.isin(chunk.units, images))
-        if len(rows):
-            yield chunk.select(rows)
+def _thinned(cases: Cases | None, part: str, name: str, most: int, seed: int) -> Cases:
+    labels = 0 if cases is None else int(cases.labelled.sum())
+    if cases is None or not labels:
+        raise DataError(f"{name}: there is no labelled keypoint in the part {part!r}: more labels are needed.")
+    if labels <= most:
+        return cases
+    return cases.select(np.flatnonzero(keyed_uniform(seed, cases.units, np.array(_THINNING)) < most / labels))
+
+
+_THINNING = 1
+"""Tells this hash of units from others."""
 
 
 def join_cases(parts: Sequence[Cases]) -> Cases | None:

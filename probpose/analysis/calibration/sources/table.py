@@ -7,6 +7,7 @@ __all__ = ["TableSource"]
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -17,12 +18,13 @@ from probpose.analysis.calibration.cases import Cases, Split
 from probpose.analysis.calibration.export import MOST_ROWS, Columns, recalibrated_columns
 from probpose.analysis.calibration.recalibration.base import Recalibration
 from probpose.analysis.calibration.record import SourceRecord
-from probpose.analysis.calibration.sources.base import CHUNK, Chunked, Source
+from probpose.analysis.calibration.sources.base import CHUNK, Part, Source
 from probpose.analysis.calibration.sources.baseline import gaussian, one_scale, spread, squares
 from probpose.arrays import Array, Index
 from probpose.data.predictions.columns import whole
 from probpose.data.predictions.people import People, people_of
-from probpose.data.predictions.tables import PointsTable, Shard
+from probpose.data.predictions.shards import Shard
+from probpose.data.predictions.tables import PointsTable
 from probpose.files import write_atomically
 from probpose.models.densities import GaussianResidual, Residual
 
@@ -31,6 +33,8 @@ _NAMES = ("unit", "image", "instance", "joint")
 
 class TableSource(Source):
     """Read in chunks of whole images: memory grows with the images, not with the points.
+
+    What is fitted is fitted to the table's sample.
 
     Without a column `joint` every row is a person with the one joint "point". With it, the rows of one image and
     `instance` (of one image, where there are no instances) are a person with all joints of the table; joints without a
@@ -44,7 +48,7 @@ class TableSource(Source):
         seed: of the split by image (`Split`), on whose part *fit* the baseline is fitted where there are no scales.
 
     Raises:
-        DataError: an image has two rows of one joint and instance; without scales, as `baseline`.
+        DataError: without scales, as `baseline`.
     """
 
     def __init__(self, table: PointsTable, *, seed: int = 0) -> None:
@@ -54,32 +58,21 @@ class TableSource(Source):
         self._table = table
         residual = GaussianResidual().frozen()
         self._files = [_FileCases(shard, self.name, self.joints, residual) for shard in table.shards]
-        images, units, labels, sized = [], [], 0, True
-        self._ends = []
-        for file in self._files:
-            for part in file.people():
-                images.append(part.image)
-                units.append(part.image if part.unit is None else part.unit)
-                labels += int((part.visibility > 0).sum())
-                sized = sized and bool(np.isfinite(part.size).all())
-            self._ends.append(sum(map(len, units)))
-        self._images, self._units = np.concatenate(images), np.concatenate(units)
-        self._labels = labels
         if not table.has_scale:
-            scale_px = self._fitted(Split.of(self._units, seed=seed, name=self.name), sized)
-            self._files = [replace(file, scale_px=scale_px, sized=sized) for file in self._files]
+            scale_px = self._fitted(Split.of(self.units, seed=seed, name=self.name))
+            self._files = [replace(file, scale_px=scale_px, sized=table.sized) for file in self._files]
 
-    @property
-    def images(self) -> Index:
-        return self._images
-
-    @property
+    @cached_property
     def units(self) -> Index:
-        return self._units
+        return np.concatenate(self._table.units)
+
+    @property
+    def persons(self) -> int:
+        return sum(self._table.persons)
 
     @property
     def labels(self) -> int:
-        return self._labels
+        return self._table.labels
 
     @property
     def folder(self) -> Path:
@@ -92,20 +85,25 @@ class TableSource(Source):
     def chunks(self) -> Iterator[Cases]:
         return chain.from_iterable(file.chunks() for file in self._files)
 
-    def parts(self) -> list[tuple[Chunked, Index]]:
-        return list(zip(self._files, np.split(self._units, self._ends[:-1]), strict=True))
+    def sample(self) -> Iterator[Cases]:
+        return (file.cases(part) for file, part in self._sampled())
 
-    def _fitted(self, split: Split, sized: bool) -> float:
+    def parts(self) -> list[Part]:
+        return list(map(Part, self._files, self._table.units, self._table.persons))
+
+    def _fitted(self, split: Split) -> float:
         total, count = 0.0, 0
-        for part in self._people():
+        for _, part in self._sampled():
             rows = split.rows(part.image if part.unit is None else part.unit, "fit")
-            labelled, size = part.visibility > 0, _used_size(part, sized)
+            labelled, size = part.visibility > 0, _used_size(part, self._table.sized)
             sums = squares(part.point[rows], part.label[rows], labelled[rows], size[rows])
             total, count = total + sums[0], count + sums[1]
         return one_scale(total, count)
 
-    def _people(self) -> Iterator[People]:
-        return chain.from_iterable(file.people() for file in self._files)
+    def _sampled(self) -> Iterator[tuple[_FileCases, People]]:
+        for file, points in zip(self._files, self._table.sample, strict=True):
+            if len(points):
+                yield file, people_of(points, self.joints, file.shard.file, before=file.shard.first_row)
 
     def hand_back(self, recalibration: Recalibration, folder: Path) -> list[Path]:
         saved = super().hand_back(recalibration, folder)

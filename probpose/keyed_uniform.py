@@ -7,7 +7,9 @@ Number Generators", OOPSLA 2014).
 
 from __future__ import annotations
 
-__all__ = ["keyed_bits", "keyed_uniform"]
+__all__ = ["keyed_bits", "keyed_uniform", "name_keys"]
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +36,16 @@ def keyed_bits(seed: int, *keys: Index) -> npt.NDArray[np.uint64]:
     state = _mixed(np.array([seed % 2**64], dtype=np.uint64))
     for key in keys:
         state = _mixed(state ^ np.atleast_1d(key).astype(np.uint64))
+    return state
+
+
+def name_keys(names: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Keys (M,) of names: whole numbers are their own, of text its letters are taken in one after the other."""
+    if names.dtype.kind != "U":
+        return names.astype(np.uint64)
+    state = np.zeros(len(names), dtype=np.uint64)
+    for letter in np.ascontiguousarray(names).view(np.uint32).reshape(len(names), -1).T:
+        state = np.where(letter > 0, _mixed(state ^ letter), state)  # whatever follows the end of a shorter name
     return state
 
 
