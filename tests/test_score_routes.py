@@ -204,7 +204,7 @@ def test_shards_hold_what_evaluate_judges(trained: tuple[LoadedRun, Persons], tm
     assert cases.joints == persons.skeleton.joints
     np.testing.assert_array_equal(cases.instance, persons.annotation_id)
     np.testing.assert_array_equal(cases.labelled, persons.labelled)
-    scores = cases.scores()
+    scores = cases.scores("sigma")
     np.testing.assert_allclose(scores.error_px, found.scores.error_px)
     np.testing.assert_allclose(scores.sigma_px, found.scores.sigma_px)
     with pytest.raises(DataError, match=r"holds \.parquet files already"):
