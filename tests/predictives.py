@@ -43,6 +43,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mixture": {"components": 3},
     "multibin": {"bins": 4},
     "heatmap": {"layers": 1, "width": 8},
+    "field": {"layers": 0, "decode": "mode", "objective": "exact"},
     "simcc": {"split": 1.0},
 }
 """Of each family, so that a model is small."""
@@ -66,6 +67,13 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "multibin, soft bound": ("multibin", {"bins": 4, "train": "bound", "assign": "soft", "layout": "sigma"}, "laplace"),
     "multibin of the plane": ("multibin", {"bins": 5, "space": "plane"}, "laplace"),
     "multibin of the plane, bound": ("multibin", {"bins": 5, "space": "plane", "train": "bound"}, "gaussian"),
+    "field, bound": ("field", {"layers": 0, "decode": "mode", "cells": 2, "scale": "person+cell"}, "student_t"),
+    "field, one scale": (
+        "field",
+        {"layers": 0, "decode": "mode", "cells": 3, "scale": "shared", "branch": False, "start": 0.5},
+        "gaussian",
+    ),
+    "field of one cell": ("field", {"layers": 0, "decode": "mode", "cells": 1, "start": 0.2}, "laplace"),
     "simcc, coarse": ("simcc", {"split": 0.25}, "student_t"),
     "heatmap, bilinear": ("heatmap", {"layers": 1, "width": 8, "surface": "bilinear", "decode": "argmax"}, "student_t"),
 }
@@ -96,8 +104,13 @@ def randomise(regressor: Regressor, spread: float) -> None:
     """Give the heads weights of standard deviation `spread`."""
     for name, parameter in regressor.named_parameters():
         if parameter.dim() > 1 and not name.startswith(("presence", "backbone", "inside")):
-            # a flow with weights of 1 has spikes that no grid resolves
-            torch.nn.init.normal_(parameter, std=0.4 * spread if name.startswith("flow") else spread)
+            # weights of 1 would give a flow and the cells of a field spikes that no grid resolves
+            share = next((share for part, share in _LESS.items() if name.startswith(part)), 1.0)
+            torch.nn.init.normal_(parameter, std=share * spread)
+
+
+_LESS = {"flow": 0.4, "decoder": 0.1, "branch": 0.1}
+"""Parts of regressors whose weights are to be smaller, and how much."""
 
 
 def images(count: int = 1, seed: int = 0) -> Tensor:

@@ -31,6 +31,7 @@ from probpose.models.densities.gauge import Gauge
 from probpose.models.heads.base import Regressor
 from probpose.models.heads.cell_labels import labels_of
 from probpose.models.heads.conditional import ConditionalOptions, ConditionalRegressor
+from probpose.models.heads.field import FieldOptions, FieldRegressor, field_objective
 from probpose.models.heads.heatmap import HeatmapOptions, HeatmapRegressor, SoftArgmaxOptions, SoftArgmaxRegressor
 from probpose.models.heads.location_scale import LocationScaleRegressor, RegressionOptions, ScaleBuilder
 from probpose.models.heads.mixture_density import MixtureOptions, MixtureRegressor
@@ -151,6 +152,14 @@ FAMILIES: dict[str, Family] = {
         needs=("by_likelihood", "heavy_tails"),
         options=HeatmapOptions,
         objective=labels_of,
+        maps=True,
+        square=True,
+    ),
+    "field": Family(
+        "softmax over the cells of a grid, and a residual density about a predicted location inside each",
+        lambda net, options: FieldRegressor(net.backbone, net.joints, options),
+        options=FieldOptions,
+        objective=field_objective,
         maps=True,
         square=True,
     ),
