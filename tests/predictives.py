@@ -68,11 +68,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "multibin of the plane": ("multibin", {"bins": 5, "space": "plane"}, "laplace"),
     "multibin of the plane, bound": ("multibin", {"bins": 5, "space": "plane", "train": "bound"}, "gaussian"),
     "field, bound": ("field", {"layers": 0, "decode": "mode", "cells": 2, "scale": "person+cell"}, "student_t"),
-    "field, one scale": (
-        "field",
-        {"layers": 0, "decode": "mode", "cells": 3, "scale": "shared", "branch": False, "start": 0.5},
-        "gaussian",
-    ),
     "field of one cell": ("field", {"layers": 0, "decode": "mode", "cells": 1, "start": 0.2}, "laplace"),
     "simcc, coarse": ("simcc", {"split": 0.25}, "student_t"),
     "heatmap, bilinear": ("heatmap", {"layers": 1, "width": 8, "surface": "bilinear", "decode": "argmax"}, "student_t"),

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from probpose.errors import ConfigError
+from probpose.inference.fitting.svi import negative_log_likelihood
 from probpose.models.heads.field import FieldBound, FieldOptions, field_objective
 from probpose.models.predictive.crop import anywhere
 from probpose.models.predictive.field import FieldDensity, hat
 from probpose.models.predictive.grids import HeatmapDensity
 from probpose.models.predictive.location_scale import LocationScale
+from probpose.models.registry import build_model
 from probpose.models.residual_families import build_residual
-from tests.predictives import images, small_model
+from tests.predictives import PixelBackbone, images, small_model
 
 GRID = (3, 5)
 CELLS = 15
@@ -139,10 +141,24 @@ def test_a_joint_may_have_a_residual_of_its_own() -> None:
 
 
 def test_the_scale_that_training_starts_from_is_as_asked_for() -> None:
-    for variant, start in (("field", 1 / 4), ("field, bound", 1 / 2), ("field, one scale", 0.5 / 3)):
+    for variant, start in (("field", 1 / 4), ("field, bound", 1 / 2), ("field of one cell", 0.2)):
         predictive = small_model(variant, spread=0)(images(N))
         assert isinstance(predictive, FieldDensity)
         assert torch.allclose(predictive.scale, torch.tensor(start), rtol=0.1), variant
+
+
+def test_one_scale_for_all_cells_and_images_is_learned() -> None:
+    options = {"layers": 0, "scale": "shared", "branch": False, "start": 0.5, "reach": 0.0}
+    torch.manual_seed(0)
+    model = build_model("laplace", PixelBackbone(), [1, 0], family="field", options=options, input_size=(16, 16))
+    before = model(images(N))
+    assert torch.allclose(before.scale, torch.tensor(0.5 / 4))
+    assert torch.equal(before.loc, before.loc[:1].expand_as(before.loc))  # the centres of cells
+    loss = negative_log_likelihood(model)(images(N), None, labels().float(), torch.ones(N, K, dtype=torch.bool))
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(torch.isfinite(parameter.grad).all() and (parameter.grad != 0).any()), name
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def test_each_family_takes_the_densities_that_fit() -> None:
         "mixture": {"laplace", "gaussian", "student_t"},
         "multibin": {"laplace", "gaussian"},
         "heatmap": {"student_t"},
+        "field": likelihoods,
         "simcc": {"student_t"},
     }
     assert {name: set(family.residuals) for name, family in FAMILIES.items()} == expected
@@ -63,7 +64,7 @@ def test_a_registered_density_is_accepted_wherever_it_fits() -> None:
     assert NEW in residual_names()
     assert NEW in refittable()
     fits = [name for name, family in FAMILIES.items() if NEW in family.residuals]
-    assert fits == ["regression", "conditional", "softargmax", "mixture"]
+    assert fits == ["regression", "conditional", "softargmax", "mixture", "field"]
     for family in fits:
         model = build_model(NEW, PixelBackbone(), [1, 0], family=family, options=OPTIONS[family], input_size=(16, 16))
         assert bool(model(images()).mean.isfinite().all())
