@@ -119,7 +119,7 @@ class Job:
 
     def config(self, device: str) -> TrainConfig:
         """What is trained."""
-        changes = {"seed": self.seed, "device": device, "precision": "auto", "workers": 0, **self.changes}
+        changes = {"seed": self.seed, "device": device, "precision": "auto", "augment_on": "cpu", **self.changes}
         if self.epochs is not None:
             changes["epochs"] = self.epochs
         if self.data != "synthetic":
@@ -364,7 +364,8 @@ def main(
             todo = [Job(j.model, j.data, 0, j.changes, epochs=1) for j in todo if j.seed == 0 and j.epochs is None]
         elif epochs is not None:
             todo = [Job(j.model, j.data, j.seed, j.changes, epochs=epochs) for j in todo if j.epochs is None]
-        pool.data.render()
+        if any(job.data == "synthetic" for job in todo):
+            pool.data.render()
         pool.run(todo, processes, minutes, grace)
         failed = [job.name for job, well in pool.ended if not well]
         click.echo(
