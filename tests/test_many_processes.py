@@ -14,6 +14,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from probpose.data.datasets.catalogue import open_dataset
+from probpose.data.datasets.pack import pack_persons
 from probpose.errors import ConfigError
 from probpose.inference.training.config import default_config, load_config, save_config
 from probpose.inference.training.report import read_log
@@ -32,19 +34,26 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def together(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Step]:
+def packed(figures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed")
+    pack_persons(open_dataset("synthetic", "train", root=figures), folder, input_size=(32, 32), shards=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def together(figures: Path, packed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Step]:
     """A step of each kind of model, by two processes."""
     folder = tmp_path_factory.mktemp("together")
-    done = run("-m", "tests.together", str(figures), str(folder))
+    done = run("-m", "tests.together", str(figures), str(packed), str(folder))
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, Any]] = torch.load(folder / "together.pt", weights_only=True)
     return {name: Step(**values) for name, values in found.items()}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_two_processes_take_the_step_of_one(together: dict[str, Step], figures: Path, name: str) -> None:
+def test_two_processes_take_the_step_of_one(together: dict[str, Step], figures: Path, packed: Path, name: str) -> None:
     """One process takes the whole batch, two take half of it each."""
-    one, two = alone(figures, name), together[name]
+    one, two = alone(figures, packed, name), together[name]
     assert one.loss == pytest.approx(two.loss, rel=1e-9)
     assert one.rates == pytest.approx(two.rates, rel=1e-9)
     assert one.gradients.keys() == two.gradients.keys()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from click.testing import CliRunner
 
@@ -25,6 +26,9 @@ from probpose.data.datasets.pack import pack_persons
 from probpose.data.loading import CropDataset, loader
 from probpose.data.persons import Persons
 from probpose.errors import DataError
+from probpose.inference.training.config import default_config, load_config, save_config
+from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.train import resume_training, start_training
 
 SIZE = (64, 48)
 USUAL = Augmentation()
@@ -242,3 +246,40 @@ def test_the_command_and_training_from_what_it_packs(
     assert checked.exit_code == 0, checked.output
     assert json.loads(checked.stdout)["faults"] == 0
     assert run.evaluate().persons == val["persons"]
+
+
+def test_a_run_on_crops_of_a_server_goes_on_to_the_same_bit(address: str, tmp_path: Path) -> None:
+    """Two epochs at once, and one that is taken up again."""
+    config = default_config(
+        "packed", data_root=address, backbone="small", residual="laplace", input_height=32, input_width=32, epochs=2
+    )
+    whole, parts = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parts")
+    start_training(config, whole)
+    start_training(config.changed(epochs=1), parts)
+    save_config(load_config(parts.config).changed(epochs=2), parts.config)
+    resume_training(parts)
+    ends = [safetensors.torch.load_file(folder.last) for folder in (whole, parts)]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
+def test_crops_of_a_batch_are_asked_for_together(folder: Path) -> None:
+    """As many at once as may be, in the order of the batch, and a fault is that of its crop."""
+    waiting = threading.Semaphore(0)
+    seen: list[int] = []
+
+    class Late(Parts):
+        def do_GET(self) -> None:
+            if "Range" in self.headers:  # answers once four have come
+                seen.append(1)
+                waiting.release() if len(seen) == 4 else None
+                assert waiting.acquire(timeout=20)
+                waiting.release()
+            super().do_GET()
+
+    for address in serve(folder, Late):
+        remote = open_dataset("packed", "train", root=Path(address))
+        local = open_dataset("packed", "train", root=folder)
+        batches = [CropDataset(persons, SIZE, cache=False)[[5, 3, 9, 4]] for persons in (remote, local)]
+        assert torch.equal(batches[0].image, batches[1].image)
+        assert len(seen) == 4

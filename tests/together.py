@@ -1,6 +1,8 @@
 """Run by torchrun: one step of two processes on one batch, which the first of them saves.
 
-python -m torch.distributed.run --standalone --nproc-per-node 2 -m tests.together FIGURES FOLDER
+python -m torch.distributed.run --standalone --nproc-per-node 2 -m tests.together FIGURES PACKED FOLDER
+
+FIGURES is the folder of a synthetic data set, PACKED that of its crops.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "heatmap": {"family": "heatmap"},
     "standardised": {"residual": "gaussian", "standardise": True, "prior": "gaussian"},
     "robust": {"residual": "student_t", "robust": True},
+    "packed": {"residual": "laplace", "backbone": "small"},
 }
 
 
@@ -48,9 +51,10 @@ class Step:
     rates: dict[str, float]
 
 
-def config_of(figures: Path, name: str) -> TrainConfig:
-    settings = {"data_root": str(figures), "input_height": 32, "input_width": 32, "batch_size": 16}
-    return default_config("synthetic", **(settings | {"sync_batch_norm": True} | SETTINGS[name]))
+def config_of(figures: Path, packed: Path, name: str) -> TrainConfig:
+    dataset, root = ("packed", packed) if name == "packed" else ("synthetic", figures)
+    settings = {"data_root": str(root), "input_height": 32, "input_width": 32, "batch_size": 16}
+    return default_config(dataset, **(settings | {"sync_batch_norm": True} | SETTINGS[name]))
 
 
 @patch.object(torch.Tensor, "float", torch.Tensor.double)
@@ -74,16 +78,16 @@ def step(config: TrainConfig, world: World) -> Step:
     return Step(loss, gradients, buffers, torch.from_numpy(score.scores.log_prob), dict(trainer.model.objective.rates))
 
 
-def main(figures: Path, folder: Path) -> None:
+def main(figures: Path, packed: Path, folder: Path) -> None:
     with World.joined() as world:
-        found = {name: step(config_of(figures, name), world) for name in SETTINGS}
+        found = {name: step(config_of(figures, packed, name), world) for name in SETTINGS}
         if world.first:
             torch.save({name: vars(each) for name, each in found.items()}, folder / "together.pt")
 
 
-def alone(figures: Path, name: str) -> Step:
-    return step(config_of(figures, name), ALONE)
+def alone(figures: Path, packed: Path, name: str) -> Step:
+    return step(config_of(figures, packed, name), ALONE)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))

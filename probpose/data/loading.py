@@ -151,8 +151,10 @@ class CropDataset(Dataset[Batch]):
         """Fill the cache with what the epoch needs, so that worker processes share it; nothing when it does not fit."""
         if self._cache is not None:
             rows = range(len(self))
-            for row, block in zip(rows, self._blocks(rows, self._frames(rows, self._jitters(rows))), strict=True):
-                self._image(self.persons.file_name[row], int(block))
+            blocks = self._blocks(rows, self._frames(rows, self._jitters(rows))).tolist()
+            wanted = dict.fromkeys(zip(self.persons.file_name, blocks, strict=True))
+            for _ in self._images(list(wanted)):
+                pass
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         jitters = self._jitters(rows)
@@ -209,8 +211,9 @@ class CropDataset(Dataset[Batch]):
         places: dict[tuple[str, int], list[int]] = {}
         for place, (row, block) in enumerate(zip(rows, self._blocks(rows, frames).tolist(), strict=True)):
             places.setdefault((self.persons.file_name[row], block), []).append(place)
-        for (name, block), persons in places.items():
-            picture = self._image(name, block)
+        images = self._images(list(places))
+        for persons in places.values():
+            picture = next(images)
             for place in persons:
                 fault = picture if isinstance(picture, str) else _beside(self.persons.box[rows[place]], picture.size)
                 if isinstance(picture, str) or fault is not None:
@@ -227,12 +230,17 @@ class CropDataset(Dataset[Batch]):
         jpeg = [self.persons.file_name[row].lower().endswith(_REDUCED) for row in rows]
         return np.where(jpeg, reductions(frames, self.input_size), 1)
 
-    def _image(self, name: str, block: int) -> Picture | str:
+    def _images(self, wanted: Sequence[tuple[str, int]]) -> Iterator[Picture | str]:
+        """Those of names and blocks, each once, in their order; from the cache where there is one."""
         if self._cache is None:
-            return self.persons.reduced_picture(name, block)
-        if (name, block) not in self._cache:
-            self._cache[name, block] = self.persons.reduced_picture(name, block)
-        return self._cache[name, block]
+            yield from self.persons.reduced_pictures(wanted)
+            return
+        new = [key for key in wanted if key not in self._cache]
+        read = self.persons.reduced_pictures(new)
+        for key in wanted:
+            if key not in self._cache:
+                self._cache[key] = next(read)
+            yield self._cache[key]
 
     def _frames(self, rows: Sequence[int], jitters: list[Jitter]) -> Array:
         """(N, 2, 3) maps from u to image pixels."""

@@ -3,16 +3,20 @@
 A packed crop is the surroundings of a person's box, so that crops can still be moved, scaled and turned when they are
 cut from it. Its place in the image is kept (`Picture.origin`), so that labels and predictions stay in pixels of the
 original image. Every crop is read by itself: order, share among processes and resumption are those of images in files.
+A server is asked for all crops of a batch together, so that its latency is waited for once in `TOGETHER` crops. Streams
+of whole shards, shuffled in a buffer, would need fewer requests; but then every worker of every process reads every
+shard, or batches depend on their number, and here they do not.
 """
 
 from __future__ import annotations
 
-__all__ = ["Crops", "fetch", "is_address"]
+__all__ = ["TOGETHER", "Crops", "fetch", "is_address"]
 
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +24,9 @@ import numpy as np
 from probpose.arrays import Array
 from probpose.data.images import Picture, decode_picture
 from probpose.errors import DataError
+
+TOGETHER = 16
+"""Requests at once to a server, by each process that reads."""
 
 _PATIENCE_S = 60.0
 
@@ -46,13 +53,27 @@ class Crops:
 
     def picture(self, name: str) -> Picture | str:
         """The crop of that name where it was in its image, or why it cannot be read."""
-        row = self.rows[name]
+        return self._decoded(self.rows[name], self._read(self.rows[name]))
+
+    def pictures(self, names: Sequence[str]) -> Iterator[Picture | str]:
+        """Those of some names, in their order; of a server they are asked for together and decoded one by one."""
+        rows = [self.rows[name] for name in names]
+        if len(rows) < 2 or not is_address(self.place):
+            yield from map(self.picture, names)
+            return
+        with ThreadPoolExecutor(min(TOGETHER, len(rows))) as pool:
+            for row, data in zip(rows, pool.map(self._read, rows), strict=True):
+                yield self._decoded(row, data)
+
+    def _read(self, row: int) -> bytes | str:
         shard, first, length = self.at[row].tolist()
         try:
-            data = _part(f"{self.place}/{self.shards[shard]}", first, length)
+            return _part(f"{self.place}/{self.shards[shard]}", first, length)
         except (OSError, DataError) as fault:
             return str(getattr(fault, "strerror", None) or fault)
-        pixels = decode_picture(data)
+
+    def _decoded(self, row: int, data: bytes | str) -> Picture | str:
+        pixels = data if isinstance(data, str) else decode_picture(data)
         if isinstance(pixels, str):
             return pixels
         x, y, block = self.frame[row].tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Persons", "target_points"]
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -122,6 +122,12 @@ class Persons:
         if self.packed is not None:
             return self.packed.picture(name)
         return read_picture(self.image_dir / name, block, upright=self.upright)
+
+    def reduced_pictures(self, wanted: Sequence[tuple[str, int]]) -> Iterator[Picture | str]:
+        """Those of names and blocks, in their order: see `reduced_picture`."""
+        if self.packed is not None and not self.pictures:
+            return self.packed.pictures([name for name, _ in wanted])
+        return (self.reduced_picture(name, block) for name, block in wanted)
 
     def image_size(self, person: int) -> tuple[float, float] | None:
         """Width and height of a person's image, as stated or otherwise of the picture; None where it cannot be read."""

@@ -129,8 +129,16 @@ class Residual:
         return self.quantiles([0.5])[0]
 
     def quantiles(self, levels: Sequence[float]) -> Tensor:
-        """Quantiles per axis, (len(levels), B, 2)."""
-        return weighted_quantile(self.nodes.mT, self.native.weights.unsqueeze(-2), levels)
+        """Quantiles per axis, (len(levels), B, 2); sorted once for the same levels."""
+        known = self._quantiles.get(tuple(levels))
+        if known is None:
+            known = weighted_quantile(self.nodes.mT, self.native.weights.unsqueeze(-2), levels)
+            self._quantiles[tuple(levels)] = known
+        return known
+
+    @cached_property
+    def _quantiles(self) -> dict[tuple[float, ...], Tensor]:
+        return {}
 
     @cached_property
     def mode(self) -> Tensor:

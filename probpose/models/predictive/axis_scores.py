@@ -148,18 +148,36 @@ def energy_score(predictive: Predictive, value: Tensor, points: int = ENERGY_POI
     """
     joints = max(1, predictive.batch_shape[1])
     step = max(1, _PAIRS_AT_ONCE // (joints * points**2))
+    pairs = _Pairs()
     parts = [
-        _score(predictive.rows(slice(start, start + step)), value[start : start + step], points)
+        _score(predictive.rows(slice(start, start + step)), value[start : start + step], points, pairs)
         for start in range(0, max(1, len(value)), step)
     ]
     return torch.cat(parts)
 
 
-def _score(predictive: Predictive, value: Tensor, count: int) -> Tensor:
+def _score(predictive: Predictive, value: Tensor, count: int, pairs: _Pairs) -> Tensor:
     points, weights = predictive.points(count)
     weights = weights.expand(points.shape[:-1])
     to_label = ((points - value.to(points).unsqueeze(-2)).norm(dim=-1) * weights).sum(-1)
-    between = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
-    spread = torch.einsum("nki,nkij,nkj->nk", weights, between, weights)
+    spread = ((pairs.distances(points) @ weights.unsqueeze(-1)).squeeze(-1) * weights).sum(-1)
     score: Tensor = to_label - spread / 2
     return score
+
+
+class _Pairs:
+    """Distances of all pairs, always in the same memory: what is let go is not found again by the next few persons."""
+
+    def __init__(self) -> None:
+        self._memory: Tensor | None = None
+
+    def distances(self, points: Tensor) -> Tensor:
+        """(n, K, S, S) of points (n, K, S, 2); the next call overwrites them."""
+        shape = (*points.shape[:-1], points.shape[-2])
+        if self._memory is None or self._memory.shape[1:] != shape:
+            self._memory = points.new_empty(2, *shape)
+        across, along = self._memory
+        for part, axis in ((across, 0), (along, 1)):
+            torch.sub(points[..., :, None, axis], points[..., None, :, axis], out=part)
+        found: Tensor = across.square_().addcmul_(along, along).sqrt_()
+        return found
