@@ -69,9 +69,15 @@ class _Late(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    """With room for those that wait to be let in, as servers have."""
+
+    request_queue_size = 128
+
+
 def _serve(folder: str, latency_s: float, port: Connection) -> None:
     _Late.latency_s = latency_s
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Late, directory=folder)) as server:
+    with _Server(("127.0.0.1", 0), partial(_Late, directory=folder)) as server:
         port.send(server.server_address[1])
         server.serve_forever()
 

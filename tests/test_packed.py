@@ -55,6 +55,12 @@ class Parts(SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
+class Server(ThreadingHTTPServer):
+    """Has room for as many that wait to be let in as ask at once."""
+
+    request_queue_size = 64
+
+
 @pytest.fixture(scope="module")
 def original(figures: Path) -> Persons:
     persons = open_dataset("synthetic", "train", root=figures)
@@ -69,7 +75,7 @@ def folder(original: Persons, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def serve(folder: Path, handler: type[SimpleHTTPRequestHandler]) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
+    with Server(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
