@@ -68,7 +68,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "multibin of the plane": ("multibin", {"bins": 5, "space": "plane"}, "laplace"),
     "multibin of the plane, bound": ("multibin", {"bins": 5, "space": "plane", "train": "bound"}, "gaussian"),
     "field, bound": ("field", {"layers": 0, "decode": "mode", "cells": 2, "scale": "person+cell"}, "student_t"),
-    "field of one cell": ("field", {"layers": 0, "decode": "mode", "cells": 1, "start": 0.2}, "laplace"),
+    "field of one cell": ("field", {"layers": 0, "decode": "mode", "cells": 1}, "laplace"),
     "simcc, coarse": ("simcc", {"split": 0.25}, "student_t"),
     "heatmap, bilinear": ("heatmap", {"layers": 1, "width": 8, "surface": "bilinear", "decode": "argmax"}, "student_t"),
 }

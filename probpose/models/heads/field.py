@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from probpose.errors import ConfigError
 from probpose.models.backbones.base import Backbone
 from probpose.models.densities.residual import Residual
-from probpose.models.heads.base import Heads, Regressor, pooled, swapped
+from probpose.models.heads.base import Heads, Regressor, Targets, pooled, swapped
 from probpose.models.heads.heatmap import INSIDE, upsampling
 from probpose.models.heads.scales import positive
 from probpose.models.objectives import Objective
@@ -49,7 +49,7 @@ class FieldOptions:
         until: share of the epochs after which `bound-then-exact` takes the exact likelihood.
         branch: offsets and scales have a 3x3 convolution of their own.
         reach: largest offset from the centre of a cell, cells.
-        start: scale that training starts from, cells.
+        start: scale that training starts from, cells; with one cell it is the spread of the targets.
         scale: of each `cell`, one a joint for all cells and images (`shared`), or a cell's times the person's
             (`person+cell`).
         decode: what the mode is: the highest point, or that with the most `mass` about it.
@@ -111,7 +111,11 @@ class FieldBound(Objective[FieldDensity]):
         log_q = (log_weight.detach() + log_share).log_softmax(-1)
         terms = log_q.exp() * (log_weight + log_inside - log_q.masked_fill(~held, 0.0))
         bound = F.logsigmoid(predictive.inside) + terms.sum(-1)
-        return torch.where(within, bound, predictive.log_prob(keypoints))
+        rows = (~within).any(-1).nonzero().squeeze(-1)
+        if not len(rows):
+            return bound
+        exact = bound.index_copy(0, rows, predictive.rows(rows).log_prob(keypoints[rows]))
+        return torch.where(within, bound, exact)
 
 
 def field_objective(options: FieldOptions) -> FieldBound | None:
@@ -196,6 +200,25 @@ class FieldRegressor(Regressor):
         nn.init.normal_(self.inside.weight, std=1e-3)
         nn.init.constant_(self.inside.bias, float(torch.tensor(INSIDE).logit()))
 
+    def start_at(self, targets: Targets) -> None:
+        """Presence at its frequency; one cell, as regression does, at the targets' location and spread."""
+        super().start_at(targets)
+        if self.options.cells != 1:
+            return
+        with torch.no_grad():
+            if self.offset is not None and self.offset.bias is not None:
+                share = targets.median / self.options.reach
+                self.offset.bias.copy_(share.clamp(-0.9, 0.9).atanh().flatten())
+            if self.scale is not None and self.scale.bias is not None:
+                self.scale.bias.copy_((targets.spread.expm1().log() - self._raw_start).flatten())
+            if self.log_scale is not None:
+                self.log_scale.copy_(targets.spread.log())
+
+    @property
+    def _raw_start(self) -> float:
+        """What softplus makes the scale of that training starts from."""
+        return math.log(math.expm1(self.options.start))
+
     def heads(self, maps: Tensor) -> FieldHeads:
         features, decoded = pooled(maps), self.decoder(maps)
         if self.options.cells:
@@ -219,8 +242,7 @@ class FieldRegressor(Regressor):
         if self.scale is None:
             assert self.log_scale is not None
             return self.log_scale.exp()[..., None, None].expand(shape)
-        start = math.log(math.expm1(self.options.start))
-        scale = positive(self.scale(own).view(shape) + start)
+        scale = positive(self.scale(own).view(shape) + self._raw_start)
         if self.person_scale is None:
             return scale
         factor: Tensor = self.person_scale(features).view(*shape[:3], 1, 1).exp()
