@@ -50,7 +50,7 @@ def found(errors: str, power: float, per_image: int, persons: int, seed: int) ->
     cases = sized_cases(power, errors, persons=persons, joints=17, seed=seed, per_image=per_image)
     first = persons // 5 // per_image * per_image
     asked, judged = cases.select(np.arange(first)), cases.select(np.arange(first, persons))
-    covariates, scores = Covariates.of(asked.scores(), asked), judged.scores()
+    covariates, scores = Covariates.of(asked.scores("sigma"), asked), judged.scores("sigma")
     sums = ImageBootstrap(cause_names(), seed=seed)
     sums.add(judged.units[scores.person], cause_columns(scores, judged, covariates))
     return causes(sums, covariates)

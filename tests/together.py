@@ -1,4 +1,4 @@
-"""Run by torchrun: one step of two processes on one batch, which the first of them saves.
+"""Run by torchrun: what two processes do together, in one start, which the first of them saves.
 
 python -m torch.distributed.run --standalone --nproc-per-node 2 -m tests.together FIGURES PACKED FOLDER
 
@@ -7,6 +7,7 @@ FIGURES is the folder of a synthetic data set, PACKED that of its crops.
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from itertools import islice
@@ -16,9 +17,12 @@ from unittest.mock import patch
 
 import torch
 
+from probpose.analysis.evaluation.evaluate import evaluate
+from probpose.api.runs import load
+from probpose.errors import ConfigError
 from probpose.inference.training.config import TrainConfig, default_config
-from probpose.inference.training.runs import RunFolder
-from probpose.inference.training.train import initial_model, open_split
+from probpose.inference.training.runs import LoadedRun, RunFolder, load_run
+from probpose.inference.training.train import initial_model, open_split, resume_training, start_training
 from probpose.inference.training.trainer import Trainer, _Epoch
 from probpose.inference.world import ALONE, World
 
@@ -78,11 +82,48 @@ def step(config: TrainConfig, world: World) -> Step:
     return Step(loss, gradients, buffers, torch.from_numpy(score.scores.log_prob), dict(trainer.model.objective.rates))
 
 
+def refusal(figures: Path, folder: Path, world: World) -> str:
+    """What a process says of a batch that is too small for two."""
+    try:
+        start_training(run_config(figures).changed(batch_size=3), RunFolder(folder / "refused"), world=world)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def run_config(figures: Path, **settings: Any) -> TrainConfig:
+    size = {"input_height": 32, "input_width": 32}
+    return default_config("synthetic", data_root=str(figures), batch_size=16, **size, **settings)
+
+
+def judged(run: LoadedRun, world: World) -> dict[str, Any]:
+    """An evaluation in batches of five, and the rows that this process predicts."""
+    rows: list[int] = []
+    found = evaluate(
+        run.model, open_split(run.config, "val"), run.input_size, batch_size=5, world=world,
+        observe=lambda one: rows.extend(one.rows.tolist()),
+    )  # fmt: skip
+    assert found.labels is not None
+    scores = found.labels.scores
+    columns = {name: torch.from_numpy(getattr(scores, name)) for name in ("person", "log_prob", "level", "r90_px")}
+    return {"rows": rows, "json": json.dumps(found.to_json()), "results": found.results, **columns}
+
+
 def main(figures: Path, packed: Path, folder: Path) -> None:
+    """The steps of all settings, a whole run, its evaluation, and further epochs of the run in FOLDER/begun."""
     with World.joined() as world:
-        found = {name: step(config_of(figures, packed, name), world) for name in SETTINGS}
+        steps = {name: vars(step(config_of(figures, packed, name), world)) for name in SETTINGS}
+        refused = world.gathered(refusal(figures, folder, world))
+        whole = RunFolder(folder / "whole")
+        start_training(run_config(figures, epochs=3), whole, world=world, quiet=True)
+        resume_training(RunFolder(folder / "begun"), world=world)
+        run, usual = load_run(whole.path), json.dumps(load(whole.path).evaluate(batch_size=5).to_json())
+        shared = judged(run, world)
+        rows = world.gathered(shared["rows"])
         if world.first:
-            torch.save({name: vars(each) for name, each in found.items()}, folder / "together.pt")
+            evaluated = {"shared": shared, "alone": judged(run, ALONE), "usual": usual, "rows": rows}
+            torch.save({"steps": steps, "refused": refused, "evaluated": evaluated}, folder / "together.pt")
+        world.wait()
 
 
 def alone(figures: Path, packed: Path, name: str) -> Step:

@@ -45,6 +45,7 @@ from probpose.inference.training.folds import Fold, train_folds
 from probpose.inference.training.provenance import Imported
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
 from probpose.inference.training.train import judged_on, open_split, saw
+from probpose.inference.world import World, under_torchrun
 from probpose.progress import Counting, silent
 from probpose.skeleton import Skeleton
 
@@ -231,6 +232,8 @@ class Run:
     ) -> Evaluation:
         """AP, PCK, error, nats per keypoint, coverage and sigma on annotated persons, overall and by joint.
 
+        Processes that torchrun started share the persons, and each returns the whole.
+
         Args:
             persons: from `data`, `open_data` or `persons`; the run's validation data by default.
             boxes: COCO detections to predict for in place of the annotated boxes; only COCO's metrics are then defined.
@@ -251,22 +254,25 @@ class Run:
             DataError: no image can be read, the persons have other joints (by name; another order does not matter),
                 their coordinates are no pixels, or the log density of a label is not finite.
             ConfigError: an unknown estimator, score or device; a run on arrays, and no persons; or a folder for
-                predictions beside labels, and detected boxes, which have none.
+                predictions beside labels, and detected boxes, which have none, or several processes.
         """
         persons = self._annotated(persons)
         if parquet is not None and boxes is not None:
             raise ConfigError("detected boxes have no labels to be written beside them: leave out boxes or parquet.")
+        if parquet is not None and under_torchrun():
+            raise ConfigError("predictions beside labels are written by one process: start it without torchrun.")
         if parquet is not None:  # an image is in one file
             persons = persons.select(np.argsort(persons.image_id, kind="stable"))
         writer = None if parquet is None else ShardWriter(Path(parquet), persons)
         _check_choices(estimator, score)
         recalibrated, method = self._recalibration(recalibrate)
         detected = None if boxes is None else read_boxes(Path(boxes), persons, least_box_score)
-        with counting("evaluating", len(persons if detected is None else detected)) as progress:
+        total = len(persons if detected is None else detected)
+        with World.joined() as world, (counting if world.first else silent)("evaluating", total) as progress:
             found = evaluate(
                 self._loaded.model, persons, self._loaded.input_size, flip_test=flip_test, estimator=estimator,
-                score=score, boxes=detected, nms=nms, batch_size=batch_size, device=open_device(device),
-                workers=workers, recalibrate=recalibrated, progress=progress,
+                score=score, boxes=detected, nms=nms, batch_size=batch_size, device=open_device(world.device(device)),
+                workers=workers, recalibrate=recalibrated, progress=progress, world=world,
                 observe=(lambda _: None) if writer is None else writer.add,
             )  # fmt: skip
         if writer is not None:

@@ -52,17 +52,19 @@ def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, 
     """Evaluate a run: AP, PCK, error, nats per keypoint, coverage, sigma, r50 and r90.
 
     RUN is the folder of a run, by default the newest one. The numbers are also written to its evaluation.json,
-    where the folder can be written.
+    where the folder can be written. Processes that torchrun starts share the persons.
     """
     import json
 
     from rich.console import Console
 
+    from probpose.api.training import is_first
+
     if boxes == "gt":
         refuse_without_effect(["nms", "least_box_score"], "without --boxes FILE")
     else:
         refuse_without_effect(["parquet"], "with --boxes FILE, which has no labels")
-    say_device(options["device"], quiet=as_json)
+    say_device(options["device"], quiet=as_json or not is_first())
     loaded = run_of(run)
     persons = judged_persons(loaded, options)
     recalibrate = say_recalibration(loaded, options["recalibration"])
@@ -71,6 +73,8 @@ def evaluate(run: Path | None, boxes: str, results: Path | None, as_json: bool, 
         persons, boxes=None if boxes == "gt" else boxes, recalibrate=recalibrate, estimator=estimator,
         counting=pp.bars, **{name: options[name] for name in passed},
     )  # fmt: skip
+    if not is_first():
+        return
     if as_json:
         click.echo(json.dumps(evaluation.to_json()))
     else:

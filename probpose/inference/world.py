@@ -97,6 +97,12 @@ class World:
                               "--nproc-per-node, or train with --device cpu.")  # fmt: skip
         return f"cuda:{self.local_rank}"
 
+    def share(self, count: int, batch: int) -> range:
+        """This process's rows of a table of `count`: whole batches, one after the other, each as one process has it."""
+        batches = -(-count // batch)
+        first, end = (batch * (batches * rank // self.size) for rank in (self.rank, self.rank + 1))
+        return range(first, min(end, count))
+
     def total(self, values: Tensor) -> Tensor:
         """The sum of a CPU tensor over the processes."""
         if self.size > 1:

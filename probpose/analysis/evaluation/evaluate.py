@@ -6,6 +6,7 @@ __all__ = ["evaluate"]
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ from probpose.data.persons import Persons, target_points
 from probpose.data.plausible import look_at_pictures, remarks_on, spoilt_labels
 from probpose.data.predictions.boxes import Boxes, unlabelled_persons
 from probpose.errors import DataError
+from probpose.inference.world import ALONE, World
 from probpose.models.densities import Residual
+from probpose.models.densities.gauge import Gauge
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.scores import Labels, LabelScores
 from probpose.skeleton import DEFAULT_OKS_SIGMA
@@ -44,6 +47,7 @@ def evaluate(
     recalibrate: Recalibrate | None = None,
     progress: Callable[[int], None] | None = None,
     observe: Callable[[Forward], None] = lambda _: None,
+    world: World = ALONE,
 ) -> Evaluation:
     """Evaluate a model.
 
@@ -65,6 +69,7 @@ def evaluate(
         recalibrate: the run's recalibration (`probpose.analysis.calibration.recalibration.store`), or None.
         progress: called after each batch with the number of persons or boxes done so far.
         observe: called with each batch's predictions, for what is not in an `Evaluation`.
+        world: the processes that share the persons; each of them gets the whole evaluation.
 
     Raises:
         DataError: no image can be read, or the log density of a label is not finite.
@@ -73,27 +78,27 @@ def evaluate(
     residual = freeze(model, device if recalibrate is None else "cpu")
     targets = persons if boxes is None else unlabelled_persons(boxes, persons)
     kernel = oks_kernel(targets, estimator, score)
-    estimates, scores, inside, unreadable, gauge = [], [], [], [], model.residual.gauge
+    batches: list[_Batch] = []
     for forward in predict_persons(
         model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
-        residual=residual, recalibrate=recalibrate, progress=progress,
+        residual=residual, recalibrate=recalibrate, progress=progress, world=world,
     ):  # fmt: skip
         observe(forward)
-        gauge = forward.keypoints.gauge
-        estimates.append(Estimates.of(forward, estimator, kernel))
-        unreadable += forward.unreadable
-        if boxes is None:
-            labels = Labels.of_persons(persons, forward.rows)
-            scores.append(LabelScores.of(forward.keypoints, labels, "level", "sigma", "radii"))
-            inside.append(as_array(forward.inside))
-    joined = Estimates.join(estimates).ranked_by(score)
+        found = Estimates.of(forward, estimator, kernel)
+        judged = None if boxes is not None else _Labels.of(forward, persons)
+        batches.append(_Batch(forward.keypoints.gauge, found, forward.unreadable, judged))
+    batches = world.together(batches)
+    unreadable = [fault for batch in batches for fault in batch.unreadable]
+    joined = Estimates.join([batch.estimates for batch in batches]).ranked_by(score)
     if not len(joined):
         raise DataError(f"None of the {len(targets)} persons' images could be read, such as {unreadable[0]}.")
     poses = PoseEvaluator(GroundTruth.of(persons), targets, boxes, input_size, nms)
     ranking, counts = poses.ranking(joined), np.isin(persons.image_id, list(poses.images(joined)))
     by_label = None
-    if boxes is None:
-        by_label = _by_label(LabelScores.join(scores), joined, np.concatenate(inside), persons, residual, input_size)
+    if labels := [batch.labels for batch in batches if batch.labels is not None]:
+        scores = LabelScores.join([one.scores for one in labels])
+        inside = np.concatenate([one.inside for one in labels])
+        by_label = _by_label(scores, joined, inside, persons, residual, input_size)
     return Evaluation(
         dataset=persons.name,
         persons=int(counts.sum()),
@@ -101,7 +106,7 @@ def evaluate(
         estimator=estimator,
         score=score,
         AP_by_score=None if score == "usual" else poses.precision_by_score(joined, ranking),
-        gauge=gauge,
+        gauge=batches[-1].gauge,
         flip_test=flip_test,
         nms=nms if boxes is not None and boxes.detected else None,
         suppressed=ranking.suppressed,
@@ -114,6 +119,42 @@ def evaluate(
         results=ranking.results,
         remarks=[*_remarks(persons.select(np.flatnonzero(counts)), by_label), *persons.remarks],
     )
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What was predicted for the labels of a batch.
+
+    Attributes:
+        scores: of the labels.
+        inside: (n, K), probability that a labelled joint is labelled inside the crop.
+    """
+
+    scores: LabelScores
+    inside: Array
+
+    @classmethod
+    def of(cls, forward: Forward, persons: Persons) -> _Labels:
+        labels = Labels.of_persons(persons, forward.rows)
+        scores = LabelScores.of(forward.keypoints, labels, "level", "sigma", "radii")
+        return cls(scores, as_array(forward.inside))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What an evaluation keeps of a batch's predictions.
+
+    Attributes:
+        gauge: what sigma means.
+        estimates: of n persons.
+        unreadable: images that could not be read.
+        labels: None in boxes that are not the annotated ones.
+    """
+
+    gauge: Gauge
+    estimates: Estimates
+    unreadable: list[str]
+    labels: _Labels | None
 
 
 def _remarks(persons: Persons, by_label: LabelEvaluation | None) -> list[str]:

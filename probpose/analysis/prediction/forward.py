@@ -18,6 +18,7 @@ from probpose.errors import CheckpointError, DataError
 from probpose.inference.feeding import moved_ahead
 from probpose.inference.training.folds import Fold
 from probpose.inference.training.runs import load_run
+from probpose.inference.world import ALONE, World
 from probpose.models.densities import Residual
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.predictive.contract import Predictive
@@ -75,6 +76,7 @@ def predict_persons(
     residual: Residual | None = None,
     recalibrate: Recalibrate | None = None,
     progress: Callable[[int], None] | None = None,
+    world: World = ALONE,
 ) -> Iterator[Forward]:
     """Predict batch by batch, in the order of the table, on crops without augmentation.
 
@@ -89,7 +91,8 @@ def predict_persons(
         residual: R to use, `freeze(model, device)` by default; the distributions are where it is.
         recalibrate: applied to each batch's distribution, such as a run's recalibration, which is on the CPU; so is R
             then by default.
-        progress: called after each batch with the number of persons done so far.
+        progress: called after each batch with the number of persons done so far, by all processes together.
+        world: the processes that share the table; the batches of this one follow on those of the one before.
 
     Raises:
         ValueError: the model is in training mode.
@@ -103,17 +106,19 @@ def predict_persons(
     if residual is None:
         residual = freeze(model, device if recalibrate is None else "cpu")
     model.to(device)
-    dataset = CropDataset(persons, input_size, cache=workers == 0)
+    rows = np.array(world.share(len(persons), batch_size), dtype=np.int64)
+    dataset = CropDataset(persons.select(rows), input_size, cache=workers == 0)
     done = 0
     device = torch.device(device)
     batches = loader(dataset, batch_size, workers=workers, pin_memory=device.type == "cuda")
     for batch in moved_ahead(batches, device):
         forward = _forward(model, batch, residual, flip_test)
+        forward = replace(forward, rows=rows[forward.rows])
         _check_finite(forward, persons)
         yield forward if recalibrate is None else _recalibrated(forward, recalibrate, persons)
         done += len(batch) + len(batch.unreadable)
         if progress is not None:
-            progress(done)
+            progress(min(done * world.size, len(persons)))
 
 
 def predict_held_out(
