@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from probpose.api.scoring import coverage as coverage
     from probpose.api.scoring import score as score
     from probpose.api.scoring import verdict as verdict
+    from probpose.api.showing import show as show
     from probpose.api.tables import tables as tables
     from probpose.api.training import fit as fit
     from probpose.api.training import new_folder as new_folder
@@ -128,6 +129,7 @@ _HOMES = {
     "save_oks_sigmas": "probpose.api.oks_sigmas",
     "save_posterior": "probpose.api.posterior",
     "score": "probpose.api.scoring",
+    "show": "probpose.api.showing",
     "summary": "probpose.api.posterior",
     "pack_data": "probpose.api.data",
     "synthesise": "probpose.api.data",

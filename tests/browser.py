@@ -75,8 +75,12 @@ class Browser:
         """Show a page; what the browser prints."""
         file = self.folder / "frame.html"
         file.write_text(page, encoding="utf-8")
+        return self.visit(file.as_uri(), *options)
+
+    def visit(self, address: str, *options: str) -> str:
+        """Show what is at an address; what the browser prints."""
         quiet = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run")
-        command = [self.program, *quiet, f"--user-data-dir={self.folder / 'profile'}", *options, file.as_uri()]
+        command = [self.program, *quiet, f"--user-data-dir={self.folder / 'profile'}", *options, address]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
 
     def ask(self, page: str, *scripts: str, width: int = WIDTHS["laptop"], height: int = 900) -> list[Any]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "models": "List families, residual densities and backbones, with what each costs.",
     "oks-sigmas": "OKS sigmas of any skeleton with intervals, from repeated labels or from labels and models.",
     "predict": "Predict keypoints and their uncertainty.",
+    "show": "Look through predictions, one person at a time, on a page that opens without a server.",
     "train": "Train a keypoint regressor by maximum likelihood.",
 }
 """The first line of the help of each command, which is the attribute of its name in the module of its name; there a

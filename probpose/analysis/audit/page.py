@@ -8,23 +8,17 @@ from __future__ import annotations
 
 __all__ = ["CROPS", "PAGE", "write_page"]
 
-import base64
-import hashlib
-import itertools
-from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from probpose.analysis.audit.decisions import digest_of
 from probpose.analysis.audit.record import ACTIONS, Audit
+from probpose.analysis.pages.crops import EMBEDDED, Picture, crops_of, view_of
 from probpose.analysis.pages.report import TEMPLATES
+from probpose.analysis.pages.scripts import digest_of_script, script_of
 from probpose.arrays import Array, Index
-from probpose.data.crops import Crop, cut
-from probpose.data.images import Image
 from probpose.errors import DataError
 from probpose.files import write_atomically
 from probpose.models.label_errors import KINDS
@@ -39,16 +33,6 @@ LEAST, MOST = 0.05, 5000
 CONTENTS = (0.5, 0.9)
 """Shares of the good labels that the regions of a prediction hold."""
 
-EMBEDDED = 200
-"""Crops that the page holds itself; of more, all are files."""
-
-LONGEST = 400
-"""Pixels of the longer side of a crop, which is never enlarged."""
-
-_QUALITY = 82
-_MARGIN = 0.08
-_REACH = 1.0
-"""Times the box's sides that a crop may reach beyond the box, for labels that are far off."""
 _DIGITS = 2
 
 
@@ -72,7 +56,7 @@ def write_page(audit: Audit, folder: Path, *, counting: Counting = silent) -> Pa
     try:
         (folder / CROPS if len(rows) > EMBEDDED else folder).mkdir(parents=True, exist_ok=True)
         with counting("drawing crops", len(rows)) as progress:
-            pictures = _pictures(audit, views, folder if len(rows) > EMBEDDED else None, progress)
+            pictures = crops_of(audit.persons, views, folder / CROPS if len(rows) > EMBEDDED else None, progress)
         write_atomically(folder / PAGE, _html(audit, chosen, views, pictures).encode())
     except OSError as error:
         raise DataError(
@@ -84,57 +68,14 @@ def write_page(audit: Audit, folder: Path, *, counting: Counting = silent) -> Pa
 def _view(audit: Audit, row: int, chosen: Index) -> Array:
     """(4,) x, y, width and height of what is shown of a person, pixel centres at integers."""
     persons = audit.persons
-    x, y, width, height = persons.box[row]
-    box = np.array([[x, y], [x + width, y + height]]) - 0.5
     places = [persons.keypoints[row][persons.labelled[row]], *(
         part[chosen] for part in (audit.predicted, audit.mirror, audit.corrected)
     )]  # fmt: skip
-    points = np.concatenate([box, *places])
-    points = points[np.isfinite(points).all(1)]
-    reach = _REACH * np.maximum(box[1] - box[0], 1.0)
-    low, high = np.maximum(points.min(0), box[0] - reach), np.minimum(points.max(0), box[1] + reach)
-    margin = _MARGIN * (high - low).max() + 1
-    return np.concatenate([low - margin, high - low + 2 * margin])
-
-
-Picture = tuple[str | None, str]
-"""Where a crop is, None where it is nowhere, and why."""
-
-
-def _pictures(
-    audit: Audit, views: dict[int, Array], folder: Path | None, progress: Callable[[int], None]
-) -> dict[int, Picture]:
-    """The crop of each person, in `folder` where there is one; images are read once."""
-    persons, found = audit.persons, dict[int, Picture]()
-    by_file = itertools.groupby(
-        sorted(views, key=lambda row: persons.file_name[row]), lambda row: persons.file_name[row]
-    )
-    for name, rows in by_file:
-        image = persons.picture(name)
-        for row in rows:
-            found[row] = (
-                (None, shown(image)) if isinstance(image, str) else (_placed(image, views[row], row, folder), "")
-            )
-            progress(len(found))
-    return found
-
-
-def _placed(image: Image, view: Array, row: int, folder: Path | None) -> str:
-    """A crop as a JPEG: a data URI, or its path beside the page."""
-    scale = min(1.0, LONGEST / view[2:].max())
-    size = int(max(1, round(view[3] * scale))), int(max(1, round(view[2] * scale)))
-    crop = Crop(view[None, :2] + view[None, 2:] / 2, view[None, 2:], np.zeros(1))
-    pixels = cut(image, crop.to_image[0], size)
-    jpeg = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
-    if folder is None:
-        return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
-    file = f"{CROPS}/{row}.jpg"
-    (folder / file).write_bytes(jpeg)
-    return file
+    return view_of(persons.box[row], np.concatenate(places))
 
 
 def _html(audit: Audit, chosen: Index, views: dict[int, Array], pictures: dict[int, Picture]) -> str:
-    script = resources.files("probpose.analysis.pages").joinpath("templates/audit.js").read_text(encoding="utf-8")
+    script = script_of("audit")
     return TEMPLATES.get_template("audit.html").render(
         title=f"Audit of {shown(audit.name)}",
         name=shown(audit.name),
@@ -142,7 +83,7 @@ def _html(audit: Audit, chosen: Index, views: dict[int, Array], pictures: dict[i
         remarks=[shown(line) for line in (*audit.remarks, *audit.unreadable)],
         data=_data(audit, chosen, views, pictures),
         script=script,
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_digest=digest_of_script(script),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Outline", "regions"]
+__all__ = ["Outline", "regions", "residual_regions"]
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -41,6 +41,16 @@ def regions(predictive: Predictive, levels: Sequence[float]) -> list[list[list[O
     found = [_at(predictive, tuple(row)) for row in rows.tolist()]
     persons, joints = (range(count) for count in predictive.batch_shape)
     return [[found[row_of[k]][n][k] for k in joints] for n in persons]
+
+
+def residual_regions(predictive: Predictive, levels: Sequence[float]) -> list[list[Outline]] | None:
+    """Outlines of R itself by joint, [joint][level], to be moved by mu + L z; None where there is no such density."""
+    located = predictive.location_scale
+    if located is None:
+        return None
+    contents = predictive.region_contents(levels).clamp_max(_WIDEST).tolist()
+    shapes = [_of_residual(located.residual, tuple(row)) for row in contents]
+    return [shape[k % len(shape)] for k, shape in enumerate(shapes)]
 
 
 def _at(predictive: Predictive, levels: tuple[float, ...]) -> list[list[list[Outline]]]:

@@ -1,9 +1,6 @@
-"use strict"
-
 // The labels of an audit, one at a time. `audit` is what the page was written with.
 const audit = JSON.parse(document.getElementById("audit").textContent)
-const element = Object.fromEntries([...document.querySelectorAll("[id]")].map(found => [found.id, found]))
-const HARMLESS = ["good", "jitter"], ROWS = 40, ZOOM = 1.6, MOST_ZOOM = 10
+const HARMLESS = ["good", "jitter"]
 const ACTIONS = {
   exchange: "exchange left and right", move: "move it to the proposed place", unlabel: "take the label away",
 }
@@ -126,28 +123,6 @@ function step(by) {
 
 // ---- what is drawn
 
-function svg(name, attributes, parent) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name)
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value)
-  parent?.append(made)
-  return made
-}
-
-// A path in a colour on a darker one that is wider: it is seen on light and on dark.
-function mark(parent, d, colour, {width = 2, dash = "", kind = "", halo = true} = {}) {
-  const common = {d, "stroke-dasharray": dash}
-  if (halo) svg("path", {...common, class: "mark halo", "stroke-width": width + 2.5}, parent)
-  svg("path", {...common, class: `mark ${kind}`, stroke: colour, "stroke-width": width}, parent)
-}
-
-const SHAPES = {  // of half-width r about (x, y)
-  cross: (x, y, r) => `M${x - r} ${y - r}L${x + r} ${y + r}M${x - r} ${y + r}L${x + r} ${y - r}`,
-  plus: (x, y, r) => `M${x - r} ${y}H${x + r}M${x} ${y - r}V${y + r}`,
-  square: (x, y, r) => `M${x - r} ${y - r}h${2 * r}v${2 * r}h${-2 * r}z`,
-  diamond: (x, y, r) => `M${x} ${y - r}L${x + r} ${y}L${x} ${y + r}L${x - r} ${y}z`,
-  dot: (x, y, r) => `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`,
-}
-
 const MARKS = {  // shape, colour, half-width in pixels of the screen, words
   label: ["cross", "#ff7d3b", 8, "label"],
   predicted: ["plus", "#49b9ff", 6, "prediction: 50% and 90% of good labels lie in its regions"],
@@ -157,27 +132,9 @@ const MARKS = {  // shape, colour, half-width in pixels of the screen, words
   first: ["dot", "#ffffff", 2.5, ""],
   second: ["dot", "#ff8ad0", 2.5, ""],
 }
-const SIDES = sides()  // by joint: first, second or none of a pair
-
-// Which of a pair each joint is; what the two are called, such as left and right, goes into the legend.
-function sides() {
-  const sideOf = (partner, joint) => partner === joint ? "others" : partner > joint ? "first" : "second"
-  const pair = audit.partner.findIndex((partner, joint) => partner > joint)
-  const parts = pair < 0 ? [[], []] : [pair, audit.partner[pair]].map(joint => audit.joints[joint].split(/[^\p{L}]+/u))
-  const only = side => parts[side].filter(part => !parts[1 - side].includes(part)).join(" ")
-  MARKS.first[3] = `other labels, ${only(0) || "one side"}`
-  MARKS.second[3] = `other labels, ${only(1) || "the other side"}`
-  return audit.partner.map(sideOf)
-}
-
-function ellipse([x, y], [xx, xy, yy], radius) {
-  const half = (xx + yy) / 2, spread = Math.hypot((xx - yy) / 2, xy)
-  const [long, short] = [half + spread, Math.max(half - spread, 0)].map(value => radius * Math.sqrt(value))
-  const angle = Math.atan2(2 * xy, xx - yy) / 2, [dx, dy] = [long * Math.cos(angle), long * Math.sin(angle)]
-  const turn = angle * 180 / Math.PI
-  const arc = `A${long} ${short} ${turn} 1 0`
-  return `M${x - dx} ${y - dy}${arc} ${x + dx} ${y + dy}${arc} ${x - dx} ${y - dy}`
-}
+const PAIRS = sidesOf(audit.joints, audit.partner), SIDES = PAIRS.side
+MARKS.first[3] = `other labels, ${PAIRS.first}`
+MARKS.second[3] = `other labels, ${PAIRS.second}`
 
 function drawPicture(label) {
   const person = audit.persons[label.person], stage = element.picture, [x, y, width, height] = person.view
@@ -185,7 +142,7 @@ function drawPicture(label) {
   stage.setAttribute("viewBox", `${view.x - w / 2} ${view.y - h / 2} ${w} ${h}`)
   stage.setAttribute("aria-label", described(label))
   if (person.picture) svg("image", {href: person.picture, x, y, width, height, preserveAspectRatio: "none"}, stage)
-  else drawFault(stage, person, w, h)
+  else drawFault(stage, person.fault, view, w, h)
   const unit = unitOf({width: w, height: h})
   drawPerson(stage, label, person, unit)
   for (const radius of audit.radii)
@@ -195,11 +152,6 @@ function drawPicture(label) {
     const [shape, colour, size] = MARKS[name]
     mark(stage, SHAPES[shape](...label[name], size * unit), colour, {width: 2.5})
   }
-}
-
-// Pixels of the image in one of the screen.
-function unitOf({width, height}) {
-  return Math.max(width / (element.picture.clientWidth || 600), height / (element.picture.clientHeight || 400))
 }
 
 function drawPerson(stage, label, person, unit) {
@@ -212,13 +164,6 @@ function drawPerson(stage, label, person, unit) {
   for (const [joint, place] of places) {
     const [shape, colour, size] = MARKS[SIDES[joint]]
     if (joint !== label.joint) mark(stage, SHAPES[shape](...place, size * unit), colour, {width: 1.5, kind: "faint"})
-  }
-}
-
-function drawFault(stage, person, width, height) {
-  for (const [line, text] of ["There is no picture:", person.fault].entries()) {
-    const size = width / Math.max(28, text.length * 0.6), y = view.y + height / 2 - (1.8 - 1.3 * line) * size
-    svg("text", {class: "missing", x: view.x, y, "font-size": size}, stage).textContent = text
   }
 }
 
@@ -252,14 +197,6 @@ function zoom(factor) {
 
 // ---- what is written
 
-function words(name) {
-  return name.replaceAll("_", " ")
-}
-
-function percent(probability) {
-  return probability > 0.995 && probability < 1 ? ">99%" : `${Math.round(100 * probability)}%`
-}
-
 function likeliest(label) {
   return audit.kinds[label.probability.indexOf(Math.max(...label.probability))]
 }
@@ -271,12 +208,6 @@ function fileOf(label) {
 function described(label) {
   return `${words(audit.joints[label.joint])} of annotation ${audit.persons[label.person].annotation_id} in `
     + `${fileOf(label)}: ${words(likeliest(label))} ${percent(Math.max(...label.probability))}`
-}
-
-function make(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties)
-  made.append(...children)
-  return made
 }
 
 function writeVerdict(label) {
@@ -384,10 +315,6 @@ const DONE = {
 const CLICKED = {
   next: "n", previous: "p", accept: "a", reject: "r", undecide: "u", "accept-person": "A", "reject-person": "R",
   "zoom-in": "+", "zoom-out": "-", "zoom-reset": "0",
-}
-
-function filled(select, options) {
-  select.replaceChildren(...options.map(([value, text]) => make("option", {value}, text)))
 }
 
 function drag(event) {

@@ -1,0 +1,1 @@
+"""A page to look through predictions on, one person at a time."""
