@@ -78,11 +78,10 @@ def show(
     else:
         folder = _beside(predictions)
         if annotations is not None and not isinstance(annotations, Persons):
-            named = {"image_dir": image_dir, "category": category, "box_from": box_from}
-            annotations = open_data(annotations=annotations, **named)  # type: ignore[arg-type]
+            annotations = open_data(annotations=annotations, image_dir=image_dir, category=category, box_from=box_from)
         found = predictions
         if not isinstance(found, Predictions) and (annotations is not None or not isinstance(found, Instances)):
-            found = read_predictions(found, annotations)  # type: ignore[arg-type]
+            found = read_predictions(found, annotations)
         gallery = _of_predictions(found) if isinstance(found, Predictions) else _of_instances(found, image_dir)
     place = folder if out is None else Path(out)
     if place is None:
@@ -128,10 +127,10 @@ def _of_predictions(found: Predictions) -> Gallery:
 def _of_instances(found: Instances, image_dir: PathOrText | None) -> Gallery:
     """Without labels."""
     point = np.where(found.predicted[..., None], found.point, np.nan)
-    seen = np.isfinite(point).all(-1).any(1)
+    seen = np.flatnonzero(found.predicted.any(axis=1))
     found, point = found.select(seen), point[seen]
     if not len(found):
-        raise DataError(f"{found.name}: no joint of any of the {len(seen)} instances is predicted.")
+        raise DataError(f"{found.name}: no joint of any instance is predicted.")
     covariance, confidence = found.covariance_px, found.confidence
     scale = "it has no scales, so that there are no regions" if covariance is None else "regions of its covariances"
     return Gallery(
@@ -147,7 +146,7 @@ def _of_instances(found: Instances, image_dir: PathOrText | None) -> Gallery:
 
 def _gaussian(point: Array, covariance: Array) -> Predictive:
     """Normal densities, of anything where a joint is not predicted or has no covariance."""
-    known = np.isfinite(point).all(-1) & np.isfinite(covariance).all((-1, -2))
+    known = np.asarray(np.isfinite(point).all(-1) & np.isfinite(covariance).all((-1, -2)))
     matrix = torch.from_numpy(np.where(known[..., None, None], covariance, np.eye(2)))
     loc = torch.from_numpy(np.where(known[..., None], point, 0.0))
     return LocationScale(loc, torch.linalg.cholesky(matrix), GaussianResidual().frozen())

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from probpose.arrays import Array, Index, as_array
+from probpose.arrays import Array, Index, Mask, as_array
 from probpose.data.persons import Persons
 from probpose.models.predictive.contract import Predictive
 from probpose.models.scores import Labels, LabelScores
@@ -87,9 +87,9 @@ class Gallery:
         return {name: found[name] for name in MEASURES if name in found and np.isfinite(found[name]).any()}
 
     @property
-    def predicted(self) -> Array:
+    def predicted(self) -> Mask:
         """(N, K), whether the joint was predicted."""
-        return np.isfinite(self.point).all(-1)
+        return np.asarray(np.isfinite(self.point).all(-1))
 
     def values(self, measure: str) -> Array:
         """(N,), a person's value: the largest or the mean over its joints; NaN where none is known."""
@@ -110,11 +110,14 @@ class Gallery:
     def select(self, rows: Index) -> Gallery:
         """The persons in `rows`, in that order."""
         predictive = None if self.predictive is None else self.predictive.rows(torch.from_numpy(rows))
-        columns = {
-            name: None if (column := getattr(self, name)) is None else column[rows]
-            for name in ("point", "confidence", "suspicion")
-        }
-        return replace(self, persons=self.persons.select(rows), predictive=predictive, **columns)
+        return replace(
+            self,
+            persons=self.persons.select(rows),
+            point=self.point[rows],
+            predictive=predictive,
+            confidence=None if self.confidence is None else self.confidence[rows],
+            suspicion=None if self.suspicion is None else self.suspicion[rows],
+        )
 
     def _scaled(self) -> dict[str, Array]:
         if self.predictive is None:
