@@ -13,6 +13,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -91,7 +92,9 @@ class Cluster(Workers):
 
     def count(self, judge: Judge, parts: Sequence[Part], progress: Callable[[int], None]) -> Counts:
         submit, done = self._client.submit, _Progress(progress)
-        shared = submit(_same, replace(judge, split=judge.split.only(parts[0].units[:0])), pure=False)
+        with warnings.catch_warnings():  # a density with its nodes is large, and is sent once
+            warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+            shared = submit(_same, replace(judge, split=judge.split.only(parts[0].units[:0])), pure=False)
         counted = []
         for part in parts:
             counted.append(submit(_count, shared, part.cases, judge.split.only(part.units), pure=False))
@@ -178,6 +181,10 @@ def start_workers(cluster: str, files: int, rows: int) -> Iterator[Workers]:
             yield Cluster(client)
 
 
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""Of local processes, as Dask has it for its own: memory that is let go goes back to the system at once."""
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -191,7 +198,7 @@ def _local(distributed: Any, count: int) -> Iterator[Workers]:
         started = [
             subprocess.Popen(
                 [*command, "--memory-limit", "0", cluster.scheduler_address],
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | _ENVIRONMENT,
             )
             for _ in range(count)
         ]  # fmt: skip
