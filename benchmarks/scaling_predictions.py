@@ -69,7 +69,7 @@ def row_of(keypoints: float, cores: int, options: dict[str, float]) -> dict[str,
 @click.option("--command-gb", default=0.6, show_default=True, help="Its memory, whatever the table.")
 @click.option("--bytes-kept", default=2.0, show_default=True, help="Of its memory for each keypoint.")
 @click.option("--bytes-per-keypoint", default=55.0, show_default=True, help="Of the files.")
-@click.option("--counts-mb", default=5.0, show_default=True, help="Counts of a file, as they travel.")
+@click.option("--counts-mb", default=13.4, show_default=True, help="Counts of a file, as they travel.")
 @click.option("--storage-gbytes-per-s", default=2.0, show_default=True, help="Of all workers together.")
 @click.option("--link-gbytes-per-s", default=1.0, show_default=True, help="Between workers, all together.")
 @click.option("--task-ms", default=1.0, show_default=True, help="The scheduler's time for a task.")

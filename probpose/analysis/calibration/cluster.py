@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from probpose.analysis.calibration.cases import Split
@@ -99,9 +100,12 @@ class Cluster(Workers):
         for part in parts:
             counted.append(submit(_count, shared, part.cases, judge.split.only(part.units), pure=False))
             counted[-1].add_done_callback(done.of(part.persons))
-        while len(counted) > 1:  # what is merged is let go
+        merge = partial(
+            submit, _merge, shared, pure=False, priority=1
+        )  # before the next count: what is merged is let go
+        while len(counted) > 1:
             pairs = [counted[i : i + 2] for i in range(0, len(counted), 2)]
-            counted = [submit(_merge, shared, pair, pure=False) if len(pair) > 1 else pair[0] for pair in pairs]
+            counted = [merge(pair) if len(pair) > 1 else pair[0] for pair in pairs]
             del pairs
         found: Counts = self._result(counted[0])
         return found
