@@ -22,11 +22,12 @@ from probpose.errors import CheckpointError, ConfigError, DataError
 from probpose.inference import device as devices
 from probpose.inference.training.checkpoint import load_checkpoint
 from probpose.inference.training.config import TrainConfig, default_config
+from probpose.inference.training.epoch import EpochSums
 from probpose.inference.training.report import Report, StepRecord, read_log
 from probpose.inference.training.runs import RunFolder, load_run, newest_run, untrained_model
 from probpose.inference.training.selection import SelectionScorer
 from probpose.inference.training.train import open_split, resume_training, start_training, training_targets
-from probpose.inference.training.trainer import Trainer, _Epoch
+from probpose.inference.training.trainer import Trainer
 
 
 def tiny(figures: Path, **changes: object) -> TrainConfig:
@@ -155,7 +156,7 @@ def test_the_residual_density_has_a_rate_of_its_own(figures: Path, tmp_path: Pat
     train, selection = open_split(config, "train").split_by_image(config.data.selection, config.seed)
     trainer = Trainer(config, RunFolder(tmp_path), untrained_model(config, train.skeleton), train, selection)
     before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
-    trainer._train_step(list(itertools.islice(trainer._usable(sums := _Epoch()), 1)), sums)
+    trainer._train_step(list(itertools.islice(trainer._usable(sums := EpochSums()), 1)), sums)
     moved = {
         name: float((value.detach() - before[name]).abs().max()) for name, value in trainer.model.named_parameters()
     }
@@ -171,7 +172,7 @@ def test_accumulated_gradient_is_the_mean_over_batches(figures: Path, tmp_path: 
     train, selection = open_split(config, "train").split_by_image(config.data.selection, config.seed)
     trainer = Trainer(config, RunFolder(tmp_path), untrained_model(config, train.skeleton), train, selection)
     assert trainer.steps_per_epoch == -(-(len(train) // 8) // 3)
-    group = list(itertools.islice(trainer._usable(sums := _Epoch()), 3))
+    group = list(itertools.islice(trainer._usable(sums := EpochSums()), 3))
     trainer._train_step(group, sums)
     assert (sums.steps, sums.images) == (1, 24)
     weight = trainer.model.regressor.get_parameter("loc.weight")

@@ -21,9 +21,10 @@ from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.api.runs import load
 from probpose.errors import ConfigError
 from probpose.inference.training.config import TrainConfig, default_config
+from probpose.inference.training.epoch import EpochSums
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run
 from probpose.inference.training.train import initial_model, open_split, resume_training, start_training
-from probpose.inference.training.trainer import Trainer, _Epoch
+from probpose.inference.training.trainer import Trainer
 from probpose.inference.world import ALONE, World
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -72,7 +73,7 @@ def step(config: TrainConfig, world: World) -> Step:
     torch.manual_seed(0)
     trainer.model.train()
     trainer.model.objective.begin_epoch(0.9)
-    group = [batch.to("cpu") for batch in islice(trainer._usable(_Epoch()), config.optimiser.accumulate)]
+    group = [batch.to("cpu") for batch in islice(trainer._usable(EpochSums()), config.optimiser.accumulate)]
     trainer.optimizer.zero_grad(set_to_none=True)
     loss = sum(trainer._backward(batch, len(group), last=batch is group[-1]) for batch in group)
     trainer.model.objective.end_epoch(world.total)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 __all__ = ["check"]
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 import probpose as pp
-from probpose.cli.options import box_from_option, category_option, dataset_choice, json_option
+from probpose.cli.options import json_option, named_data_options
 
 EPILOG = """\b
 Example:
@@ -21,15 +20,10 @@ Example:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("dataset", required=False, type=dataset_choice)
-@click.option("--data-root", type=click.Path(path_type=Path), help="Its folder. [$PROBPOSE_DATA or ./data/NAME]")
+@named_data_options
 @click.option("--split", type=click.Choice(["train", "val", "both"]), help="Part of the data set. [both]")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Any COCO-format keypoint file instead.")
-@click.option("--image-dir", type=click.Path(path_type=Path), help="Folder of its images. [that of the file]")
 @click.option("--shown", type=click.IntRange(0), default=3, show_default=True, help="First records of each fault.")
 @click.option("--workers", type=click.IntRange(1), default=4, show_default=True, help="Threads that decode images.")
-@category_option
-@box_from_option
 @click.option("--exif", is_flag=True, help="Turn images as their EXIF orientation says, as training does on request.")
 @json_option
 def check(shown: int, workers: int, as_json: bool, **options: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import probpose as pp
-from probpose.cli.options import box_from_option, category_option, dataset_choice, json_option
+from probpose.cli.options import json_option, named_data_options
 from probpose.cli.terminal import note, say
 from probpose.cli.types import OUT_FOLDER, SIZE
 from probpose.errors import ConfigError
@@ -25,17 +25,12 @@ Example:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("dataset", required=False, type=dataset_choice)
-@click.option("--data-root", type=click.Path(path_type=Path), help="Its folder. [$PROBPOSE_DATA or ./data/NAME]")
+@named_data_options
 @click.option("--split", type=click.Choice(["train", "val", "both"]), help="Part of it. [both; train of annotations]")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Any COCO-format keypoint file instead.")
-@click.option("--image-dir", type=click.Path(path_type=Path), help="Folder of its images. [that of the file]")
 @click.option("--input-size", type=SIZE, default="256x192", show_default=True, help="Of the crops to come.")
 @click.option("--margin", type=click.FloatRange(1), help="Side of what is packed over that of the crop. [1.4]")
 @click.option("--shards", type=click.IntRange(1), help="Tar files of each split. [one for 4,096 persons]")
 @click.option("--out", type=OUT_FOLDER, required=True, help="Folder to write.")
-@category_option
-@box_from_option
 @click.option("--exif", is_flag=True, help="Turn images as their EXIF orientation says, as training does on request.")
 @json_option
 def pack(

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import probpose as pp
-from probpose.cli.options import box_from_option, category_option, dataset_choice, json_option
+from probpose.cli.options import json_option, named_data_options
 from probpose.cli.terminal import note
 from probpose.cli.types import OUT_FOLDER, SIZE
 from probpose.errors import ConfigError
@@ -24,16 +24,11 @@ Example:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("dataset", required=False, type=dataset_choice)
-@click.option("--data-root", type=click.Path(path_type=Path), help="Its folder. [$PROBPOSE_DATA or ./data/NAME]")
+@named_data_options
 @click.option("--split", type=click.Choice(["train", "val"]), default="train", show_default=True, help="Part of it.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Any COCO-format keypoint file instead.")
-@click.option("--image-dir", type=click.Path(path_type=Path), help="Folder of its images. [that of the file]")
 @click.option("--input-size", type=SIZE, default="256x192", show_default=True, help="Of the crops: their ratio counts.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the test for modes.")
 @click.option("--out", type=OUT_FOLDER, help="Folder of figures and tables. [./stats/NAME-SPLIT]")
-@category_option
-@box_from_option
 @json_option
 def stats(
     dataset: str | None,

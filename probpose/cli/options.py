@@ -17,6 +17,7 @@ __all__ = [
     "joint_options",
     "json_option",
     "machine_options",
+    "named_data_options",
     "noise_option",
     "recalibration_option",
     "refuse_without_effect",
@@ -125,6 +126,16 @@ box_from_option = click.option(
     type=click.Choice(["file", "labels", "image"]),
     help="Where persons are: the file says it, around their labels, or the whole image. [file; labels without boxes]",
 )
+
+named_data_options = shared(
+    click.argument("dataset", required=False, type=dataset_choice),
+    click.option("--data-root", type=click.Path(path_type=Path), help="Its folder. [$PROBPOSE_DATA or ./data/NAME]"),
+    click.option("--annotations", type=click.Path(path_type=Path), help="Any COCO-format keypoint file instead."),
+    click.option("--image-dir", type=click.Path(path_type=Path), help="Folder of its images. [that of the file]"),
+    category_option,
+    box_from_option,
+)
+"""A data set by name, or by its files."""
 
 noise_option = click.option(
     "--noise",

@@ -114,10 +114,6 @@ class World:
         """The mean of a number over the processes."""
         return float(self.total(torch.tensor(float(number), dtype=torch.float64))) / self.size
 
-    def all(self, holds: bool) -> bool:
-        """Whether something holds in every process."""
-        return self.mean(float(holds)) == 1.0
-
     def gathered(self, value: T) -> list[T]:
         """The values of all processes, by rank, in each of them."""
         if self.size == 1:

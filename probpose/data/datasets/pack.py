@@ -117,15 +117,9 @@ def pack_persons(
         out.mkdir(parents=True, exist_ok=True)
         with counting(f"packing {persons.name}", len(persons)) as progress:
             for number, rows in enumerate(parts):
-                temporary = out / f".{names[number]}.tmp"
-                with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-                    for row, jpeg, size in _jpegs(persons, rows.tolist(), frames, unreadable):
-                        key = f"{int(persons.image_id[row]) % 10**12:012d}-{row:09d}"
-                        at = _add(tar, f"{key}.jpg", jpeg)
-                        _add(tar, f"{key}.json", json.dumps(_label(persons, row, frames[row])).encode())
-                        found.append((row, f"{names[number]}/{key}.jpg", [number, at, len(jpeg)], size))
-                        progress(len(found) + len(unreadable))
-                temporary.replace(out / names[number])
+                for row, member, at, size in _shard(out / names[number], persons, rows.tolist(), frames, unreadable):
+                    found.append((row, f"{names[number]}/{member}", [number, *at], size))
+                    progress(len(found) + len(unreadable))
         if not found:
             raise DataError(f"no image of {persons.name} can be read; the first: {unreadable[0]}.")
         written = tuple((out / name).stat().st_size for name in names)
@@ -143,6 +137,20 @@ def _frames(persons: Persons, input_size: tuple[int, int], margin: float) -> npt
     origin = np.floor(crop.centre - crop.size * margin / 2) - 0.5
     size = np.ceil((crop.centre + crop.size * margin / 2 - origin) / block)
     return np.concatenate([origin, block, size], axis=1)
+
+
+def _shard(
+    file: Path, persons: Persons, rows: list[int], frames: Array, unreadable: list[str]
+) -> Iterator[tuple[int, str, list[int], list[int]]]:
+    """Write a tar file, and give of each person in it the row, the JPEG's name, where it lies, and its image's size."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for row, jpeg, size in _jpegs(persons, rows, frames, unreadable):
+            key = f"{int(persons.image_id[row]) % 10**12:012d}-{row:09d}"
+            at = _add(tar, f"{key}.jpg", jpeg)
+            _add(tar, f"{key}.json", json.dumps(_label(persons, row, frames[row])).encode())
+            yield row, f"{key}.jpg", [at, len(jpeg)], size
+    temporary.replace(file)
 
 
 def _jpegs(

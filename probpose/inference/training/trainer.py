@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import cast
 
@@ -38,6 +37,7 @@ from probpose.inference.training.checkpoint import (
     save_checkpoint,
 )
 from probpose.inference.training.config import TrainConfig, with_usual_flip
+from probpose.inference.training.epoch import EpochSums
 from probpose.inference.training.groups import AugmentationConfig
 from probpose.inference.training.guards import NonFinite, gradient_norms
 from probpose.inference.training.profile import NoProfile, Profile
@@ -71,31 +71,6 @@ LEAST_TOGETHER = 2
 
 NAMED = 5
 """Images that cannot be read and are named, an epoch; the others are counted."""
-
-
-@dataclass
-class _Epoch:
-    """Running sums of one epoch."""
-
-    start: float = field(default_factory=time.perf_counter)
-    images: int = 0
-    steps: int = 0
-    measured: list[tuple[float, float, float]] = field(default_factory=list)
-    norms: dict[str, float] = field(default_factory=dict)
-    unreadable: list[str] = field(default_factory=list)
-
-    @property
-    def images_per_s(self) -> float:
-        return self.images / max(1e-9, time.perf_counter() - self.start)
-
-    def mean(self, column: int) -> float:
-        return float(np.mean([row[column] for row in self.measured])) if self.measured else float("nan")
-
-    def joined(self, world: World) -> _Epoch:
-        """The sums of all processes, which took the same steps."""
-        images = sum(world.gathered(self.images))
-        measured, unreadable = world.together(self.measured), world.together(self.unreadable)
-        return replace(self, images=images, measured=measured, unreadable=unreadable)
 
 
 class Trainer:
@@ -245,11 +220,11 @@ class Trainer:
                 "no checkpoint. Lower --lr, set --clip-norm, or raise the warm-up."
             )
 
-    def _train_epoch(self, report: Report) -> _Epoch:
+    def _train_epoch(self, report: Report) -> EpochSums:
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.epoch, 1]).generate_state(1)[0]))
         self.model.train()
         self.model.objective.begin_epoch(self.epoch / self.recipe.epochs)
-        sums = _Epoch()
+        sums = EpochSums()
         batches = moved_ahead(self._usable(sums), self.device, self._moved)
         while group := list(islice(batches, self.recipe.accumulate)):
             self._train_step(group, sums)
@@ -264,19 +239,20 @@ class Trainer:
             self._measure(last, sums)
         return sums
 
-    def _usable(self, sums: _Epoch) -> Iterator[Batch]:
+    def _usable(self, sums: EpochSums) -> Iterator[Batch]:
         """The epoch's batches that can be trained on, in main memory."""
         for batch in self.profile.waiting(self._batches(self.epoch)):
             sums.unreadable += batch.unreadable
-            labelled = self.world.total(batch.labelled.sum()) > 0
-            if self.world.all(len(batch) >= LEAST_TOGETHER) and labelled:
+            counts = [int(batch.labelled.sum()), int(len(batch) < LEAST_TOGETHER)]
+            labelled, small = self.world.total(torch.tensor(counts)).tolist()
+            if labelled and not small:
                 yield batch
 
     def _moved(self, batch: Batch) -> Batch:
         with self.profile.part("transfer"):
             return batch.to(self.device)
 
-    def _train_step(self, group: list[Batch], sums: _Epoch) -> None:
+    def _train_step(self, group: list[Batch], sums: EpochSums) -> None:
         """One step on the mean gradient of a few batches."""
         lr = learning_rate(self.recipe, self.step, self.steps_per_epoch)
         for parameters in self.optimizer.param_groups:
@@ -315,12 +291,13 @@ class Trainer:
         alone = isinstance(self.loss, DistributedDataParallel) and not last
         with cast(DistributedDataParallel, self.loss).no_sync() if alone else nullcontext():
             loss = self._loss_of(batch, share)
-            if not self.world.all(loss is not None):
+            found = [0.0, 1.0] if loss is None else [float(loss.detach()), 0.0]
+            total, without = self.world.total(torch.tensor(found, dtype=torch.float64)).tolist()
+            if loss is None or without:
                 return float("nan")
-            assert loss is not None
             with self.profile.part("backward"):
                 loss.backward()
-        return self.world.mean(float(loss.detach()))
+        return float(total) / self.world.size
 
     def _loss_of(self, batch: Batch, share: int) -> Tensor | None:
         """1 / `share` of the batch's loss; None where its densities are none."""
@@ -338,7 +315,7 @@ class Trainer:
         return self.model if self.average is None else self.average.module  # type: ignore[return-value]
 
     @torch.no_grad()
-    def _measure(self, batch: Batch, sums: _Epoch) -> StepRecord:
+    def _measure(self, batch: Batch, sums: EpochSums) -> StepRecord:
         """Nats, error and sigma of a training batch, in original-image pixels."""
         self.model.eval()
         residual = self.model.residual()
@@ -358,7 +335,7 @@ class Trainer:
             skipped=self.non_finite.total,
         )
 
-    def _finish_epoch(self, sums: _Epoch, score: SelectionScore) -> EpochRecord:
+    def _finish_epoch(self, sums: EpochSums, score: SelectionScore) -> EpochRecord:
         best = score.nll_nats < self.best
         self.best = min(self.best, score.nll_nats)
         record = EpochRecord(
@@ -410,7 +387,7 @@ class Trainer:
         if best:
             save_checkpoint(self.folder.best, {"model": self._kept().state_dict()}, facts)
 
-    def _warn(self, report: Report, sums: _Epoch, score: SelectionScore) -> None:
+    def _warn(self, report: Report, sums: EpochSums, score: SelectionScore) -> None:
         """Say once what is wrong with the normaliser, and which images cannot be read: the first, and how many more."""
         complaint = score.check.complaint
         if complaint is not None and complaint not in self.warned:
@@ -455,7 +432,7 @@ def augmentation(config: AugmentationConfig) -> Augmentation:
     )
 
 
-def _nothing_trained(persons: Persons, sums: _Epoch, skipped: int) -> str:
+def _nothing_trained(persons: Persons, sums: EpochSums, skipped: int) -> str:
     faults = f"; the first: {sums.unreadable[0]}" if sums.unreadable else ""
     steps = f"{skipped} steps were skipped because their loss was not finite (lower --lr); " if skipped else ""
     return (
