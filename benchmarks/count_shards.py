@@ -3,8 +3,9 @@
     python -m benchmarks.count_shards --out docs/results/count_shards
 
 The table is that of `benchmarks.calibrate_large` in files of about 250,000 keypoints: persons with 17 joints, a sigma a
-keypoint that is 1.3 times too small, Student-t errors, gross errors. The command runs with its defaults: files are
-read and counted by processes of this machine, one a core, and everything is fitted, drawn and written. Processor time
+keypoint that is 1.3 times too small, Student-t errors, gross errors. The command runs with its defaults: files of
+two million keypoints or more are read and counted by processes of this machine, one a core, and everything is fitted,
+drawn and written. Processor time
 is that of all processes; memory is the largest sum over them, a page that several share counted once (PSS), looked at
 five times a second. Making the table does not count. `--folder` measures shards that are there already.
 """
@@ -35,6 +36,7 @@ ROWS = JOINTS * PER_IMAGE * 4900
 COLUMNS = {
     "keypoints": "keypoints",
     "shards": "shards",
+    "cluster": "--cluster",
     "file_mb": "table, MB",
     "wall_s": "wall time, s",
     "cpu_s": "processor time, s",
@@ -59,10 +61,11 @@ def write_shard(folder: Path, number: int) -> None:
     write_parquet(folder / f"{number:05d}.parquet", columns)
 
 
-def measure(folder: Path, out: Path) -> dict[str, Any]:
+def measure(folder: Path, out: Path, cluster: str) -> dict[str, Any]:
     """Run the command once on the shards of a folder."""
     load, start, peak, largest = os.getloadavg()[0], time.perf_counter(), 0.0, 0.0
     command = [sys.executable, "-m", "probpose", "calibrate", str(folder / "*.parquet"), "--out", str(out)]
+    command += ["--cluster", cluster]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while True:
         pid, status, used = os.wait4(process.pid, os.WNOHANG)
@@ -78,7 +81,8 @@ def measure(folder: Path, out: Path) -> dict[str, Any]:
     before, after = found["hdr_coverage"], found["recalibrated"]["hdr_coverage"]
     files = list(folder.glob("*.parquet"))
     return {
-        "keypoints": len(files) * ROWS, "shards": len(files), "file_mb": sum(f.stat().st_size for f in files) / 1e6,
+        "keypoints": len(files) * ROWS, "shards": len(files), "cluster": cluster,
+        "file_mb": sum(f.stat().st_size for f in files) / 1e6,
         "wall_s": time.perf_counter() - start, "cpu_s": used.ru_utime + used.ru_stime, "load": load,
         "peak_mb": peak, "largest_mb": largest,
         "cover50": before["0.5"], "cover90": before["0.9"], "after90": after["0.9"],
@@ -99,16 +103,17 @@ def _memory(pid: int) -> list[float]:
 @click.command()
 @click.option("--shards", "sizes", multiple=True, type=click.IntRange(1), default=(8, 40), show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path, exists=True), help="Measure these shards, and nothing else.")
+@click.option("--cluster", default="auto", show_default=True, help="As the command has it.")
 @click.option("--scratch", type=click.Path(path_type=Path, exists=True), help="Where shards go, 14 MB each.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for table.md and table.json.")
-def main(sizes: tuple[int, ...], folder: Path | None, scratch: Path | None, out: Path | None) -> None:
+def main(sizes: tuple[int, ...], folder: Path | None, cluster: str, scratch: Path | None, out: Path | None) -> None:
     """Calibrate tables of these numbers of shards, and print what it took."""
     rows: list[dict[str, Any]] = []
     for shards in (0,) if folder is not None else sizes:
         with tempfile.TemporaryDirectory(dir=scratch) as own:
             for number in range(shards):
                 write_shard(Path(own), number)
-            row = measure(folder or Path(own), Path(own, "calibration"))
+            row = measure(folder or Path(own), Path(own, "calibration"), cluster)
         further = row["keypoints"] - (rows[-1]["keypoints"] if rows else 0)
         row["slope_us"] = 1e6 * (row["cpu_s"] - rows[-1]["cpu_s"]) / further if rows else None
         rows.append(row)
