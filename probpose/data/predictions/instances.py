@@ -105,6 +105,8 @@ class Instances:
         visibility: (N, K) of labels: 0 unlabelled, 1 occluded, 2 visible.
         box: (N, 4) x, y, width, height in pixels, NaN where there is none.
         individual: N names of animals, or numbers of tracks.
+        category: N classes, as the file has them.
+        image_size: (N, 2) width and height in pixels of each one's image, where coordinates are shares of it.
         listed: every image or frame of the file, also those without an instance.
         scorer: who made it, where the file says so.
         lost: names of fields of the file that are not read.
@@ -129,6 +131,8 @@ class Instances:
     visibility: Index | None = None
     box: Array | None = None
     individual: tuple[str, ...] | None = None
+    category: tuple[int | str, ...] | None = None
+    image_size: Array | None = None
     listed: tuple[int | str, ...] = ()
     scorer: str = ""
     lost: tuple[str, ...] = ()
@@ -196,6 +200,7 @@ class Instances:
 
 _ROWS = (
     "image", "point", "record", "confidence", "covariance_px", "score", "presence", "visibility", "box", "individual",
+    "category", "image_size",
 )  # fmt: skip
 
 

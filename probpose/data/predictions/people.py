@@ -25,7 +25,7 @@ class People:
         point: (N, K, 2), predicted.
         label: (N, K, 2).
         visibility: (N, K), 0 where unlabelled.
-        sigma: (N, K, 2); 1 where the table has none.
+        scale: standard deviations (N, K, 2), or covariances (N, K, 2, 2); 1 where the table has none.
         confidence: (N, K), NaN where unknown; None where the table has none.
         size: (N,), square root of the area, NaN where unknown.
         unit: (N,), what is independent; None where the table has none: then it is the image.
@@ -38,7 +38,7 @@ class People:
     point: Array
     label: Array
     visibility: Index
-    sigma: Array
+    scale: Array
     confidence: Array | None
     size: Array
     unit: Index | None
@@ -65,6 +65,8 @@ def people_of(points: Points, joints: Sequence[str], file: Path, before: int = 0
 
     def spread(values: Array, default: float) -> Array:
         full = np.full((*shape, *values.shape[1:]), default)
+        if values.ndim == 3:  # of covariances
+            full = full * np.eye(2)
         full[person, joint] = values
         return full
 
@@ -76,7 +78,7 @@ def people_of(points: Points, joints: Sequence[str], file: Path, before: int = 0
         point=spread(points.prediction, 0.0),
         label=spread(points.label, 0.0),
         visibility=visibility,
-        sigma=spread(np.ones_like(points.prediction) if points.scale is None else points.scale, 1.0),
+        scale=spread(np.ones_like(points.prediction) if points.scale is None else points.scale, 1.0),
         confidence=None if points.confidence is None else spread(points.confidence, np.nan),
         size=np.full(len(first), np.nan) if points.area is None else np.sqrt(points.area[first]),
         unit=None if points.unit is None else points.unit[first],

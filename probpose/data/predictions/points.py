@@ -18,7 +18,8 @@ from probpose.errors import DataError
 Values = npt.NDArray[Any]
 
 _PAIRS = {"prediction": ("x", "y"), "label": ("label_x", "label_y"), "scale": ("sigma_x", "sigma_y")}
-_SINGLE = ("sigma", "image", "instance", "joint", "confidence", "visibility", "area", "unit")
+_COVARIANCE = ("cov_xx", "cov_xy", "cov_yy")
+_SINGLE = (*_COVARIANCE, "sigma", "image", "instance", "joint", "confidence", "visibility", "area", "unit")
 COLUMNS = frozenset((*_PAIRS, *(half for pair in _PAIRS.values() for half in pair), *_SINGLE))
 """Names of the columns that are read."""
 
@@ -33,7 +34,7 @@ class Points:
         label: (M, 2); 0 where there is none.
         visibility: (M,), 0 unlabelled, 1 labelled but occluded, 2 visible.
         image: (M,), int64 ids or names; the row's number where the file has no images: every row is one of its own.
-        scale: (M, 2), positive, standard deviation per axis; None where the file has none.
+        scale: (M, 2), positive, standard deviation per axis; or (M, 2, 2), covariance; None where the file has neither.
         instance: (M,), of the person or object; None where the file has none.
         joint: (M,), names; None where the file has none.
         confidence: (M,), the model's own, NaN where unknown; None where the file has none.
@@ -84,7 +85,8 @@ def check_columns(shapes: Mapping[str, tuple[int, ...]], file: Path) -> int:
         DataError: columns are missing, stated twice or of other shapes than they should be, or there are no rows.
     """
     for name, (x, y) in _PAIRS.items():
-        ways = [w for w in ({name}, {x, y}, {"sigma"} if name == "scale" else {name}) if w & shapes.keys()]
+        others = ({"sigma"}, set(_COVARIANCE)) if name == "scale" else ()
+        ways = [way for way in ({name}, {x, y}, *others) if way & shapes.keys()]
         if any(way != ways[0] for way in ways) or (ways and not ways[0] <= shapes.keys()):
             found = ", ".join(sorted(set().union(*ways) & shapes.keys()))
             raise DataError(f"{file}: the {name} is not clear from the columns {found}: give {x} and {y}, or {name}.")
@@ -178,6 +180,8 @@ class _Checks:
         return whole if whole.ndim == 2 else np.stack([whole, whole], axis=-1)
 
     def scale(self) -> Array | None:
+        if "cov_xx" in self._raw:
+            return self._covariance()
         if not {"scale", "sigma", "sigma_x"} & self._raw.keys():
             return None
         sigma = self.numbers("sigma")
@@ -185,6 +189,13 @@ class _Checks:
         sound = np.isfinite(scale) & (scale > 0)
         self.refuse(np.asarray(~sound.all(axis=1)), "the scale is not positive and finite")
         return scale
+
+    def _covariance(self) -> Array:
+        """(M, 2, 2), positive definite."""
+        xx, xy, yy = (self._given(name) for name in _COVARIANCE)
+        sound = np.isfinite(xy) & (xx > 0) & (yy > 0) & (xx * yy > xy**2)
+        self.refuse(~sound, "the covariance cov_xx, cov_xy, cov_yy is not positive definite")
+        return np.stack([xx, xy, xy, yy], axis=-1).reshape(-1, 2, 2)
 
     def visibility(self, label: Array) -> Index:
         """As stated; otherwise 2 where there is a label and 0 where it is blank."""

@@ -60,7 +60,7 @@ class PointsTable:
     @property
     def has_scale(self) -> bool:
         """Whether the file states scales."""
-        return bool({"scale", "sigma", "sigma_x"} & self.shards[0].columns.keys())
+        return bool({"scale", "sigma", "sigma_x", "cov_xx"} & self.shards[0].columns.keys())
 
     def chunks(self, rows: int = BLOCK) -> Iterator[Points]:
         """All points, shard by shard: see `Shard.chunks`."""
@@ -75,8 +75,8 @@ def open_points(file: Path) -> PointsTable:
     """Open a table of points, one a row, and check all of it.
 
     Columns: `x`, `y` prediction; `label_x`, `label_y`, blank (NaN) where unlabelled; optional `sigma_x`, `sigma_y` or
-    one `sigma` for both axes (standard deviation); `image` (number or name), by which data are split; `instance`, the
-    number of the person or object; `joint` (name); `confidence`; `visibility` (0 unlabelled, 1 occluded, 2 visible);
+    one `sigma` for both axes (standard deviation), or `cov_xx`, `cov_xy`, `cov_yy` (covariance, square pixels);
+    `image` (number or name), by which data are split; `instance`, the number of the person or object; `joint` (name); `confidence`; `visibility` (0 unlabelled, 1 occluded, 2 visible);
     `area` of the box that the prediction was made from; `unit` (number or name), by which data are split instead of by
     image where images are not independent, such as the subject or the video. An .npz may instead hold `prediction`
     (M, 2), `label` (M, 2) and `scale` (M,) or (M, 2). The rows of an image, and of a unit, are adjacent. Other columns

@@ -156,9 +156,9 @@ class _FileCases:
             yield people_of(points, self.joints, self.shard.file, before=self.shard.first_row)
 
     def cases(self, part: People) -> Cases:
-        sigma = part.sigma
+        scale = part.scale
         if self.scale_px is not None:
-            sigma = spread(self.scale_px, _used_size(part, self.sized), part.point.shape)
+            scale = spread(self.scale_px, _used_size(part, self.sized), part.point.shape)
         return Cases(
             name=self.name,
             joints=self.joints,
@@ -169,7 +169,7 @@ class _FileCases:
             visibility=part.visibility,
             area=part.size**2,
             box=np.stack([*np.full((2, len(part.size)), np.nan), part.size, part.size], axis=-1),
-            predictive=gaussian(part.point, sigma, self.residual),
+            predictive=gaussian(part.point, scale, self.residual),
             confidence=part.confidence,
             unit=part.unit,
         )

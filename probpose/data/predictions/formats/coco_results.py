@@ -6,8 +6,9 @@ AlphaPose writes the same with names of images as `image_id`, `box` for `bbox` a
 
 from __future__ import annotations
 
-__all__ = ["is_results", "read_results"]
+__all__ = ["is_results", "read_results", "write_results"]
 
+import json
 import math
 import reprlib
 from collections import Counter
@@ -23,6 +24,7 @@ from probpose.data.datasets.document import flat, id_key, number
 from probpose.data.datasets.image_lists import Listing
 from probpose.data.predictions.instances import Instances, Known, Tally
 from probpose.errors import DataError
+from probpose.files import write_atomically
 
 _USED = frozenset(
     ("image_id", "category_id", "keypoints", "score", "sigma_px", "covariance_px", "labelled", "bbox", "box", "idx",
@@ -42,6 +44,7 @@ class _Record(NamedTuple):
     presence: Array | None
     box: list[float] | None
     individual: str
+    category: int | str | None
 
 
 def is_results(content: Any) -> bool:
@@ -135,9 +138,16 @@ def _instances(
         presence=_column(records, file, "'labelled'", lambda record: record.presence),
         box=None if np.isnan(box).all() else box,
         individual=individual if any(individual) else None,
+        category=_categories(records),
         lost=lost,
         left_out=left_out,
     )
+
+
+def _categories(records: Sequence[_Record]) -> tuple[int | str, ...] | None:
+    """None where a record has none."""
+    found = tuple(record.category for record in records if isinstance(record.category, int | str))
+    return found if len(found) == len(records) else None
 
 
 def _column(records: Iterable[_Record], file: Path, name: str, get: Callable[[_Record], Array | None]) -> Array | None:
@@ -178,6 +188,7 @@ def _parsed(record: Any, place: int, file: Path, joints: tuple[str, ...]) -> _Re
         covariance_px=_covariance(record, joints, where),
         presence=_presence(record.get("labelled"), joints, where),
         box=valid_box(record.get("bbox", record.get("box"))),
+        category=record.get("category_id"),
         individual=next((str(record[name]) for name in _INDIVIDUAL if name in record), ""),
     )
 
@@ -215,13 +226,15 @@ def _covariance(record: dict[str, Any], joints: tuple[str, ...], where: str) -> 
     """Of `covariance_px` [xx, xy, yy, ...], or the diagonal of `sigma_px` [sx, sy, ...]; None without either."""
     if (stated := record.get("covariance_px")) is not None:
         xx, xy, yy = _numbers(stated, "covariance_px", 3, joints, where).T
-        wrong = np.flatnonzero(~((xx > 0) & (yy > 0) & (xx * yy > xy**2)))
+        unknown = (xx == 0) & (xy == 0) & (yy == 0)
+        wrong = np.flatnonzero(~(unknown | ((xx > 0) & (yy > 0) & (xx * yy > xy**2))))
         if len(wrong):
             raise DataError(
                 f"{where}: covariance_px of {joints[wrong[0]]} is not positive definite. Write xx, xy, yy in square "
                 "pixels."
             )
-        return np.stack([xx, xy, xy, yy], axis=-1).reshape(-1, 2, 2)
+        matrices = np.stack([xx, xy, xy, yy], axis=-1).reshape(-1, 2, 2)
+        return np.where(unknown[:, None, None], np.nan, matrices)
     if (stated := record.get("sigma_px")) is None:
         return None
     sigma = _numbers(stated, "sigma_px", 2, joints, where)
@@ -238,3 +251,31 @@ def _presence(value: Any, joints: tuple[str, ...], where: str) -> Array | None:
     if not ((presence >= 0) & (presence <= 1)).all():
         raise DataError(f"{where}: 'labelled' holds a number outside [0, 1]. It is a probability for each joint.")
     return presence
+
+
+def write_results(file: Path, found: Instances) -> None:
+    """One record an instance: `keypoints` with `found.confidence` as third number, and 0, 0, 0 where there is no point.
+
+    `score`, `bbox` and `category_id` (1 where unknown) are those of `found`; `covariance_px` [xx, xy, yy, ...] is there
+    where `found` has covariances, and 0 where one is unknown.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable.
+    """
+    sure = np.ones(found.point.shape[:2]) if found.confidence is None else np.nan_to_num(found.confidence)
+    keypoints = np.concatenate([found.point.round(3), sure.round(6)[..., None]], axis=-1)
+    keypoints = np.where(found.predicted[..., None], keypoints, 0.0)
+    records = []
+    for row, image in enumerate(found.image):
+        record: dict[str, Any] = {"image_id": image, "category_id": found.category[row] if found.category else 1}
+        record |= {"keypoints": keypoints[row].ravel().tolist()}
+        record["score"] = float(sure[row].mean() if found.score is None else found.score[row])
+        if found.box is not None and np.isfinite(found.box[row]).all():
+            record["bbox"] = found.box[row].round(3).tolist()
+        if found.covariance_px is not None:
+            parts = np.nan_to_num(found.covariance_px[row][:, [0, 0, 1], [0, 1, 1]])
+            record["covariance_px"] = parts.round(6).ravel().tolist()
+        if found.individual is not None:
+            record["track_id"] = found.individual[row]
+        records.append(json.dumps(record, allow_nan=False))
+    write_atomically(file, ("[\n" + ",\n".join(records) + "\n]\n").encode())

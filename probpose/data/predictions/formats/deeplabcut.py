@@ -8,7 +8,7 @@ which are written here. Coordinates are taken as they are: DeepLabCut's are of p
 
 from __future__ import annotations
 
-__all__ = ["SINGLE", "Wide", "instances_of", "is_deeplabcut", "read_deeplabcut", "write_deeplabcut"]
+__all__ = ["SINGLE", "Wide", "cell_number", "instances_of", "is_deeplabcut", "read_deeplabcut", "write_deeplabcut"]
 
 import csv
 import io
@@ -116,10 +116,15 @@ def _rows(body: list[list[str]], first: int, width: int, header: int, file: Path
         if len(cells) != width:
             raise DataError(f"{where}: {len(cells)} cells, the header has {width}.")
         name = "/".join(cell.strip().replace("\\", "/") for cell in cells[:first] if cell.strip())
-        yield name, [_number(cell, where) for cell in cells[first:]]
+        yield name, [cell_number(cell, where) for cell in cells[first:]]
 
 
-def _number(cell: str, where: str) -> float:
+def cell_number(cell: str, where: str) -> float:
+    """A number of a table, NaN where it is blank.
+
+    Raises:
+        DataError: it is text, or not finite.
+    """
     try:
         value = float(cell) if cell.strip() else math.nan
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["opened", "read_store", "words"]
+__all__ = ["opened", "read_store", "words", "written"]
 
 import importlib
 import io
@@ -17,7 +17,7 @@ import numpy as np
 from probpose.data.predictions.formats.deeplabcut import SINGLE, Wide, instances_of
 from probpose.data.predictions.instances import Instances
 from probpose.errors import DataError
-from probpose.files import reading
+from probpose.files import reading, write_atomically
 
 
 @contextmanager
@@ -108,3 +108,21 @@ def _unpickled(text: Any, file: Path) -> Any:
         return _Plain(io.BytesIO(bytes(text))).load()
     except DataError as error:
         raise DataError(f"{file}: {error}. Write the file again from a source that you trust.") from error
+
+
+def written(file: Path, content: dict[str, Any]) -> None:
+    """Write arrays by name, whole or not at all.
+
+    Raises:
+        DataError: h5py is missing.
+        OSError: the disk is full or the folder is not writable.
+    """
+    try:
+        h5py = importlib.import_module("h5py")
+    except ImportError as error:
+        raise DataError(f"{file}: HDF5 needs the package h5py: `pip install h5py` (or probpose[formats]).") from error
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as store:
+        for name, values in content.items():
+            store.create_dataset(name, data=values)
+    write_atomically(file, buffer.getvalue())
