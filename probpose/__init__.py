@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from probpose.api.data import read_predictions as read_predictions
     from probpose.api.data import read_records as read_records
     from probpose.api.data import synthesise as synthesise
+    from probpose.api.data import write_predictions as write_predictions
     from probpose.api.diagnosing import diagnose as diagnose
     from probpose.api.distributions import Distribution as Distribution
     from probpose.api.distributions import Gaussian as Gaussian
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from probpose.api.training import resume as resume
     from probpose.api.training import train as train
     from probpose.data.persons import Persons as Persons
+    from probpose.data.predictions.formats.objects import to_supervision as to_supervision
+    from probpose.data.predictions.formats.tidy import to_movement as to_movement
     from probpose.data.predictions.instances import Instances as Instances
     from probpose.data.repeated_labels import RepeatedLabels as RepeatedLabels
     from probpose.errors import ProbposeError as ProbposeError
@@ -136,6 +139,9 @@ _HOMES = {
     "tables": "probpose.api.tables",
     "train": "probpose.api.training",
     "verdict": "probpose.api.scoring",
+    "to_movement": "probpose.data.predictions.formats.tidy",
+    "to_supervision": "probpose.data.predictions.formats.objects",
+    "write_predictions": "probpose.api.data",
     "write_results": "probpose.analysis.prediction.results",
 }
 """Where the public names live."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["deeplabcut_csv", "openpose_folder"]
+__all__ = ["deeplabcut_csv", "mpii_mat", "openpose_folder", "sleap_h5"]
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
+import scipy.io
 
 from probpose.arrays import Array
 
@@ -62,3 +64,51 @@ def openpose_folder(folder: Path, people: Mapping[str, Sequence[Array]]) -> Path
         ]
         (folder / f"{image}_keypoints.json").write_text(json.dumps({"version": 1.3, "people": found}))
     return folder
+
+
+def sleap_h5(file: Path, points: Array, scores: Array, joints: Sequence[str], tracks: Sequence[str]) -> Path:
+    """SLEAP's analysis file in its own order of axes.
+
+    Args:
+        file: to write.
+        points: (frames, tracks, K, 2).
+        scores: (frames, tracks, K).
+        joints: K names.
+        tracks: names.
+    """
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(file, "w") as store:
+        store["tracks"] = points.transpose(1, 3, 2, 0)
+        store["point_scores"] = scores.transpose(1, 2, 0)
+        store["track_occupancy"] = np.isfinite(points).all(-1).any(-1).astype(np.uint8)
+        store["node_names"] = [name.encode() for name in joints]
+        store["track_names"] = [name.encode() for name in tracks]
+        store["labels_path"] = b"labels.slp"
+    return file
+
+
+def mpii_mat(file: Path, people: Mapping[str, Sequence[Array]]) -> Path:
+    """RELEASE of MPII.
+
+    Args:
+        file: to write.
+        people: (16, 3) x, y, visible of each person by image, from 1, NaN where unlabelled.
+    """
+    entries = []
+    for image, poses in people.items():
+        rects = [
+            {
+                "scale": 1.5, "objpos": {"x": 60.0, "y": 80.0},
+                "annopoints": {
+                    "point": [
+                        {"x": x, "y": y, "id": k, "is_visible": str(int(seen))}
+                        for k, (x, y, seen) in enumerate(pose.tolist())
+                        if not np.isnan(x)
+                    ]
+                },
+            }
+            for pose in poses
+        ]  # fmt: skip
+        entries.append({"image": {"name": image}, "annorect": rects})
+    scipy.io.savemat(file, {"RELEASE": {"annolist": entries}})
+    return file

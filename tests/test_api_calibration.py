@@ -131,7 +131,7 @@ def test_predictions_of_other_joints_are_refused(over: pp.Calibration) -> None:
     with pytest.raises(DataError, match="these predictions are of 0, 1, and the calibration is of knee, ankle"):
         over.apply(others)
     with pytest.raises(DataError, match="predictions are a ndarray: make them a distribution"):
-        over.apply(predictions.mean)  # type: ignore[arg-type]
+        over.apply(predictions.mean)  # type: ignore[call-overload]
 
 
 def calibrated(**given: Any) -> Callable[[], object]:

@@ -9,6 +9,7 @@ import copy
 import importlib.util
 import json
 import os
+import pickle
 import signal
 import tarfile
 import tempfile
@@ -54,6 +55,7 @@ from probpose.data.joints import read_joint_map
 from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import read_boxes
 from probpose.data.predictions.formats.catalogue import read_instances
+from probpose.data.predictions.instances import Known
 from probpose.data.predictions.parquet import write_parquet
 from probpose.data.predictions.results import read_predictions
 from probpose.data.predictions.tables import open_points
@@ -74,6 +76,7 @@ from probpose.skeleton import COCO
 from tests.audit_cases import corrupted
 from tests.calibration_cases import fake_cases
 from tests.conftest import coco_document, make_persons, person_record
+from tests.pose_files import mpii_mat, sleap_h5
 from tests.test_calibration_record import EXAMPLE
 
 DOCUMENT = coco_document([person_record(1), person_record(2, image=2)], images=2)
@@ -242,6 +245,41 @@ DEEPLABCUT = (
     b"scorer,n,n,n,n,n,n\nindividuals,i,i,i,j,j,j\nbodyparts,a,a,a,a,a,a\ncoords,x,y,likelihood,x,y,likelihood\n"
     + b"".join(f"{i},{i},{i / 2},0.5,{i + 9},,\n".encode() for i in range(9))
 )
+YOLO = b"".join(b"0 0.5 0.5 0.2 0.4" + b" 0.25 0.75 0.9" * 17 + b" 0.8\n" for _ in range(4))
+ANIPOSE = b"a_x,a_y,a_z,a_error,a_score,fnum\n" + b"".join(f"{i},{i / 2},3,0.1,0.9,{i}\n".encode() for i in range(9))
+MPII = [{"image": "a.jpg", "joints": [[9, 8.5]] * 16, "joints_vis": [1] * 16, "center": [50, 60], "scale": 1.5}] * 2
+
+
+def sleap_analysis() -> bytes:
+    """Empty, which is refused too, where h5py is not installed."""
+    if importlib.util.find_spec("h5py") is None:
+        return b""
+    arrays = np.arange(24.0).reshape(4, 1, 3, 2), np.full((4, 1, 3), 0.5)
+    return written(lambda file: sleap_h5(file, *arrays, ["a", "b", "c"], ["t"]))()
+
+
+def store_of_pandas() -> bytes:
+    """In the format "table", of two parts in three frames; as `sleap_analysis`."""
+    if importlib.util.find_spec("h5py") is None:
+        return b""
+    import h5py
+
+    def save(file: Path) -> None:
+        columns = [("net", part, coord) for part in "ab" for coord in ("x", "y", "likelihood")]
+        with h5py.File(file, "w") as store:
+            store.create_group("df").attrs["pandas_type"] = b"frame_table"
+            rows = np.ones(3, dtype=[("index", "<i8"), ("values_block_0", "<f8", (6,))])
+            rows["index"] = np.arange(3)
+            store["df/table"] = rows
+            store["df/table"].attrs["values_block_0_kind"] = np.bytes_(pickle.dumps(columns, 0))
+
+    return written(save)()
+
+
+def release_of_mpii(file: Path) -> None:
+    mpii_mat(file, {"a.jpg": [np.full((16, 3), 9.0)], "b.jpg": [np.full((16, 3), 8.0)]})
+
+
 REPEATED = b"image,instance,annotator,landmark,x_mm,y_mm,area\n" + b"".join(
     f"{i // 4}.jpg,1,{'ab'[i % 2]},{'cd'[i // 2 % 2]},{i},{i / 2},9\n".encode() for i in range(12)
 )
@@ -283,6 +321,12 @@ READERS = {
     "wrapped results": of_json({"results": RESULTS}, read_instances),
     "frame of OpenPose": of_json(OPENPOSE, read_instances, "a_keypoints.json"),
     "table of DeepLabCut": Reader("a.csv", lambda: DEEPLABCUT, read_instances),
+    "text of YOLO": Reader("a.txt", lambda: YOLO, lambda file: read_instances(file, Known(size=lambda _: (99.0, 90)))),
+    "analysis of SLEAP": Reader("a.h5", sleap_analysis, read_instances),
+    "store of pandas": Reader("a.h5", store_of_pandas, read_instances),
+    "table of Anipose": Reader("a.csv", lambda: ANIPOSE, read_instances),
+    "persons of MPII": of_json(MPII, read_instances),
+    "release of MPII": Reader("a.mat", written(release_of_mpii, ".mat"), read_instances),
     "boxes": of_json(DETECTIONS, lambda file: read_boxes(file, persons(file.parent))),
     "skeleton": of_json(asdict(COCO), lambda file: read_skeleton(RunFolder(file.parent)), "skeleton.json"),
     "marker": of_json(

@@ -44,8 +44,9 @@ def audit(
     that were trained on these labels take the wrong ones for right.
 
     Args:
-        predictions: COCO results files, or what `read_predictions` gave, one a model; several models tell more.
-        annotations: a COCO-format keypoint file, or its persons.
+        predictions: files of any format that `read_predictions` knows, or what it gave, one a model; several models
+            tell more.
+        annotations: a COCO-format keypoint file or labels that `read_predictions` knows, or their persons.
         image_dir: folder of its images, which are only drawn; that of the file by default.
         category: see `open_data`.
         box_from: see `open_data`.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 __all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_source", "calibrate_table", "cases_of_arrays"]
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,25 +19,29 @@ from probpose.analysis.calibration.calibrate import Outcome, Settings
 from probpose.analysis.calibration.calibrate import calibrate as diagnose
 from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.cluster import AUTO, Here, Workers, start_workers
+from probpose.analysis.calibration.export import recalibrated_instances
 from probpose.analysis.calibration.recalibration.choose import METHODS, Method
 from probpose.analysis.calibration.recalibration.noise import fit_noise_recalibration
 from probpose.analysis.calibration.record import CalibrationRecord
 from probpose.analysis.calibration.report.page import report_html
 from probpose.analysis.calibration.save import WARMUP, save_calibration
 from probpose.analysis.calibration.sources.base import MemorySource, Source
-from probpose.analysis.calibration.sources.results import ResultsSource
+from probpose.analysis.calibration.sources.results import ResultsSource, instance_cases
 from probpose.analysis.calibration.sources.table import TableSource
 from probpose.analysis.calibration.tables import calibration_tables
 from probpose.analysis.posterior import load_posterior
-from probpose.api.data import read_predictions
+from probpose.api.data import read_predictions, write_predictions
 from probpose.api.distributions import Distribution
-from probpose.api.inputs import one_of
+from probpose.api.inputs import PathOrText, one_of
 from probpose.api.labels import Images, check_distribution, labels_of, numbered
 from probpose.api.tensors import positive
 from probpose.arrays import as_array, numbers
 from probpose.data.datasets.arrays import checked_boxes
 from probpose.data.datasets.drawn_boxes import BoxSource
+from probpose.data.joints import JointMap
 from probpose.data.persons import Persons
+from probpose.data.predictions.instances import Instances
+from probpose.data.predictions.results import Predictions, columns_of
 from probpose.data.predictions.shards import open_shards
 from probpose.data.predictions.tables import survey_shards
 from probpose.errors import DataError
@@ -84,23 +88,43 @@ class Calibration:
         """Of the recalibration that was chosen; "none" where the prediction stays as it is."""
         return self._outcome.recalibration.method
 
+    @overload
     def apply(
         self,
         predictions: Distribution,
         *,
         confidence: npt.ArrayLike | Tensor | None = None,
         boxes: npt.ArrayLike | Tensor | None = None,
-    ) -> Distribution:
+    ) -> Distribution: ...
+
+    @overload
+    def apply(self, predictions: Instances, *, radius_px: float | None = None) -> Instances: ...
+
+    def apply(
+        self,
+        predictions: Distribution | Instances,
+        *,
+        confidence: npt.ArrayLike | Tensor | None = None,
+        boxes: npt.ArrayLike | Tensor | None = None,
+        radius_px: float | None = None,
+    ) -> Distribution | Instances:
         """New predictions of the same model, recalibrated.
 
         Args:
-            predictions: of N rows with the same joints, as the model gives them.
+            predictions: of N rows with the same joints, as the model gives them; or what `read_predictions` gave, for
+                a calibration of such.
             confidence: (N, K), the model's own, where it was given to `calibrate`.
             boxes: (N, 4), likewise.
+            radius_px: r, for instances, whose confidence is then P(error <= r); that of the report by default.
+
+        Returns:
+            What came in: a distribution, or instances whose point is the mean and which have covariances.
 
         Raises:
             DataError: other joints, another shape, or no confidence where the recalibration depends on it.
         """
+        if isinstance(predictions, Instances):
+            return self._instances(predictions, radius_px)
         check_distribution(predictions)
         if predictions.joints != tuple(self.record.joints):
             raise DataError(
@@ -109,6 +133,36 @@ class Calibration:
             )
         cases = cases_of_arrays(predictions, None, None, None, confidence, boxes, None, "predictions")
         return Distribution(self._outcome.recalibration.apply(cases), predictions.joints)
+
+    def _instances(self, found: Instances, radius_px: float | None) -> Instances:
+        if not isinstance(self._source, ResultsSource):
+            raise DataError("this calibration is not of predictions as `read_predictions` gives them: see `apply`.")
+        columns = columns_of(found, tuple(self.record.joints))
+        cases = instance_cases(found, columns, self._source.cases, self._source.scale)
+        radius = radius_px or self.radius_px
+        return recalibrated_instances(found, columns, cases, self._outcome.recalibration, radius)
+
+    @property
+    def radius_px(self) -> float:
+        """r of P(error <= r) in the report: the median error, unless another was named."""
+        within = self.record.before.usefulness.within
+        return within.radius_px if within is not None else float(np.median(self._outcome.test.scores("level").error_px))
+
+    def write(self, file: PathOrText, *, radius_px: float | None = None, format: str | None = None) -> list[Path]:
+        """Write all instances that were read, recalibrated (`apply`), in the format that they came in.
+
+        Args:
+            file: to write; a folder for formats of a file a frame.
+            radius_px: r of P(error <= r).
+            format: another format, see `write_predictions`.
+
+        Raises:
+            ConfigError, DataError: the format is not written, cannot hold them, or they are of no file.
+        """
+        found = self._source.predictions.instances if isinstance(self._source, ResultsSource) else None
+        if found is None:
+            raise DataError("what is written are predictions as `read_predictions` gives them: see `save`.")
+        return write_predictions(file, self.apply(found, radius_px=radius_px), format=format)
 
     def save(
         self,
@@ -225,9 +279,12 @@ def calibrate(
 
 
 def calibrate_results(
-    results: str | PathLike[str],
+    results: object,
     annotations: str | PathLike[str] | Persons,
     *,
+    joints: Sequence[str] | None = None,
+    image_dir: PathOrText | None = None,
+    joint_map: JointMap | None = None,
     category: str | int | None = None,
     box_from: BoxSource | None = None,
     method: Method = "auto",
@@ -237,11 +294,14 @@ def calibrate_results(
     seed: int = 0,
     counting: Counting = silent,
 ) -> Calibration:
-    """Calibrate any model's COCO results file against COCO-format annotations.
+    """Calibrate any model's predictions, from a file of any format that `read_predictions` knows, against annotations.
 
     Args:
-        results: the file.
-        annotations: of the same images, or their persons.
+        results: the file, an object of a library, or what `read_predictions` gave.
+        annotations: of the same images, a file, or their persons.
+        joints: see `read_predictions`, and likewise the next ones.
+        image_dir: folder of the images.
+        joint_map: of the names of joints.
         category: name or id of the one category that counts, where the file has several with different joints.
         box_from: where persons are, see `open_data`.
         method: see `calibrate`, and likewise the others.
@@ -254,9 +314,18 @@ def calibrate_results(
     Raises:
         DataError: a file is faulty, or nothing can be matched.
     """
-    source = ResultsSource(
-        Path(results), read_predictions(results, annotations, category=category, box_from=box_from), seed=seed
+    found = results if isinstance(results, Predictions) else None
+    found = found or read_predictions(
+        results,
+        annotations,
+        joints=joints,
+        image_dir=image_dir,
+        joint_map=joint_map,
+        category=category,
+        box_from=box_from,
     )
+    file = found.instances.file if found.instances is not None else None
+    source = ResultsSource(file or Path(found.name), found, seed=seed)
     return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "read_predictions",
     "read_records",
     "synthesise",
+    "write_predictions",
 ]
 
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ from probpose.data.datasets.reading import Reading
 from probpose.data.joints import JointMap, match_joints
 from probpose.data.persons import Persons
 from probpose.data.plausible import refuse_other_units
-from probpose.data.predictions.formats.catalogue import is_coco, read_instances
+from probpose.data.predictions.formats.catalogue import is_coco, read_instances, write_instances
 from probpose.data.predictions.instances import Instances, Known, sizes_of_images
 from probpose.data.predictions.labels import persons_of_labels
 from probpose.data.predictions.results import Predictions, known_of, match_instances
@@ -200,6 +201,29 @@ def read_predictions(
         source = read_instances(source, known, listing)
     assert isinstance(source, Instances)
     return match_instances(source, annotations, listing, joint_map)
+
+
+def write_predictions(file: PathOrText, predictions: Instances, *, format: str | None = None) -> list[Path]:
+    """Write instances in the format that they were read from, or another (docs/formats.md).
+
+    Args:
+        file: to write; a folder for OpenPose and YOLO, which have a file an image.
+        predictions: such as `Calibration.apply` gives: their confidence goes where the format has a keypoint's score.
+        format: "coco results", "deeplabcut", "lightning pose" (with variances), "eks" (likelihood is 1 / variance),
+            "openpose", "yolo", "sleap analysis", "parquet" or "movement"; by default by the endings .parquet and .nc
+            (movement), otherwise what was read.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: the format is not written, or its files end in another way.
+        DataError: the format cannot hold them, a package is missing, or the disk is full.
+    """
+    try:
+        return write_instances(Path(file), predictions, format)
+    except OSError as error:
+        raise DataError(f"{file} cannot be written: {error.strerror or error}.") from error
 
 
 def read_records(

@@ -56,7 +56,7 @@ def oks_sigmas(
     Args:
         annotations: repeated labels, see `annotators`, or what that gave; with predictions, a COCO-format keypoint file
             or its persons.
-        predictions: COCO results files of models for it, or what `read_predictions` gave.
+        predictions: files of models for it, or what `read_predictions` gave.
         correlation: of models: the range in which the correlation of two models' errors lies.
         statistic: of models: "core" leaves gross errors out, "all" is E[d^2 / area] of all labels.
         noise: of repeated labels: law of the errors.

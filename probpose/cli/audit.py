@@ -40,9 +40,9 @@ Example:
     "--predictions",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Instead of a run: COCO results of any model, or of several.",
+    help="Instead of a run: any model's (docs/formats.md), or those of several.",
 )
-@click.option("--annotations", type=click.Path(path_type=Path), help="The COCO-format labels of --predictions.")
+@click.option("--annotations", type=click.Path(path_type=Path), help="The labels of --predictions.")
 @click.option(
     "--folds",
     type=click.IntRange(2),

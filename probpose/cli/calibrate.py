@@ -20,7 +20,7 @@ from probpose.cli.options import (
     refuse_without_effect,
 )
 from probpose.cli.terminal import judged_persons, note, run_of, say_device
-from probpose.cli.types import OUT_FOLDER, LateChoice
+from probpose.cli.types import OUT, OUT_FOLDER, LateChoice
 from probpose.errors import ConfigError
 
 EPILOG = """\b
@@ -28,6 +28,7 @@ Example:
   probpose calibrate
   probpose calibrate runs/my-run --dataset coco --split val --recalibrate density
   probpose calibrate --predictions results.json --annotations person_keypoints_val2017.json
+  probpose calibrate --predictions videoDLC.csv --annotations CollectedData.csv --radius 5 --write calibrated.csv
   probpose calibrate points.csv --json
   probpose calibrate 'shards/*.parquet'
   probpose calibrate 'shards/*.parquet' --cluster tcp://head:8786
@@ -35,6 +36,9 @@ Example:
 
 TABLES = (".csv", ".npz", ".parquet")
 """What the name of a table, or of a pattern of tables, ends in."""
+
+_LABELS = {"category", "box_from", "image_dir", "joint_map"}
+"""Options about data that go with --predictions."""
 
 LEAST_DRAWS = 4
 """That convergence can be judged by."""
@@ -55,8 +59,8 @@ def _densities() -> Iterable[str]:
 @click.command(epilog=EPILOG)
 @click.argument("run", required=False, type=click.Path(path_type=Path), metavar="[RUN|TABLE]")
 @data_options
-@click.option("--predictions", type=click.Path(path_type=Path), help="Instead of a run: COCO results of any model.")
-@click.option("--annotations", type=click.Path(path_type=Path), help="The COCO-format ground truth of --predictions.")
+@click.option("--predictions", type=click.Path(path_type=Path), help="Instead of a run: any model's (docs/formats.md).")
+@click.option("--annotations", type=click.Path(path_type=Path), help="The labels of --predictions.")
 @click.option(
     "--table",
     type=click.Path(path_type=Path),
@@ -87,6 +91,8 @@ def _densities() -> Iterable[str]:
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split and all choices.")
 @machine_options
+@click.option("--joints", help="Names of the joints of --predictions in their order, a,b,c, where the file has none.")
+@click.option("--write", type=OUT, help="Write all of --predictions recalibrated, in their format; or .parquet, .nc.")
 @click.option("--out", type=OUT_FOLDER, help="Folder. [RUN/calibration, or beside the predictions]")
 @click.option("--report/--no-report", default=True, show_default=True, help="Write report.html and figures.")
 @json_option
@@ -113,6 +119,10 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
         note(f"note: {line}")
     folder = out or calibration.folder
     written = calibration.save(folder, report=options["report"], draws=options["draws"], counting=pp.bars)
+    if options["write"] is not None:
+        written += calibration.write(options["write"], radius_px=options["radius"])
+        radius = options["radius"] or calibration.radius_px
+        note(f"the confidence in {options['write']} is P(error <= {radius:g} px)")
     if as_json:
         click.echo((folder / "calibration.json").read_text(encoding="utf-8"))
     else:
@@ -132,7 +142,9 @@ def _calibration(run: Path | None, options: dict[str, Any], *, quiet: bool) -> p
     if (results is None) != (annotations is None):
         raise ConfigError("--predictions and --annotations go together: results, and the labels to judge them by.")
     if results is not None:
-        refuse_without_effect({*DATA, *MACHINE} - {"category", "box_from"}, "with --predictions")
+        refuse_without_effect({*DATA, *MACHINE} - _LABELS, "with --predictions")
+    else:
+        refuse_without_effect(["joints", "write"], "without --predictions")
     if table is not None:
         refuse_without_effect((*DATA, *MACHINE), "with --table")
     else:
@@ -142,8 +154,9 @@ def _calibration(run: Path | None, options: dict[str, Any], *, quiet: bool) -> p
     shared = {name: options[name] for name in ("method", "residual", "per_joint", "seed")}
     shared |= {"radius_px": options["radius"], "counting": pp.bars}
     if results is not None:
-        labels = {name: options[name] for name in ("category", "box_from")}
-        return pp.calibrate_results(results, annotations, **labels, **shared)
+        labels = {name: options[name] for name in _LABELS}
+        joints = options["joints"].split(",") if options["joints"] else None
+        return pp.calibrate_results(results, annotations, joints=joints, **labels, **shared)
     if table is not None:
         return pp.calibrate_table(table, cluster=options["cluster"], **shared)
     say_device(options["device"], quiet=quiet)

@@ -38,7 +38,7 @@ Example:
     type=click.Path(path_type=Path),
     help="COCO-format keypoint file; or repeated labels, as `probpose annotators` takes them.",
 )
-@click.option("--predictions", multiple=True, type=click.Path(path_type=Path), help="COCO results of models.")
+@click.option("--predictions", multiple=True, type=click.Path(path_type=Path), help="Models' (docs/formats.md).")
 @click.option(
     "--correlation",
     nargs=2,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FLIP_PAIRS", "NAMES", "NUMBERS", "OKS", "OUT_FILE", "OUT_FOLDER", "SIZE", "LateChoice"]
+__all__ = ["FLIP_PAIRS", "NAMES", "NUMBERS", "OKS", "OUT", "OUT_FILE", "OUT_FOLDER", "SIZE", "LateChoice"]
 
 import os
 from collections.abc import Callable, Iterable
@@ -33,11 +33,11 @@ class _Out(click.Path):
     """What is written in the end: refused at once where it cannot be, and not after minutes of work.
 
     Args:
-        folder: whether it is a folder, and not a file.
+        folder: whether it is a folder, and not a file; None for either.
     """
 
-    def __init__(self, *, folder: bool) -> None:
-        super().__init__(file_okay=not folder, dir_okay=folder, writable=True, path_type=Path)
+    def __init__(self, *, folder: bool | None) -> None:
+        super().__init__(file_okay=not folder, dir_okay=folder is not False, writable=True, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; folders above it that are missing are made later."""
@@ -132,5 +132,6 @@ FLIP_PAIRS = _FlipPairs()
 NUMBERS = _Numbers()
 NAMES = _Names()
 OKS = _Threshold()
+OUT = _Out(folder=None)
 OUT_FILE = _Out(folder=False)
 OUT_FOLDER = _Out(folder=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["REACH", "Predictions", "known_of", "match", "match_instances", "read_predictions"]
+__all__ = ["REACH", "Predictions", "columns_of", "in_order", "known_of", "match", "match_instances", "read_predictions"]
 
 import re
 from dataclasses import dataclass, field, replace
@@ -174,7 +174,7 @@ def match_instances(
     left_out = Tally(dict(found.left_out.counts), dict(found.left_out.first))
     columns = _joints(found, persons, joint_map, left_out)
     images = _images(found, listing, left_out)
-    shown = _in_order(found, columns)
+    shown = in_order(found, columns)
     pairs = _match_images(shown, images, persons, left_out)
     if not pairs:
         raise DataError(
@@ -191,7 +191,21 @@ def match_instances(
 
 def _joints(found: Instances, persons: Persons, joint_map: JointMap | None, left_out: Tally) -> tuple[int, ...]:
     """The place among the instances' joints of each of the persons', -1 for none."""
-    have, want, name = found.joints, persons.skeleton.joints, str(found.file or found.name)
+    have, want = found.joints, persons.skeleton.joints
+    columns = columns_of(found, want, joint_map)
+    left_out.add("joint that is not annotated", [joint for place, joint in enumerate(have) if place not in columns])
+    absent = [joint for joint, place in zip(want, columns, strict=True) if place < 0]
+    left_out.add("annotated joint that the predictions do not have", absent)
+    return columns
+
+
+def columns_of(found: Instances, want: tuple[str, ...], joint_map: JointMap | None = None) -> tuple[int, ...]:
+    """The place among the instances' joints of each that is wanted, -1 for none; told by name, or place without names.
+
+    Raises:
+        DataError: by name none is the same, or two are; or joints without names are of another number.
+    """
+    have, name = found.joints, str(found.file or found.name)
     if not found.named and joint_map is None:
         if len(have) != len(want):
             raise DataError(
@@ -200,16 +214,12 @@ def _joints(found: Instances, persons: Persons, joint_map: JointMap | None, left
             )
         return tuple(range(len(want)))
     try:
-        columns = joint_columns(have, want, name, joint_map, common=True)
+        return joint_columns(have, want, name, joint_map, common=True)
     except DataError as error:
         raise DataError(
             f"{name} has the joints {', '.join(have)}, and the annotations {', '.join(want)}: by name none is the "
             "same, or two are. Say which is which with joint_map."
         ) from error
-    left_out.add("joint that is not annotated", [joint for place, joint in enumerate(have) if place not in columns])
-    absent = [joint for joint, place in zip(want, columns, strict=True) if place < 0]
-    left_out.add("annotated joint that the predictions do not have", absent)
-    return columns
 
 
 def _images(found: Instances, listing: Listing, left_out: Tally) -> list[int | None]:
@@ -259,7 +269,7 @@ def _no_image(found: Instances, listing: Listing) -> str:
     )
 
 
-def _in_order(found: Instances, columns: tuple[int, ...]) -> Instances:
+def in_order(found: Instances, columns: tuple[int, ...]) -> Instances:
     """The instances with the annotations' joints, NaN where the file has none."""
     order, absent = np.array(columns), np.array(columns) < 0
 

@@ -76,11 +76,11 @@ def open_points(file: Path) -> PointsTable:
 
     Columns: `x`, `y` prediction; `label_x`, `label_y`, blank (NaN) where unlabelled; optional `sigma_x`, `sigma_y` or
     one `sigma` for both axes (standard deviation), or `cov_xx`, `cov_xy`, `cov_yy` (covariance, square pixels);
-    `image` (number or name), by which data are split; `instance`, the number of the person or object; `joint` (name); `confidence`; `visibility` (0 unlabelled, 1 occluded, 2 visible);
-    `area` of the box that the prediction was made from; `unit` (number or name), by which data are split instead of by
-    image where images are not independent, such as the subject or the video. An .npz may instead hold `prediction`
-    (M, 2), `label` (M, 2) and `scale` (M,) or (M, 2). The rows of an image, and of a unit, are adjacent. Other columns
-    are not read.
+    `image` (number or name), by which data are split; `instance`, the number of the person or object; `joint` (name);
+    `confidence`; `visibility` (0 unlabelled, 1 occluded, 2 visible); `area` of the box that the prediction was made
+    from; `unit` (number or name), by which data are split instead of by image where images are not independent, such as
+    the subject or the video. An .npz may instead hold `prediction` (M, 2), `label` (M, 2) and `scale` (M,) or (M, 2).
+    The rows of an image, and of a unit, are adjacent. Other columns are not read.
 
     Parquet and .npz are read in chunks, so that they may be larger than memory; arrays in Fortran order (a transpose)
     are not, and a single image must fit in memory.

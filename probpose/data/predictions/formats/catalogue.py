@@ -26,6 +26,7 @@ from probpose.data.predictions.formats.tidy import write_movement, write_rows
 from probpose.data.predictions.formats.yolo import read_yolo, write_yolo
 from probpose.data.predictions.instances import Instances, Known
 from probpose.errors import ConfigError, DataError
+from probpose.files import reading
 
 Reader = Callable[[Path, Known], Instances]
 
@@ -77,7 +78,9 @@ def is_coco(file: Path) -> bool:
 
 
 def _csv(file: Path, known: Known) -> Instances:
-    if is_deeplabcut(file) or not file.is_file():
+    with reading(file, "is not a CSV file"):
+        of_deeplabcut = is_deeplabcut(file)
+    if of_deeplabcut:
         return read_deeplabcut(file, known)
     if is_anipose(file):
         return read_anipose(file, known)

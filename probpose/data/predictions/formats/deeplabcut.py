@@ -52,11 +52,8 @@ class Wide:
 
 def is_deeplabcut(file: Path) -> bool:
     """Whether the first cell of a .csv file is "scorer"."""
-    try:
-        with file.open("rb") as stream:
-            return stream.read(64).lstrip(b"\xef\xbb\xbf").split(b",")[0].strip().strip(b'"') == b"scorer"
-    except OSError:
-        return False
+    with file.open("rb") as stream:
+        return stream.read(64).lstrip(b"\xef\xbb\xbf").split(b",")[0].strip().strip(b'"') == b"scorer"
 
 
 def read_deeplabcut(file: Path, _: Known) -> Instances:

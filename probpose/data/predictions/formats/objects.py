@@ -64,8 +64,8 @@ def read_objects(source: Any, known: Known) -> Instances:
     names = known.names(shapes.pop())
 
     def joined(name: str) -> Any:
-        parts = [part.get(name) for part in found]
-        return None if any(part is None for part in parts) else np.concatenate(parts)
+        parts = [part[name] for part in found if part.get(name) is not None]
+        return np.concatenate(parts) if len(parts) == len(found) else None
 
     kinds = [type(one).__name__ for _, one in _parts(source)]
     ids = joined("individual")

@@ -54,7 +54,8 @@ def read_yolo(source: Path, known: Known) -> Instances:
             "are shares of it: name the folder of the images (image_dir), or annotations that state their sizes."
         )
     size = np.array([sizes[name] for name, _, _ in used])
-    table = np.array([numbers for _, _, numbers in used])
+    whole = max(len(numbers) for _, _, numbers in used)  # tracks may begin later than the video
+    table = np.array([[*numbers, *[np.nan] * (whole - len(numbers))] for _, _, numbers in used])
     return _instances(source, used, table, size, (width, each, extra), known, left_out)
 
 
@@ -81,14 +82,13 @@ def _lines(file: Path) -> list[tuple[int, list[float]]]:
 def _layout(rows: Sequence[list[float]], source: Path, known: Known) -> tuple[int, int, int]:
     """Number of joints, numbers for each, and numbers after them (confidence of the box, track)."""
     lengths = sorted({len(row) - _BOX for row in rows})
-    counts = [len(known.joints)] if known.joints is not None else [17]
-    for joints in counts:
-        for each in (3, 2):
-            if all(0 <= length - each * joints <= 2 for length in lengths) and len(lengths) <= 2:
-                return joints, each, max(lengths) - each * joints
+    joints = 17 if known.joints is None else len(known.joints)
+    for each in (3, 2):
+        if all(0 <= length - each * joints <= 2 for length in lengths):
+            return joints, each, max(lengths) - each * joints
     raise DataError(
         f"{source}: lines have {', '.join(map(str, lengths))} numbers after the box, which is not 2 or 3 for each of "
-        f"{counts[0]} joints and up to 2 more: name the joints of the file (joints)."
+        f"{joints} joints and up to 2 more: name the joints of the file (joints)."
     )
 
 
@@ -122,9 +122,11 @@ def _instances(
         kind="line",
         confidence=None if labels else third,
         visibility=third.astype(np.int64) if labels and third is not None else None,
-        score=tail[:, 0] if extra else None,
+        score=tail[:, 0] if tail.size and np.isfinite(tail[:, 0]).all() else None,
         box=np.concatenate([centre - sides / 2, sides], axis=1),
-        individual=tuple(f"{number:g}" for number in tail[:, 1]) if extra == 2 else None,
+        individual=tuple("" if np.isnan(track) else f"{track:g}" for track in tail[:, 1])
+        if tail.shape[1] > 1
+        else None,
         category=tuple(int(number) for number in table[:, 0]),
         image_size=size,
         left_out=left_out,
