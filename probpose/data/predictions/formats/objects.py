@@ -142,6 +142,9 @@ def to_supervision(found: Instances) -> dict[int | str, Any]:
 
     Joints that are not predicted are at 0, 0 and not `visible`.
 
+    Args:
+        found: such as `read_predictions` or `Calibration.apply` gave.
+
     Raises:
         DataError: supervision is missing.
     """

@@ -61,6 +61,9 @@ def to_movement(found: Instances) -> xr.Dataset:
 
     Time is the number of the frame; images with names are numbered by their place, and `image` has their names.
 
+    Args:
+        found: such as `read_predictions` or `Calibration.apply` gave.
+
     Raises:
         DataError: two instances of one frame are of the same individual.
     """
