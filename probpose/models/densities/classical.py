@@ -102,8 +102,9 @@ class StudentTResidual(ResidualDensity):
     def native(self, uniform: Tensor, replicates: int) -> Native:
         df = self.df.unsqueeze(-1)
 
-        def log_prob(w: Tensor) -> Tensor:
-            return -LOG_2PI - (df / 2 + 1) * torch.log1p((w**2).sum(-1) / df)
+        def of_square(square: Tensor) -> Tensor:
+            own = df.to(square)
+            return -LOG_2PI - (own / 2 + 1) * torch.log1p(square / own)
 
         def draw(u: Tensor) -> Tensor:
             tail = u[..., 0].clamp_max(1 - 1e-7)
@@ -111,4 +112,5 @@ class StudentTResidual(ResidualDensity):
             angle = 2 * math.pi * u[..., 1]
             return radius.unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], -1)
 
-        return closed_form(log_prob, draw, uniform, self.batch)
+        native = closed_form(lambda w: of_square((w**2).sum(-1)), draw, uniform, self.batch)
+        return replace(native, of_square=of_square)

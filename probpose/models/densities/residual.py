@@ -36,6 +36,8 @@ class Native:
         log_z_error: (B,), its standard error over independent replicates of the nodes; 0 for a single replicate.
         axis: the distribution along each axis in closed form, where both are independent and alike; otherwise None.
         heights: (B, n), `log_prob` at the nodes, where it is known already.
+        of_square: (B, n) -> (B, n), `log_prob` from |w|^2 in the precision of what it is given, where it depends on
+            nothing else; otherwise None.
     """
 
     log_prob: Callable[[Tensor], Tensor]
@@ -46,6 +48,7 @@ class Native:
     log_z_error: Tensor
     axis: Normal | Laplace | None = None
     heights: Tensor | None = None
+    of_square: Callable[[Tensor], Tensor] | None = None
 
     @property
     def ess(self) -> Tensor:

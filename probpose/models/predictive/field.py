@@ -35,8 +35,8 @@ _TAIL_SHARE = 8
 _CANDIDATES = 16
 """Cells, those with the highest peaks by themselves, about which the highest point is looked for."""
 
-_AT_ONCE = {"cpu": 2**18, "cuda": 2**25}
-"""Densities of cells that are computed at once where no gradient is asked for: what stays near the processor."""
+_AT_ONCE = {"cpu": 2**16, "cuda": 2**25}
+"""Densities of cells that are computed at once where no gradient is asked for: what stays in a cache."""
 
 _SHIFTS = 12
 
@@ -94,7 +94,7 @@ class FieldDensity(Predictive):
     @cached_property
     def _in_single(self) -> FieldDensity:
         """The same in float32, where R takes that."""
-        if not _along_axes(self.residual):
+        if not _closed_form(self.residual):
             return self
         return self.replace(**{name: getattr(self, name).float() for name in self.per_person})
 
@@ -108,16 +108,31 @@ class FieldDensity(Predictive):
         if torch.is_grad_enabled() or value.dim() == 3:
             cells = over_cells(self._log_terms(value))
         else:
-            at_once = _AT_ONCE.get(value.device.type, _AT_ONCE["cuda"])
-            parts = value.split(max(1, at_once // max(1, self.log_weights.numel())))
-            cells = torch.cat([over_cells(self._log_terms(part)) for part in parts])
+            flat = value.reshape(-1, *value.shape[-3:])
+            cells = torch.cat([self._in_parts(flat, rows, over_cells) for rows in self._blocks], 1)
+            cells = cells.view(value.shape[:-1])
         log_pi, log_rest = F.logsigmoid(self.inside), F.logsigmoid(-self.inside)
         return torch.logaddexp(log_pi + cells, log_rest + self.tail.log_prob(value))
 
-    def _log_terms(self, value: Tensor) -> Tensor:
-        """log(w_c R((x - loc) / s) / det s), (..., N, K, C), at `value` (..., N, K, 2)."""
-        z = (value.unsqueeze(-1) - self.loc) * self.rate
-        return _log_residual(self.residual, z) + self.log_heights
+    @property
+    def _at_once(self) -> int:
+        return _AT_ONCE.get(self.loc.device.type, _AT_ONCE["cuda"])
+
+    @property
+    def _blocks(self) -> list[slice]:
+        """The persons, a few at a time."""
+        persons, step = self.batch_shape[0], max(1, self._at_once // self.log_weights[0].numel())
+        return [slice(i, i + step) for i in range(0, persons, step)]
+
+    def _in_parts(self, value: Tensor, rows: slice, over_cells: Callable[[Tensor], Tensor]) -> Tensor:
+        """`over_cells` for values (S, N, K, 2) of some persons, a few values at a time."""
+        lead = max(1, self._at_once // self.log_weights[rows].numel())
+        return torch.cat([over_cells(self._log_terms(part, rows)) for part in value[:, rows].split(lead)])
+
+    def _log_terms(self, value: Tensor, rows: slice = slice(None)) -> Tensor:
+        """log(w_c R((x - loc) / s) / det s), (..., n, K, C), at `value` (..., n, K, 2) of the persons in `rows`."""
+        z = (value.unsqueeze(-1) - self.loc[rows]) * self.rate[rows]
+        return _log_residual(self.residual, z) + self.log_heights[rows]
 
     def log_of(self, cells: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Of some cells (N, K, B): log w_c, and log R((x - loc) / s) / det s at `value` (N, K, 2), (N, K, B) each."""
@@ -207,19 +222,27 @@ class FieldDensity(Predictive):
         return values.gather(-1, cells.unsqueeze(-2).expand(-1, -1, 2, -1))
 
 
-def _along_axes(residual: Residual) -> bool:
-    """Whether log R is the sum of what the law of an axis says of both."""
-    return residual.native.axis is not None and residual.standardised
+def _closed_form(residual: Residual) -> Literal["axes", "lengths"] | None:
+    """What R follows from in any precision: the law of an axis, or lengths stretched along the axes by its gauge."""
+    if residual.native.axis is not None and residual.standardised:
+        return "axes"
+    return "lengths" if residual.native.of_square is not None and residual.gauge == "quantile" else None
 
 
 def _log_residual(residual: Residual, z: Tensor) -> Tensor:
-    """log R in nats, (..., K, C), at residuals z (..., K, 2, C); along the axes where R is made of them."""
-    if _along_axes(residual):
-        along: Tensor = residual.native.axis.log_prob(z)  # type: ignore[union-attr]
-        return along[..., 0, :] + along[..., 1, :]  # several times as fast as a sum of two
-    if residual.batch == 1:
-        flat = log_density(residual, z.mT.flatten(-3, -2))
-        return flat.view(*z.shape[:-2], z.shape[-1])
+    """log R in nats, (..., K, C), at residuals z (..., K, 2, C); several times as fast where it is in closed form."""
+    form, native = _closed_form(residual), residual.native
+    if form == "axes" and native.axis is not None:
+        along: Tensor = native.axis.log_prob(z)  # type: ignore[no-untyped-call]
+        return along[..., 0, :] + along[..., 1, :]
+    if form == "lengths" and native.of_square is not None:
+        stretch = residual.factor.diagonal(dim1=-2, dim2=-1)
+        w = z * stretch.unsqueeze(-1).to(z) + residual.loc.unsqueeze(-1).to(z)
+        square, log_det = w[..., 0, :].square() + w[..., 1, :].square(), stretch.log().sum(-1, keepdim=True).to(z)
+        if residual.batch == 1:
+            return (native.of_square(square.reshape(1, -1)) + log_det).view(square.shape)
+        by_joint = square.movedim(-2, 0)
+        return (native.of_square(by_joint.flatten(1)) + log_det).view(by_joint.shape).movedim(0, -2)
     return log_density(residual, z.movedim(-1, -3)).movedim(-2, -1)
 
 
