@@ -146,7 +146,8 @@ class FieldHeads(Heads):
     options: FieldOptions
 
     def density(self, residual: Residual) -> FieldDensity:
-        offset, scale, logits = (part.to(residual.loc).flatten(-2) for part in (self.offset, self.scale, self.logits))
+        parts = (self.offset, self.scale, self.logits)  # whose layers may hold channels last: cells are to be last
+        offset, scale, logits = (part.to(residual.loc).flatten(-2).contiguous() for part in parts)
         centres = cell_centres(self.logits).to(offset).flatten(0, 1).mT
         height, width = self.logits.shape[-2:]
         return FieldDensity(

@@ -237,8 +237,8 @@ def _log_residual(residual: Residual, z: Tensor) -> Tensor:
         return along[..., 0, :] + along[..., 1, :]
     if form == "lengths" and native.of_square is not None:
         stretch = residual.factor.diagonal(dim1=-2, dim2=-1)
-        w = z * stretch.unsqueeze(-1).to(z) + residual.loc.unsqueeze(-1).to(z)
-        square, log_det = w[..., 0, :].square() + w[..., 1, :].square(), stretch.log().sum(-1, keepdim=True).to(z)
+        x, y = torch.addcmul(residual.loc.unsqueeze(-1).to(z), z, stretch.unsqueeze(-1).to(z)).unbind(-2)
+        square, log_det = torch.addcmul(x * x, y, y), stretch.log().sum(-1, keepdim=True).to(z)
         if residual.batch == 1:
             return (native.of_square(square.reshape(1, -1)) + log_det).view(square.shape)
         by_joint = square.movedim(-2, 0)
