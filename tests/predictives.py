@@ -67,7 +67,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "multibin, soft bound": ("multibin", {"bins": 4, "train": "bound", "assign": "soft", "layout": "sigma"}, "laplace"),
     "multibin of the plane": ("multibin", {"bins": 5, "space": "plane"}, "laplace"),
     "multibin of the plane, bound": ("multibin", {"bins": 5, "space": "plane", "train": "bound"}, "gaussian"),
-    "field, bound": ("field", {"layers": 0, "decode": "mode", "cells": 2, "scale": "person+cell"}, "student_t"),
+    "field, bound": (
+        "field",
+        {"layers": 0, "decode": "mode", "cells": 2, "scale": "person+cell", "objective": "bound"},
+        "student_t",
+    ),
     "field of one cell": ("field", {"layers": 0, "decode": "mode", "cells": 1}, "laplace"),
     "simcc, coarse": ("simcc", {"split": 0.25}, "student_t"),
     "heatmap, bilinear": ("heatmap", {"layers": 1, "width": 8, "surface": "bilinear", "decode": "argmax"}, "student_t"),

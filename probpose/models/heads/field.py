@@ -59,7 +59,7 @@ class FieldOptions:
     layers: int = 3
     width: int = 128
     cells: int = 0
-    objective: Literal["bound", "exact", "bound-then-exact"] = "bound"
+    objective: Literal["bound", "exact", "bound-then-exact"] = "bound-then-exact"
     until: float = 0.8
     branch: bool = True
     reach: float = 1.0
