@@ -191,8 +191,8 @@ class Data:
             multiprocessing.get_context("fork").Process(target=_render, args=(self.root / "synthetic",)).start()
 
     def parts(self, data: str) -> tuple[str, ...]:
-        """What is judged on; the synthetic figures have no part to choose options by."""
-        return ("report",) if data == "synthetic" else ("choose", "report")
+        """What is judged on."""
+        return ("report",) if data in ("synthetic", "small") else ("choose", "report")
 
 
 def _render(root: Path) -> None:
