@@ -93,7 +93,7 @@ def test_the_likeliest_is_about_as_good_as_the_chosen() -> None:
         assert log_prob(chosen.recalibration, test).mean() > best - 0.005
     assert choose(fit, calibrate, "conformal", density=None).chosen.name == "conformal"
     assert choose(fit, calibrate, "scale", density=None).chosen.recalibration.method == "scale"
-    assert METHODS == ("auto", "scale", "size", "density", "level", "conformal")
+    assert METHODS == ("auto", "scale", "size", "heatmap", "density", "level", "conformal")
 
 
 def test_gains_are_paired_and_said() -> None:

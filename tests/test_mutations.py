@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from probpose.analysis.audit.decisions import FORMAT, decided, digest_of, read_decisions
+from probpose.analysis.audit.record import read_suspicions
 from probpose.analysis.calibration.recalibration.base import (
     LevelRecalibration,
     NoRecalibration,
@@ -55,6 +56,7 @@ from probpose.data.joints import read_joint_map
 from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import read_boxes
 from probpose.data.predictions.formats.catalogue import read_instances
+from probpose.data.predictions.heatmaps import read_heatmaps
 from probpose.data.predictions.instances import Known
 from probpose.data.predictions.parquet import write_parquet
 from probpose.data.predictions.results import read_predictions
@@ -362,6 +364,8 @@ READERS = {
         lambda file: load_backbone_weights(BACKBONE, file),
     ),
     "packed crops": Reader("train.npz", packed_crops, read_packed),
+    "heatmaps": Reader("a.npz", archive_of(maps=np.ones((2, 1, 3, 2)), boxes=np.ones((2, 4))), read_heatmaps),
+    "audit": of_json(AUDIT.to_json(), read_suspicions),
     "npz table": Reader("a.npz", archive_of(**TABLE), read_points),
     "csv table": Reader("a.csv", lambda: CSV, read_points),
     "parquet table": Reader("a.parquet", parquet_of_table, read_points),

@@ -26,22 +26,24 @@ from probpose.analysis.calibration.record import CalibrationRecord
 from probpose.analysis.calibration.report.page import report_html
 from probpose.analysis.calibration.save import WARMUP, save_calibration
 from probpose.analysis.calibration.sources.base import MemorySource, Source
+from probpose.analysis.calibration.sources.heatmaps import HeatmapSource
 from probpose.analysis.calibration.sources.results import ResultsSource, instance_cases
 from probpose.analysis.calibration.sources.table import TableSource
 from probpose.analysis.calibration.tables import calibration_tables
 from probpose.analysis.posterior import load_posterior
-from probpose.api.data import read_predictions, write_predictions
-from probpose.api.distributions import Distribution
+from probpose.api.data import open_data, read_predictions, write_predictions
+from probpose.api.distributions import Distribution, Heatmap
 from probpose.api.inputs import PathOrText, one_of
 from probpose.api.labels import Images, check_distribution, labels_of, numbered
 from probpose.api.tensors import positive
-from probpose.arrays import as_array, numbers
+from probpose.arrays import Index, as_array, numbers
 from probpose.data.datasets.arrays import checked_boxes
 from probpose.data.datasets.drawn_boxes import BoxSource
 from probpose.data.joints import JointMap
 from probpose.data.persons import Persons
+from probpose.data.predictions.heatmaps import read_heatmaps
 from probpose.data.predictions.instances import Instances
-from probpose.data.predictions.results import Predictions, columns_of
+from probpose.data.predictions.results import Predictions, columns_of, match_instances
 from probpose.data.predictions.shards import open_shards
 from probpose.data.predictions.tables import survey_shards
 from probpose.errors import DataError
@@ -258,7 +260,8 @@ def calibrate(
         boxes: (N, 4) x, y, width, height that the predictions were made from.
         oks_sigmas: (K,) of the joints, for OKS.
         method: "auto" keeps the prediction unless a recalibration is better beyond chance, and takes the simplest that
-            is about as good as the best (docs/commands.md); or "scale", "size", "density", "level", "conformal".
+            is about as good as the best (docs/commands.md); or "scale", "size", "heatmap", "density", "level",
+            "conformal".
         residual: family of the refitted residual density.
         per_joint: conformal guarantees by joint.
         radius_px: r of P(error <= r); the median error by default.
@@ -297,7 +300,8 @@ def calibrate_results(
     """Calibrate any model's predictions, from a file of any format that `read_predictions` knows, against annotations.
 
     Args:
-        results: the file, an object of a library, or what `read_predictions` gave.
+        results: the file, an object of a library, or what `read_predictions` gave; or heatmaps, .npz (docs/commands.md),
+            which are judged and recalibrated as the densities that they say.
         annotations: of the same images, a file, or their persons.
         joints: see `read_predictions`, and likewise the next ones.
         image_dir: folder of the images.
@@ -314,6 +318,12 @@ def calibrate_results(
     Raises:
         DataError: a file is faulty, or nothing can be matched.
     """
+    if isinstance(results, str | PathLike) and Path(results).suffix.lower() == ".npz":
+        persons = annotations
+        if not isinstance(persons, Persons):
+            persons = open_data(annotations=persons, image_dir=image_dir, category=category, box_from=box_from)
+        source: Source = _heatmap_source(Path(results), persons, joint_map)
+        return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
     found = results if isinstance(results, Predictions) else None
     found = found or read_predictions(
         results,
@@ -327,6 +337,24 @@ def calibrate_results(
     file = found.instances.file if found.instances is not None else None
     source = ResultsSource(file or Path(found.name), found, seed=seed)
     return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
+
+
+def _heatmap_source(file: Path, persons: Persons, joint_map: JointMap | None) -> Source:
+    """Heatmaps that are matched with persons by their most probable points."""
+    found = read_heatmaps(file)
+
+    def densities(rows: Index, columns: Sequence[int]) -> Heatmap:
+        maps = found.maps[np.ix_(rows, columns)]
+        return Heatmap(maps, found.boxes[rows], logits=found.logits, inside=found.inside)
+
+    rows, joints = np.arange(len(found.maps)), range(len(found.joints))
+    instances = Instances(
+        file.name, "heatmaps", found.joints, found.image, densities(rows, joints).mode, file=file, named=found.named,
+        box=found.boxes,
+    )  # fmt: skip
+    matched = match_instances(instances, persons, joint_map=joint_map)
+    # a joint without a map has no labels left, so that any other map stands for it
+    return HeatmapSource(file, matched, densities(matched.row, [max(0, k) for k in matched.columns]).density)
 
 
 def calibrate_table(

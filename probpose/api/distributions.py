@@ -9,6 +9,8 @@ __all__ = ["Distribution", "Gaussian", "Heatmap", "Laplace", "Samples"]
 
 from collections.abc import Sequence
 from functools import lru_cache
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -20,6 +22,7 @@ from probpose.analysis.prediction.estimates import expected_oks
 from probpose.api.inputs import joint_names, one_of
 from probpose.api.tensors import ArrayLike, cholesky, diagonal, positive, refuse, tensor
 from probpose.arrays import Array, Index, Mask, as_array, given, share
+from probpose.data.predictions.heatmaps import read_heatmaps
 from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual, LaplaceResidual, Residual, StudentTResidual
 from probpose.models.predictive.contract import Predictive
@@ -247,6 +250,9 @@ class Heatmap(Distribution):
 
     Raises:
         DataError: another shape, values that are negative or not finite, an empty map, or a box of no area.
+
+    Attributes:
+        density: the maps over their boxes in network units.
     """
 
     def __init__(
@@ -266,9 +272,18 @@ class Heatmap(Distribution):
         log_cells = values if logits else _log_shares(values)
         log_cells = log_cells.flatten(-2).log_softmax(-1).view(values.shape)
         odds = torch.full(values.shape[:2], float(np.log(share(inside, "inside") / (1 - inside))), dtype=values.dtype)
-        density = HeatmapDensity(log_cells, odds, _frozen("student_t"), surface, "dark")
-        offset = box[:, :2] + box[:, 2:] / 2 - 0.5
-        super().__init__(density.affine(torch.diag_embed(box[:, 2:]), offset), joints)
+        self.density = HeatmapDensity(log_cells, odds, _frozen("student_t"), surface, "dark")
+        super().__init__(self.density.over(box.numpy()), joints)
+
+    @classmethod
+    def read(cls, file: str | PathLike[str]) -> Heatmap:
+        """The rows of an .npz file with `maps` (N, K, h, w) and `boxes` (N, 4) (docs/commands.md).
+
+        Raises:
+            DataError: it is damaged or lacks something, or a map or box cannot be used; the first record is named.
+        """
+        found = read_heatmaps(Path(file))
+        return cls(found.maps, found.boxes, logits=found.logits, inside=found.inside, joints=found.joints)
 
 
 def _log_shares(values: Tensor) -> Tensor:

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 __all__ = ["show"]
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from probpose.analysis.audit.record import Audit
+from probpose.analysis.audit.record import Audit, read_suspicions
 from probpose.analysis.calibration.sources.results import predicted_cases
 from probpose.analysis.show.gallery import Gallery
 from probpose.analysis.show.page import write_show
 from probpose.api.data import open_data, read_predictions
 from probpose.api.inputs import PathOrText
 from probpose.api.poses import Poses
-from probpose.arrays import Array, numbers
+from probpose.arrays import Array
 from probpose.data.datasets.coco import AREA_OF_BOX
 from probpose.data.datasets.drawn_boxes import BoxSource
 from probpose.data.persons import Persons
 from probpose.data.predictions.instances import Instances
 from probpose.data.predictions.results import Predictions
 from probpose.errors import ConfigError, DataError
-from probpose.files import reading
 from probpose.models.densities import GaussianResidual
-from probpose.models.label_errors import KINDS
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.progress import Counting, silent
 from probpose.skeleton import COCO, Skeleton
 
-_HARMLESS = ("good", "jitter")
 _ENDINGS = (".jpg", ".jpeg", ".png")
 
 
@@ -188,26 +184,10 @@ def _with_audit(gallery: Gallery, audit: PathOrText | Audit | None) -> Gallery:
     row_of = {int(number): row for row, number in enumerate(persons.annotation_id)}
     joint_of = {name: k for k, name in enumerate(persons.skeleton.joints)}
     suspicion = np.full(persons.visibility.shape, np.nan)
-    for annotation, joint, value in _suspicions(audit):
+    found = audit.suspicions() if isinstance(audit, Audit) else read_suspicions(Path(audit))
+    for annotation, joint, value in found:
         if annotation in row_of and joint in joint_of:
             suspicion[row_of[annotation], joint_of[joint]] = value
     if not np.isfinite(suspicion).any():
         raise DataError("the audit is of other labels: none of its annotations and joints is among those shown.")
     return replace(gallery, suspicion=suspicion)
-
-
-def _suspicions(audit: PathOrText | Audit) -> list[tuple[int, str, float]]:
-    """Annotation, joint and suspicion of each label of an audit."""
-    if isinstance(audit, Audit):
-        ids, joints = audit.persons.annotation_id[audit.row], audit.persons.skeleton.joints
-        return [(int(i), joints[int(k)], float(p)) for i, k, p in zip(ids, audit.joint, audit.suspicion, strict=True)]
-    with reading(Path(audit), "is no audit.json", DataError, "make one with `probpose audit`."):
-        document = json.loads(Path(audit).read_text(encoding="utf-8"))
-        harmless = [KINDS.index(kind) for kind in _HARMLESS]
-        persons, labels = document["persons"], document["labels"]
-        probability = numbers([label["probability"] for label in labels], "probability", (len(labels), len(KINDS)))
-        suspicion = np.clip(1 - probability[:, harmless].sum(1), 0, 1)
-        return [
-            (int(persons[label["person"]]["annotation_id"]), str(label["joint"]), float(value))
-            for label, value in zip(labels, suspicion, strict=True)
-        ]

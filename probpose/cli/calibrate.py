@@ -29,6 +29,7 @@ Example:
   probpose calibrate runs/my-run --dataset coco --split val --recalibrate density
   probpose calibrate --predictions results.json --annotations person_keypoints_val2017.json
   probpose calibrate --predictions videoDLC.csv --annotations CollectedData.csv --radius 5 --write calibrated.csv
+  probpose calibrate maps.npz --annotations person_keypoints_val2017.json
   probpose calibrate points.csv --json
   probpose calibrate 'shards/*.parquet'
   probpose calibrate 'shards/*.parquet' --cluster tcp://head:8786
@@ -57,7 +58,7 @@ def _densities() -> Iterable[str]:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("run", required=False, type=click.Path(path_type=Path), metavar="[RUN|TABLE]")
+@click.argument("run", required=False, type=click.Path(path_type=Path), metavar="[RUN|TABLE|PREDICTIONS]")
 @data_options
 @click.option("--predictions", type=click.Path(path_type=Path), help="Instead of a run: any model's (docs/formats.md).")
 @click.option("--annotations", type=click.Path(path_type=Path), help="The labels of --predictions.")
@@ -108,6 +109,10 @@ def calibrate(run: Path | None, out: Path | None, as_json: bool, **options: Any)
 
     if 0 < options["draws"] < LEAST_DRAWS:
         raise click.UsageError(f"--draws {options['draws']} are too few to judge them: {LEAST_DRAWS} at least, or 0.")
+    if run is not None and options["annotations"] is not None and run.is_file():
+        if options["predictions"] is not None:
+            raise click.UsageError(f"{run} and --predictions {options['predictions']} are two files: leave one out.")
+        run, options["predictions"] = None, run
     if run is not None and run.suffix.lower() in TABLES and not run.is_dir():
         if options["table"] is not None:
             raise click.UsageError(f"{run} and --table {options['table']} are two tables: leave one out.")

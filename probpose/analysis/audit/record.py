@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["ACTIONS", "COLUMNS", "Action", "Audit", "Rate"]
+__all__ = ["ACTIONS", "COLUMNS", "Action", "Audit", "Rate", "Suspicion", "read_suspicions"]
 
 import csv
 import io
+import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from probpose.arrays import Array, Index
+from probpose.arrays import Array, Index, numbers
 from probpose.data.persons import Persons
+from probpose.files import reading
 from probpose.models.label_errors import KINDS
 from probpose.text import formula_free
 
@@ -48,6 +51,14 @@ class Rate:
     joint: str | None
     mean: float
     sd: float
+
+
+class Suspicion(NamedTuple):
+    """How probable it is that a label is not about its joint."""
+
+    annotation: int
+    joint: str
+    value: float
 
 
 @dataclass(frozen=True)
@@ -103,8 +114,13 @@ class Audit:
     @cached_property
     def suspicion(self) -> Array:
         """(M,), probability that the label is not about its joint: neither good nor jitter."""
-        harmless = [KINDS.index(kind) for kind in _HARMLESS]
-        return np.asarray(np.clip(1 - self.probability[:, harmless].sum(1), 0.0, 1.0))
+        return _suspicion(self.probability)
+
+    def suspicions(self) -> list[Suspicion]:
+        """Of each label, the annotation, the joint's name and `suspicion`."""
+        ids, joints = self.persons.annotation_id[self.row], self.persons.skeleton.joints
+        columns = zip(ids.tolist(), self.joint.tolist(), self.suspicion.tolist(), strict=True)
+        return [Suspicion(annotation, joints[joint], value) for annotation, joint, value in columns]
 
     @property
     def order(self) -> Index:
@@ -196,6 +212,28 @@ class Audit:
             "corrected": _rounded(self.corrected[index]),
             "corrected_covariance": _rounded(self.corrected_covariance[index]),
         }
+
+
+def read_suspicions(file: Path) -> list[Suspicion]:
+    """Those of `Audit.suspicions`, from audit.json.
+
+    Raises:
+        DataError: the file is damaged or another one.
+    """
+    with reading(file, "is no audit.json", advice="make one with `probpose audit`."):
+        document = json.loads(file.read_text(encoding="utf-8"))
+        persons, labels = document["persons"], document["labels"]
+        probability = numbers([label["probability"] for label in labels], "probability", (len(labels), len(KINDS)))
+        return [
+            Suspicion(int(persons[label["person"]]["annotation_id"]), str(label["joint"]), value)
+            for label, value in zip(labels, _suspicion(probability).tolist(), strict=True)
+        ]
+
+
+def _suspicion(probability: Array) -> Array:
+    """(M,), of probabilities (M, 6) of `KINDS`."""
+    harmless = [KINDS.index(kind) for kind in _HARMLESS]
+    return np.asarray(np.clip(1 - probability[:, harmless].sum(1), 0.0, 1.0))
 
 
 def _rounded(values: Array) -> Any:

@@ -212,7 +212,18 @@ def _recalibrated(choice: Choice, found: DiagnosisRecord) -> RecalibratedRecord:
         hdr_coverage=found.coverage,
         reason=choice.reason,
         gauge=found.gauge,
+        parameters=_parameters(choice.chosen),
     )
+
+
+def _parameters(chosen: Candidate) -> dict[str, float]:
+    return {name: value for name, value in chosen.recalibration.record().items() if isinstance(value, float)}
+
+
+def _described(chosen: Candidate) -> str:
+    """Its name, with its numbers where it has only a few."""
+    said = ", ".join(f"{name} {value:.3g}" for name, value in _parameters(chosen).items())
+    return f"{chosen.name}: {said}" if said else chosen.name
 
 
 def compare_recalibrations(

@@ -121,6 +121,7 @@ class RecalibratedRecord:
         reason: why it was chosen, in a sentence.
         gauge: what sigma is after it, in what is handed back too: "moment" for a standard deviation, "quantile" for
             half the 16-84% width.
+        parameters: numbers of the recalibration, by name, where it has only a few.
     """
 
     method: str
@@ -130,6 +131,7 @@ class RecalibratedRecord:
     hdr_coverage: dict[float, float]
     reason: str = ""
     gauge: str = "moment"
+    parameters: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,25 @@ class Predictive(TorchDistribution):
             raise ConfigError("only location-scale predictions can be rescaled: recalibrate with conformal regions.")
         return self.location_scale
 
+    @property
+    def cells(self) -> int:
+        """Number of the cells that a keypoint's density is made of, as a heatmap is; 0 where it is not."""
+        return max((part.cells for name in self.parts for part in _each(getattr(self, name))), default=0)
+
+    def softened(self, temperature: float, blur: float) -> Predictive:
+        """The same with another temperature, and then a Gaussian blur, of its cells.
+
+        Args:
+            temperature: that the log probabilities of the cells are divided by.
+            blur: standard deviation, cells.
+
+        Raises:
+            ConfigError: it has no cells.
+        """
+        if not self.cells:
+            raise ConfigError("only heatmaps have a temperature and a blur.")
+        return self.map_parts(lambda part: part.softened(temperature, blur))
+
     def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
         """The distribution of A x + b; A (N, 2, 2) and b (N, 2) of each person, or with K after N of each joint."""
         if self.parts:
@@ -359,6 +378,10 @@ def each_joint(matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
 
 
 Parts = Predictive | tuple[Predictive, ...]
+
+
+def _each(parts: Parts) -> tuple[Predictive, ...]:
+    return parts if isinstance(parts, tuple) else (parts,)
 
 
 def _changed(parts: Parts, change: Callable[[Predictive], Predictive]) -> Parts:

@@ -10,9 +10,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from probpose.arrays import Array
 from probpose.models.densities.nodes import pick
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.blur import Blur
+from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.crop import CropDensity
 
 Decode = Literal["argmax", "quarter", "dark"]
@@ -58,6 +60,22 @@ class HeatmapDensity(CropDensity):
                 corner = self._at(first + first.new_tensor([dx, dy]))
                 logs.append(torch.where(weight > 0, corner + weight.clamp_min(1e-30).log(), -torch.inf))
         return torch.stack(logs).logsumexp(0) - log_area
+
+    def over(self, box: Array) -> Predictive:
+        """The density in pixels of the image, over boxes (N, 4) x, y, width and height, edges."""
+        size = torch.from_numpy(box[:, 2:])
+        return self.affine(torch.diag_embed(size), torch.from_numpy(box[:, :2]) + size / 2 - 0.5)
+
+    @property
+    def cells(self) -> int:
+        return math.prod(self.log_cells.shape[-2:])
+
+    def softened(self, temperature: float, blur: float) -> HeatmapDensity:
+        log_cells = (self.log_cells / temperature).flatten(-2).log_softmax(-1).view(self.log_cells.shape)
+        if blur > 0:
+            down, across = (_spreading(count, blur).to(log_cells) for count in log_cells.shape[-2:])
+            log_cells = (down.mT @ log_cells.exp() @ across).clamp_min(_LEAST).log()
+        return self.replace(log_cells=log_cells)
 
     def expected_log_crop(self, label: Tensor, blur: Blur) -> Tensor:
         height, width = self.log_cells.shape[-2:]
@@ -118,6 +136,19 @@ class HeatmapDensity(CropDensity):
         index = cell[..., 1].clamp(0, height - 1) * width + cell[..., 0].clamp(0, width - 1)
         flat = self.log_cells.flatten(-2).expand(*index.shape, -1)
         return flat.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+
+
+_LEAST = 1e-30
+_NARROWEST = 1e-3
+
+
+def _spreading(count: int, blur: float) -> Tensor:
+    """(count, count), what a Gaussian of `blur` cells about each cell's centre leaves on each cell; rows sum to 1."""
+    place = torch.arange(count, dtype=torch.float64)
+    normal = torch.distributions.Normal(0.0, max(blur, _NARROWEST), validate_args=False)
+    away = place - place[:, None]
+    mass = normal.cdf(away + 0.5) - normal.cdf(away - 0.5)
+    return mass / mass.sum(-1, keepdim=True)
 
 
 def cell_centres(log_cells: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from scipy import special
 from probpose.analysis.calibration.cases import PARTS, Cases, Split
 from probpose.analysis.calibration.recalibration.base import NoRecalibration, Recalibration, fit_level, fit_scale
 from probpose.analysis.calibration.recalibration.conformal import fit_conformal
+from probpose.analysis.calibration.recalibration.heatmap import HEATMAP_CURES, fit_heatmap
 from probpose.analysis.calibration.recalibration.levels import ENOUGH
 from probpose.analysis.calibration.recalibration.size import fit_size, sizes_vary
 from probpose.analysis.evaluation.statistics import Difference, paired_difference
@@ -36,7 +37,7 @@ from probpose.analysis.table import number
 from probpose.arrays import Array, Index
 from probpose.errors import ConfigError, DataError
 
-Method = Literal["auto", "scale", "size", "density", "level", "conformal"]
+Method = Literal["auto", "scale", "size", "heatmap", "density", "level", "conformal"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 CHANCE = 0.025
@@ -151,6 +152,8 @@ def _makers(
     if asked_for == "size" or sizes_vary(fit):
         makers["size"] = partial(fit_size, fit)
     makers["scale per joint"] = partial(fit_scale, fit, per_joint=True)
+    if fit.predictive.cells:
+        makers |= {name: partial(fit_heatmap, fit, name) for name in HEATMAP_CURES}
     return makers if density is None else makers | {"density": partial(density, fit)}
 
 

@@ -18,6 +18,7 @@ from probpose.analysis.calibration.recalibration.base import (
     ScaleRecalibration,
 )
 from probpose.analysis.calibration.recalibration.conformal import ConformalRecalibration
+from probpose.analysis.calibration.recalibration.heatmap import HeatmapRecalibration
 from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
 from probpose.analysis.calibration.recalibration.size import SizeRecalibration
@@ -72,6 +73,11 @@ def _recalibration_of(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
             if factor <= 0 or size <= 0:
                 raise DataError("factor and size_px of a size recalibration are positive.")
             return SizeRecalibration(factor, power, size)
+        case "heatmap":
+            temperature, blur = (float(numbers(record[name], name, ())) for name in ("temperature", "blur"))
+            if temperature <= 0 or blur < 0:
+                raise DataError("the temperature of a heatmap is positive, and its blur at least 0.")
+            return HeatmapRecalibration(temperature, blur)
         case "density":
             return NoiseRecalibration.restored(dict(record), dict(tensors))
         case "level":
