@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_source", "calibrate_table", "cases_of_arrays"]
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -343,18 +343,18 @@ def _heatmap_source(file: Path, persons: Persons, joint_map: JointMap | None) ->
     """Heatmaps that are matched with persons by their most probable points."""
     found = read_heatmaps(file)
 
-    def densities(rows: Index, columns: Sequence[int]) -> Heatmap:
-        maps = found.maps[np.ix_(rows, columns)]
+    def densities(rows: Index, columns: Index) -> Heatmap:
+        maps = found.maps[rows][:, columns]
         return Heatmap(maps, found.boxes[rows], logits=found.logits, inside=found.inside)
 
-    rows, joints = np.arange(len(found.maps)), range(len(found.joints))
+    rows, joints = map(np.arange, found.maps.shape[:2])
     instances = Instances(
         file.name, "heatmaps", found.joints, found.image, densities(rows, joints).mode, file=file, named=found.named,
         box=found.boxes,
     )  # fmt: skip
     matched = match_instances(instances, persons, joint_map=joint_map)
     # a joint without a map has no labels left, so that any other map stands for it
-    return HeatmapSource(file, matched, densities(matched.row, [max(0, k) for k in matched.columns]).density)
+    return HeatmapSource(file, matched, densities(matched.row, np.maximum(matched.columns, 0)).density)
 
 
 def calibrate_table(

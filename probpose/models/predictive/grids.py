@@ -145,10 +145,10 @@ _NARROWEST = 1e-3
 def _spreading(count: int, blur: float) -> Tensor:
     """(count, count), what a Gaussian of `blur` cells about each cell's centre leaves on each cell; rows sum to 1."""
     place = torch.arange(count, dtype=torch.float64)
-    normal = torch.distributions.Normal(0.0, max(blur, _NARROWEST), validate_args=False)
-    away = place - place[:, None]
-    mass = normal.cdf(away + 0.5) - normal.cdf(away - 0.5)
-    return mass / mass.sum(-1, keepdim=True)
+    away, width = place - place[:, None], max(blur, _NARROWEST)
+    mass = torch.special.ndtr((away + 0.5) / width) - torch.special.ndtr((away - 0.5) / width)
+    shares: Tensor = mass / mass.sum(-1, keepdim=True)
+    return shares
 
 
 def cell_centres(log_cells: Tensor) -> Tensor:

@@ -25,12 +25,13 @@ Cure = Literal["temperature", "blur", "temperature and blur"]
 HEATMAP_CURES: tuple[Cure, ...] = get_args(Cure)
 """The simpler before the more complex."""
 
-MOST_CELLS = 4_000_000
+MOST_CELLS = 2_000_000
 """Cells of all the maps that are fitted to."""
 
 _HOTTEST = float(np.log(20.0))
-_WIDEST = 12.0
-_TOLERANCE = 1e-3
+_WIDEST = 0.5
+"""Of a blur, in units of the map's side."""
+_TOLERANCE = 5e-3
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def fit_heatmap(cases: Cases, cure: Cure) -> HeatmapRecalibration:
     some = cases.select(np.linspace(0, len(cases) - 1, min(len(cases), most)).astype(np.int64))
     labels, filled = some.labelled, some.filled
 
+    widest = _WIDEST * cells**0.5
+
     def loss(log_temperature: float, blur: float) -> float:
         log_prob = some.predictive.softened(float(np.exp(log_temperature)), blur).log_prob(filled)
         return -float(log_prob.double().numpy()[labels].mean())
@@ -77,9 +80,9 @@ def fit_heatmap(cases: Cases, cure: Cure) -> HeatmapRecalibration:
     if cure == "temperature":
         best = _least(lambda value: loss(value, 0.0), -_HOTTEST, _HOTTEST), 0.0
     elif cure == "blur":
-        best = 0.0, _least(lambda value: loss(0.0, value), 0.0, _WIDEST)
+        best = 0.0, _least(lambda value: loss(0.0, value), 0.0, widest)
     else:
-        best = _least_of_both(loss)
+        best = _least_of_both(loss, widest)
     gain = 2 * int(labels.sum()) * (loss(0.0, 0.0) - loss(*best))
     kept = max(0.0, 1 - len(cure.split(" and ")) / max(gain, 1e-12))
     return HeatmapRecalibration(float(np.exp(kept * best[0])), kept * best[1])
@@ -89,9 +92,9 @@ def _least(loss: Callable[[float], float], low: float, high: float) -> float:
     return float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": _TOLERANCE}).x)
 
 
-def _least_of_both(loss: Callable[[float, float], float]) -> tuple[float, float]:
+def _least_of_both(loss: Callable[[float, float], float], widest: float) -> tuple[float, float]:
     found = minimize(
         lambda at: loss(at[0], at[1]), np.array([0.0, 0.5]), method="Nelder-Mead",
-        bounds=[(-_HOTTEST, _HOTTEST), (0.0, _WIDEST)], options={"xatol": 1e-2, "fatol": 1e-5, "maxfev": 80},
+        bounds=[(-_HOTTEST, _HOTTEST), (0.0, widest)], options={"xatol": 1e-2, "fatol": 1e-5, "maxfev": 40},
     )  # fmt: skip
     return float(found.x[0]), float(found.x[1])
