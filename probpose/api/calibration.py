@@ -300,8 +300,8 @@ def calibrate_results(
     """Calibrate any model's predictions, from a file of any format that `read_predictions` knows, against annotations.
 
     Args:
-        results: the file, an object of a library, or what `read_predictions` gave; or heatmaps, .npz (docs/commands.md),
-            which are judged and recalibrated as the densities that they say.
+        results: the file, an object of a library, or what `read_predictions` gave; or an .npz of heatmaps
+            (docs/commands.md), which are judged and recalibrated as the densities that they say.
         annotations: of the same images, a file, or their persons.
         joints: see `read_predictions`, and likewise the next ones.
         image_dir: folder of the images.
