@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_source", "calibrate_table", "cases_of_arrays"]
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
