@@ -17,7 +17,7 @@ import probpose
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
-PACKAGES = {"IPython", "matplotlib", "numpy", "scipy", *sys.stdlib_module_names}
+PACKAGES = {"IPython", "cv2", "matplotlib", "numpy", "scipy", "statsmodels", *sys.stdlib_module_names}
 
 
 def cells(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
@@ -64,6 +64,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Made cases, whatever files there are, and figures where a notebook has them."""
     for name in ("PROBPOSE_POSTERIOR", "PROBPOSE_PREDICTIONS", "PROBPOSE_ANNOTATIONS", "MPLBACKEND"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PROBPOSE_ERRORS", str(NOTEBOOKS / "movenet_errors.npz"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
