@@ -29,6 +29,10 @@ import probpose as pp
 def main(results: Path, annotations: Path, persons: int, seed: int, out: Path) -> None:
     """Write the file."""
     found = pp.read_predictions(results, annotations)
+    if found.confidence is None:
+        raise click.ClickException(
+            f"{results}: all confidences are the same: there is nothing to draw with the errors."
+        )
     chosen = np.sort(np.random.default_rng(seed).permutation(len(found))[:persons])
     labelled = found.persons.labelled[chosen]
     joints = labelled.any(0)

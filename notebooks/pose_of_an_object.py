@@ -38,7 +38,7 @@ from scipy.stats import chi2
 
 import probpose as pp
 
-SEED, SCENES, SUBSETS, CENTRES, DRAWS = 0, 150, 8, 2, 100
+SEED, SCENES, SUBSETS, CENTRES, DRAWS = int(os.environ.get("PROBPOSE_SEED", 0)), 150, 8, 2, 100
 TOGETHER = True  # False: the errors of a scene's landmarks are of different persons, and independent
 rng = np.random.default_rng(SEED)
 scratch = TemporaryDirectory()

@@ -39,7 +39,7 @@ from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother
 
 import probpose as pp
 
-SEED, FRAMES, SIZE_PX, CHANGE_PX = 0, 300, 200.0, 0.3
+SEED, FRAMES, SIZE_PX, CHANGE_PX = int(os.environ.get("PROBPOSE_SEED", 0)), 300, 200.0, 0.3
 rng = np.random.default_rng(SEED)
 scratch = TemporaryDirectory()
 

@@ -36,7 +36,7 @@ import numpy as np
 
 import probpose as pp
 
-SEED, FRAMES, CAMERAS, DRAWS = 0, 150, 4, 25
+SEED, FRAMES, CAMERAS, DRAWS = int(os.environ.get("PROBPOSE_SEED", 0)), 150, 4, 25
 FAR_M = 0.10
 rng = np.random.default_rng(SEED)
 scratch = TemporaryDirectory()

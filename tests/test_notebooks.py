@@ -62,7 +62,7 @@ def faults(source: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Made cases, whatever files there are, and figures where a notebook has them."""
-    for name in ("PROBPOSE_POSTERIOR", "PROBPOSE_PREDICTIONS", "PROBPOSE_ANNOTATIONS", "MPLBACKEND"):
+    for name in ("PROBPOSE_POSTERIOR", "PROBPOSE_PREDICTIONS", "PROBPOSE_ANNOTATIONS", "PROBPOSE_SEED", "MPLBACKEND"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PROBPOSE_ERRORS", str(NOTEBOOKS / "movenet_errors.npz"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -173,12 +173,14 @@ def _forward(model: KeypointModel, batch: Batch, residual: Residual, flip_test: 
     matrix, offset = batch.to_image[..., :2], batch.to_image[..., 2]
     inside = [model.predictive(heads, residual) for heads in views]
     in_image = [predictive.affine(matrix, offset) for predictive in inside]
+    unit_sigma = _mean([predictive.unit_sigma for predictive in inside])
+    presence = _mean([heads.presence.double().sigmoid() for heads in views])
     return Forward(
         rows=batch.person.cpu().numpy(),
         keypoints=EqualMixture(in_image) if flip_test else in_image[0],
-        presence=_mean([heads.presence.double().sigmoid() for heads in views]),
+        presence=presence.to(unit_sigma.device),  # distributions are where R is, which need not be the network's device
         views=inside,
-        unit_sigma=_mean([predictive.unit_sigma for predictive in inside]),
+        unit_sigma=unit_sigma,
         unreadable=batch.unreadable,
     )
 
