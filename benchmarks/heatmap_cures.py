@@ -83,7 +83,7 @@ def _one(temperature: float, blur: float, persons: int, seed: int) -> dict[str, 
 
 
 @click.command()
-@click.option("--repetitions", type=click.IntRange(1), default=20, show_default=True, help="Data sets of each.")
+@click.option("--repetitions", type=click.IntRange(1), default=8, show_default=True, help="Data sets of each.")
 @click.option("--persons", type=click.IntRange(50), default=300, show_default=True, help="Of each data set.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first data set.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for table.md and table.json.")
