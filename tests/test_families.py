@@ -96,6 +96,24 @@ def test_pixels_of_the_image_are_a_change_of_coordinates(variant: str) -> None:
     assert torch.allclose(moved.mean, torch.einsum("nij,nkj->nki", matrix, predictive.mean) + offset.unsqueeze(1))
 
 
+@pytest.mark.parametrize("variant", ["mixture", "mixture of Gaussians", "multibin", "multibin of the plane"])
+def test_the_covariance_of_laws_with_known_moments_is_exact(variant: str) -> None:
+    predictive = random_predictive(variant, seed=11)
+    torch.manual_seed(6)
+    count = 400_000
+    draws = predictive.sample((count,))
+    away = draws - predictive.mean
+    products = away.unsqueeze(-1) * away.unsqueeze(-2)
+    error = products.std(0) / count**0.5
+    assert bool(((products.mean(0) - predictive.covariance).abs() < 5 * error).all())
+    assert torch.allclose(predictive.sigma**2, predictive.covariance.diagonal(dim1=-2, dim2=-1)) or (
+        predictive.gauge == "quantile"
+    )
+    matrix = torch.tensor([[[30.0, 4.0], [-3.0, 50.0]]], dtype=torch.float64)
+    moved = predictive.affine(matrix, torch.zeros(1, 2, dtype=torch.float64))
+    assert torch.allclose(moved.covariance, matrix.unsqueeze(1) @ predictive.covariance @ matrix.unsqueeze(1).mT)
+
+
 @pytest.mark.parametrize("variant", ALL)
 def test_rows_and_join_keep_every_person(variant: str) -> None:
     predictive = random_predictive(variant, persons=N)

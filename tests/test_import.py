@@ -35,8 +35,7 @@ def saved(folder: Path, content: object) -> Path:
     return file
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
-@pytest.mark.parametrize("layout", FORMS)
+@pytest.mark.parametrize(("layout", "backbone"), [("rle", "resnet50"), ("rle", "resnet18"), ("mmpose", "resnet18")])
 @torch.no_grad()
 def test_an_imported_run_says_what_the_original_says(tmp_path: Path, layout: Any, backbone: str) -> None:
     state_of, outputs_of, flow, origin = FORMS[layout]
@@ -157,7 +156,7 @@ HOSTILE = {
 @pytest.mark.parametrize("fault", HOSTILE)
 def test_a_file_that_asks_for_code_is_refused_by_name(tmp_path: Path, fault: str) -> None:
     bomb, said = HOSTILE[fault]
-    file = saved(tmp_path, {"state_dict": rle_state("resnet18", JOINTS), "message_hub": bomb})
+    file = saved(tmp_path, {"state_dict": {"preact.conv1.weight": torch.zeros(3)}, "message_hub": bomb})
     with pytest.raises(CheckpointError, match=said) as raised:
         pp.import_model(file, "rle", out=tmp_path / "run")
     assert str(file) in str(raised.value)

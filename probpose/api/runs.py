@@ -50,6 +50,7 @@ from probpose.progress import Counting, silent
 from probpose.skeleton import Skeleton
 
 if TYPE_CHECKING:  # predict and evaluate need neither ArviZ nor matplotlib
+    from probpose.analysis.graph import Format
     from probpose.api.calibration import Calibration
 
 
@@ -330,6 +331,29 @@ class Run:
         from probpose.api.calibration import calibrate_source
 
         return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
+
+    def export(self, file: str | PathLike[str], *, format: Format = "onnx", recalibrate: bool = True) -> list[Path]:
+        """Write the run as one graph, from crops to keypoints with covariance, presence and radii; with a JSON card.
+
+        What `predict` gives for a crop, without the flip test; the card says how a box becomes a crop.
+
+        Args:
+            file: the graph; the card is beside it, with the ending .json.
+            format: "onnx", or "pt2" for `torch.export.load`.
+            recalibrate: make what `calibrate` has kept in the run a part of the graph.
+
+        Returns:
+            The graph and its card.
+
+        Raises:
+            ConfigError: an unknown format, a family that cannot be traced, or ONNX's packages are missing.
+            DataError: the file cannot be written.
+            CheckpointError: the run's recalibration is damaged.
+        """
+        from probpose.analysis.graph import FORMATS, export_run
+
+        one_of(format, FORMATS, "format")
+        return export_run(self._loaded, Path(file), format, recalibrate=recalibrate)
 
     def audit(
         self,

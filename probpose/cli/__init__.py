@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "Train models with one network and budget, and compare them with each other and with finished runs.",
     "data": "Make, check and describe data sets.",
     "evaluate": "Evaluate a run: AP, PCK, error, nats per keypoint, coverage, sigma, r50 and r90.",
+    "export": "Write a run as one graph for ONNX or torch.export, recalibration included.",
     "import": "Make a run of a checkpoint of the published RLE code or of mmpose's RLE models.",
     "models": "List families, residual densities and backbones, with what each costs.",
     "oks-sigmas": "OKS sigmas of any skeleton with intervals, from repeated labels or from labels and models.",

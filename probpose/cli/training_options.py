@@ -84,7 +84,7 @@ def _type(kind: Any, place: ConfigField) -> Any:
     """The click type of a setting's values."""
     choices, limits = place.setting.choices, place.setting.range
     if choices is not None:
-        return LateChoice(choices)
+        return LateChoice(choices, place.setting.prefixes)
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
     if get_origin(kind) is tuple:

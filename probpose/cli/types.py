@@ -17,11 +17,16 @@ class LateChoice(click.Choice[str]):
 
     Args:
         names: called for the names, so that nothing is imported before.
+        prefixes: what names may begin with that are not listed.
     """
 
-    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
-        self.names = names
+    def __init__(self, names: Callable[[], Iterable[str]], prefixes: tuple[str, ...] = ()) -> None:
+        self.names, self.prefixes = names, prefixes
         self.case_sensitive = True
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """One of the names, or one that begins as it may."""
+        return value if str(value).startswith(self.prefixes) else super().convert(value, param, ctx)
 
     @property
     def choices(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["PARTS", "SHARES", "Cases", "Residuals", "Split", "cases_of", "residuals_of"]
+__all__ = ["PARTS", "SHARES", "Cases", "Residuals", "Split", "cases_of", "residuals_of", "unlabelled_cases"]
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -157,6 +158,16 @@ def cases_of(
         score=score,
         presence=presence,
     )
+
+
+def unlabelled_cases(joints: Sequence[str], predictive: Predictive) -> Cases:
+    """Cases of which nothing is known but what is predicted: neither labels nor boxes nor confidences."""
+    none, count = np.zeros(0, dtype=np.int64), len(joints)
+    return Cases(
+        "prediction", tuple(joints), None, image=none, instance=none, keypoints=np.zeros((0, count, 2)),
+        visibility=np.zeros((0, count), dtype=np.int64), area=np.zeros(0), box=np.full((1, 4), np.nan),
+        predictive=predictive,
+    )  # fmt: skip
 
 
 PARTS = ("fit", "calibrate", "test")

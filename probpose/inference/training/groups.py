@@ -11,7 +11,7 @@ from typing import Any, Literal
 from probpose.data.datasets.catalogue import DATASETS
 from probpose.errors import ConfigError
 from probpose.inference.training.settings import Range, check_ranges, described, setting
-from probpose.models.backbones.registry import BACKBONES
+from probpose.models.backbones.registry import BACKBONES, HUB_NAMES
 from probpose.models.registry import FAMILIES, options_of
 from probpose.models.residual_families import RESIDUALS
 
@@ -64,9 +64,17 @@ class DataConfig:
 class ModelConfig:
     """The network, the predictive density, and what is maximised."""
 
-    backbone: str = setting("small", "Image network.", photos="resnet50", choices=lambda: BACKBONES)
+    backbone: str = setting(
+        "small",
+        "Image network; timm:NAME and hf:NAME are those of timm and transformers.",
+        photos="resnet50",
+        choices=lambda: BACKBONES,
+        prefixes=HUB_NAMES,
+    )
     weights: str | None = setting(
-        None, "Backbone weights to start from, .pth or .safetensors, torchvision's names.", path=True
+        None,
+        "Backbone weights to start from, .pth or .safetensors, torchvision's names; `pretrained`: those of timm or hf.",
+        path=True,
     )
     family: str = setting("regression", "Predictive family.", choices=lambda: FAMILIES)
     options: dict[str, Any] = field(

@@ -48,6 +48,7 @@ class Setting:
         unset: what None stands for.
         range: of a number, or of each number in a list.
         choices: the values, asked for when they are needed: names may be registered until then.
+        prefixes: what other values may begin with.
         metavar: placeholder of the value on a command line.
         path: it is a file or a folder.
     """
@@ -57,6 +58,7 @@ class Setting:
     unset: str = "none"
     range: Range | None = None
     choices: Callable[[], Iterable[str]] | None = None
+    prefixes: tuple[str, ...] = ()
     metavar: str | None = None
     path: bool = False
 

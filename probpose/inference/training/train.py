@@ -34,6 +34,7 @@ from probpose.inference.training.report import Report
 from probpose.inference.training.runs import RunFolder, read_config, read_skeleton, untrained_model
 from probpose.inference.training.trainer import Trainer
 from probpose.inference.world import ALONE, World
+from probpose.models.backbones.registry import build_backbone
 from probpose.models.backbones.weights import load_backbone_weights
 from probpose.models.heads.base import Targets
 from probpose.models.heads.cell_labels import CellLabels
@@ -45,6 +46,9 @@ from probpose.skeleton import Skeleton
 
 LEAST_PERSONS = 4
 """Of a split: some to train on, and some to choose the checkpoint."""
+
+PRETRAINED = "pretrained"
+"""In place of a file of weights: those that the hub of a backbone has."""
 
 LEAST_TRAINED = 2
 """What batch normalisation needs."""
@@ -242,7 +246,11 @@ def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, l
     torch.manual_seed(config.seed)
     model = untrained_model(config, train.skeleton)
     notes = []
-    if (weights := config.model.weights) is not None:
+    if (weights := config.model.weights) == PRETRAINED:
+        hub = build_backbone(config.model.backbone, pretrained=True)
+        model.regressor.backbone.load_state_dict(hub.state_dict())
+        notes.append(f"{config.model.backbone}: with the weights of its hub")
+    elif weights is not None:
         loaded = load_backbone_weights(model.regressor.backbone, Path(weights))
         notes.append(f"{weights}: {loaded.loaded} tensors, missing {_listed(loaded.missing)}")
         notes.append(f"  not used: {_listed(loaded.unused)}")

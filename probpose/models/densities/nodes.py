@@ -9,7 +9,7 @@ Inverse distribution functions of categories: a uniform number picks one, and wh
 
 from __future__ import annotations
 
-__all__ = ["normal_nodes", "pick", "uniform_nodes"]
+__all__ = ["fixed_nodes", "normal_nodes", "pick", "uniform_nodes"]
 
 import math
 from functools import cache
@@ -45,6 +45,12 @@ def uniform_nodes(
     shifts = torch.rand(replicates, 1, 2, dtype=torch.float64, generator=generator)
     shifted = ((points + shifts) % 1.0).reshape(count, 2).clamp(1e-9, 1 - 1e-9)
     return shifted if like is None else shifted.to(like)
+
+
+@cache
+def fixed_nodes(count: int) -> Tensor:
+    """The same quasi-random points (count, 2) at every call, float64: what represents a density at test time."""
+    return uniform_nodes(count, generator=torch.Generator().manual_seed(0))
 
 
 def normal_nodes(uniform: Tensor) -> Tensor:

@@ -14,12 +14,10 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from probpose.models.backbones.base import Backbone
+from probpose.models.backbones.base import IMAGE_MEAN, IMAGE_STD, Backbone
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import Predictive
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
 LEAST_SPREAD = 1e-3
 
 

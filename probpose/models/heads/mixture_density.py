@@ -91,7 +91,7 @@ class MixtureRegressor(Regressor):
 
     def heads(self, maps: Tensor) -> MixtureHeads:
         features = pooled(maps)
-        count = len(features)
+        count = features.shape[0]
         return MixtureHeads(
             loc=self.loc(features).view(count, *self.shape),
             sigma=positive(self.scale(features)).view(count, *self.shape),

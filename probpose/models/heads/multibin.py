@@ -235,7 +235,7 @@ class MultiBinRegressor(Regressor):
 
     def heads(self, maps: Tensor) -> MultiBinHeads:
         features = pooled(maps)
-        count = len(features)
+        count = features.shape[0]
         return MultiBinHeads(
             loc=self.centre + self.width * self.loc(features).view(count, *self.shape),
             scale=self.width * positive(self.scale(features)).view(count, *self.shape),

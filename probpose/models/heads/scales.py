@@ -82,7 +82,7 @@ class JointScale(ScaleHead):
             self.log_scale.copy_(spread.log())
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.diag_embed(self.log_scale.exp()).expand(len(features), -1, -1, -1)
+        return torch.diag_embed(self.log_scale.exp()).expand(features.shape[0], -1, -1, -1)
 
 
 class SigmoidScale(DiagonalScale):

@@ -93,5 +93,5 @@ class SimCCRegressor(Regressor):
 
     def heads(self, maps: Tensor) -> SimCCHeads:
         features = pooled(maps)
-        columns, rows = (layer(features).view(len(features), self.joints, -1) for layer in (self.columns, self.rows))
+        columns, rows = (layer(features).unflatten(-1, (self.joints, -1)) for layer in (self.columns, self.rows))
         return SimCCHeads(columns, rows, self.inside(features), self.presence(features))

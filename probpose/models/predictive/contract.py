@@ -20,7 +20,7 @@ from torch.distributions import constraints
 
 from probpose.errors import ConfigError
 from probpose.models.densities.gauge import QUANTILE_LEVELS, Gauge, weighted_quantile
-from probpose.models.predictive.points import highest_point, radii, spread
+from probpose.models.predictive.points import highest_point, radii
 
 if TYPE_CHECKING:
     from probpose.models.predictive.location_scale import LocationScale
@@ -212,7 +212,7 @@ class Predictive(TorchDistribution):
         """Scale per axis, (N, K, 2): standard deviation, or half the 16-84% width in the quantile gauge."""
         if self.gauge == "quantile":
             return self.half_width
-        return self.chunked(lambda part: spread(*part.points()))
+        return self.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
 
     @property
     def unit_sigma(self) -> Tensor:
@@ -221,12 +221,17 @@ class Predictive(TorchDistribution):
 
     @property
     def covariance(self) -> Tensor:
-        """(N, K, 2, 2), of the points that represent the density: finite also where the density's own is not."""
+        """(N, K, 2, 2), of the points that represent the density: finite also where the density's own is not.
+
+        Where parts of a density meet at other places than their points do, a single point may weigh too much: densities
+        made of laws with known moments have a closed form.
+        """
 
         def of(part: Self) -> Tensor:
             points, weights = part.points()
             centred = points - (weights.unsqueeze(-1) * points).sum(-2, keepdim=True)
-            return torch.einsum("nks,nksi,nksj->nkij", weights.expand(points.shape[:-1]), centred, centred)
+            covariance: Tensor = (weights.unsqueeze(-1) * centred).mT @ centred
+            return covariance
 
         return self.chunked(of)
 
@@ -286,7 +291,13 @@ class Predictive(TorchDistribution):
         return above, least
 
     def chunked(self, of: Callable[[Self], Tensor], persons: int = CHUNK) -> Tensor:
-        """Apply `of` to `persons` persons at a time, without gradient, and join the results along the persons."""
+        """Apply `of` to `persons` persons at a time, without gradient, and join the results along the persons.
+
+        In a graph that is made for any number of persons, to all at once.
+        """
+        count: Any = self.batch_shape[0]
+        if isinstance(count, torch.SymInt):
+            return of(self)
         with torch.no_grad():
             return torch.cat([of(self.rows(index)) for index in self.pieces(persons)])
 
@@ -340,6 +351,12 @@ class Moved(Predictive):
     @property
     def mean(self) -> Tensor:
         return self._there(self.base.mean)
+
+    @property
+    def covariance(self) -> Tensor:
+        covariance = self.base.covariance
+        matrix = self.matrix.to(covariance)
+        return matrix @ covariance @ matrix.mT
 
     @property
     def mode(self) -> Tensor:

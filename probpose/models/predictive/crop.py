@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from probpose.models.densities import StudentTResidual
-from probpose.models.densities.nodes import uniform_nodes
+from probpose.models.densities.nodes import fixed_nodes
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.blur import Blur
 from probpose.models.predictive.contract import POINTS, Predictive
@@ -98,7 +98,7 @@ class CropDensity(Predictive):
 
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
         persons, joints = self.batch_shape
-        uniform = uniform_nodes(count, generator=torch.Generator().manual_seed(0)).to(self.inside.device)
+        uniform = fixed_nodes(count).to(self.inside.device)
         crop = self.drawn(uniform[:, None, None].expand(count, persons, joints, 2)).movedim(0, -2)
         nodes, weights = (part.to(crop) for part in self.residual.points(count // _TAIL_SHARE))
         tail = (TAIL_SCALE * nodes).expand(persons, joints, -1, 2)
@@ -133,5 +133,5 @@ def _broad_residual(dtype: torch.dtype, device: torch.device) -> Residual:
     """T in units of its scale, the same nodes always."""
     with torch.no_grad():
         family = StudentTResidual().to(device=device, dtype=dtype)
-        uniform = uniform_nodes(_BROAD_NODES, like=family.raw_df, generator=torch.Generator().manual_seed(0))
+        uniform = fixed_nodes(_BROAD_NODES).to(family.raw_df)
         return family._in_gauge(family.native(uniform, 1))

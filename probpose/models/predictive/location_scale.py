@@ -80,7 +80,7 @@ class LocationScale(Predictive):
         moved: Tensor = self.loc + self.scale.diagonal(dim1=-2, dim2=-1) * quantiles.unsqueeze(1)
         return moved
 
-    @property
+    @cached_property
     def is_aligned(self) -> bool:
         """Whether every L is diagonal with positive entries, so that the axes of R are those of x."""
         off_diagonal = self.scale[..., 0, 1].any() or self.scale[..., 1, 0].any()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from probpose.errors import ConfigError
-from probpose.models.densities.nodes import pick, uniform_nodes
+from probpose.models.densities.nodes import fixed_nodes, pick
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.contract import POINTS, Predictive, each_joint
 from probpose.models.predictive.folding import drawn
@@ -146,8 +146,20 @@ class LocationScaleMixture(Predictive):
 
     @property
     def mean(self) -> Tensor:
-        centres = self.loc + (self.scale @ self.residual.mean.to(self.loc)[:, None, :, None]).squeeze(-1)
-        return (self.log_weights.exp().unsqueeze(-1) * centres).sum(-2)
+        return (self.log_weights.exp().unsqueeze(-1) * self._centres).sum(-2)
+
+    @property
+    def covariance(self) -> Tensor:
+        """(N, K, 2, 2): that of the components, and that of their means."""
+        weights = self.log_weights.exp()[..., None, None]
+        within = self.scale @ self.residual.covariance.to(self.loc).unsqueeze(-3) @ self.scale.mT
+        away = (self._centres - self.mean.unsqueeze(-2)).unsqueeze(-1)
+        return (weights * (within + away @ away.mT)).sum(-3)
+
+    @property
+    def _centres(self) -> Tensor:
+        """Means (N, K, C, 2) of the components."""
+        return self.loc + (self.scale @ self.residual.mean.to(self.loc)[:, None, :, None]).squeeze(-1)
 
     def affine(self, matrix: Tensor, offset: Tensor) -> Predictive:
         matrix, offset = (part.unsqueeze(2) for part in each_joint(matrix.to(self.loc), offset.to(self.loc)))
@@ -204,14 +216,19 @@ class AxisMixture(Predictive):
             return self._inverse(uniform)
 
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
-        generator = torch.Generator().manual_seed(0)
-        uniform = uniform_nodes(count, generator=generator).to(self.loc.device)
+        uniform = fixed_nodes(count).to(self.loc.device)
         points = self._inverse(uniform[:, None, None].expand(count, *self.batch_shape, 2)).movedim(0, -2)
         return points, points.new_full((count,), 1 / count)
 
     @property
     def mean(self) -> Tensor:
         return (self.log_weights.exp() * self.loc).sum(-1)
+
+    @property
+    def covariance(self) -> Tensor:
+        """(N, K, 2, 2): that of the laws, and that of their places, along each axis."""
+        square = self.scale.square() * self.axis.variance.to(self.scale) + (self.loc - self.mean.unsqueeze(-1)).square()
+        return torch.diag_embed((self.log_weights.exp() * square).sum(-1))
 
     @property
     def mode(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["highest_point", "radii", "spread"]
+__all__ = ["highest_point", "radii"]
 
 from collections.abc import Callable, Sequence
 
@@ -34,13 +34,6 @@ def _highest(log_prob: LogDensity, points: Tensor) -> Tensor:
     """The densest (N, K, 2) of points (N, K, S, 2)."""
     index = log_prob(points.movedim(-2, 0)).argmax(0)
     return points.gather(-2, index[..., None, None].expand(*index.shape, 1, 2)).squeeze(-2)
-
-
-def spread(points: Tensor, weights: Tensor) -> Tensor:
-    """Standard deviation per axis (N, K, 2) of weighted points (N, K, S, 2)."""
-    weights = weights.unsqueeze(-1)
-    mean = (weights * points).sum(-2, keepdim=True)
-    return (weights * (points - mean) ** 2).sum(-2).sqrt()
 
 
 def radii(points: Tensor, weights: Tensor, centre: Tensor, levels: Sequence[float]) -> Tensor:

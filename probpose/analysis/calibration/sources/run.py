@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["RunSource", "recalibration_file", "run_recalibration", "save_run_recalibration"]
+__all__ = ["RunSource", "kept_recalibration", "recalibration_file", "run_recalibration", "save_run_recalibration"]
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -111,7 +111,15 @@ def save_run_recalibration(run: LoadedRun, recalibration: Recalibration, data: s
 
 
 def run_recalibration(run: LoadedRun) -> tuple[Recalibrate, str] | None:
-    """What recalibrates the run's predictions, and its method; None where it was never calibrated.
+    """What recalibrates the run's predictions, and its method; None where nothing does (see `kept_recalibration`)."""
+    recalibration = kept_recalibration(run)
+    if recalibration is None:
+        return None
+    return lambda predictive, persons: recalibration.apply(cases_of(persons, predictive)), recalibration.method
+
+
+def kept_recalibration(run: LoadedRun) -> Recalibration | None:
+    """The recalibration in the run's folder; None where it was never calibrated, or keeps its predictions.
 
     Raises:
         CheckpointError: the file is damaged, or belongs to another checkpoint: the run was trained further since.
@@ -125,9 +133,7 @@ def run_recalibration(run: LoadedRun) -> tuple[Recalibrate, str] | None:
             f"{file} belongs to another checkpoint of this run: run `probpose calibrate {run.folder.path}` again, or "
             "leave it out with --no-recalibration."
         )
-    if isinstance(recalibration, NoRecalibration):
-        return None
-    return lambda predictive, persons: recalibration.apply(cases_of(persons, predictive)), recalibration.method
+    return None if isinstance(recalibration, NoRecalibration) else recalibration
 
 
 def _digest(file: Path) -> str:
