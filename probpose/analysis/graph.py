@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -238,15 +239,13 @@ def _hypot(a: Any, b: Any) -> Any:
 
 
 def _operators() -> Any:
-    from onnxscript import opset18
-
-    return opset18
+    return import_module("onnxscript").opset18
 
 
 def _need_onnx() -> None:
     try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
+        for name in ("onnx", "onnxscript"):
+            import_module(name)
     except ImportError as error:
         raise ConfigError(
             f"ONNX needs {error.name}, which is not installed: pip install 'probpose[export]', or export as pt2."
