@@ -69,6 +69,7 @@ def test_all_frames_come_back_with_variance_and_a_likelihood_that_is_one(
 
 def test_without_variances_the_table_is_three_columns_a_part(report: pp.Calibration, tmp_path: Path) -> None:
     (file,) = report.write(tmp_path / "plain.csv")
+    assert report.remarks[-1].startswith("images are frames of a video")
     header = file.read_text().splitlines()
     assert header[2].split(",")[1:4] == ["x", "y", "likelihood"]
     assert len(header[2].split(",")) == 1 + 3 * 5

@@ -74,6 +74,10 @@ def test_yolo_labels_have_flags_and_other_skeletons_need_names(tmp_path: Path) -
     assert found.visibility is not None
     assert found.visibility.tolist() == [[2, 1, 0]]
     assert found.confidence is None
+    whole = yolo(tmp_path / "whole", {"a": [a_line(np.c_[RNG.uniform(10, 90, (17, 2)), np.full(17, 2)], [])]})
+    persons = pp.open_data(annotations=whole, image_dir=images)
+    np.testing.assert_allclose(persons.box, [[10, 20, 40, 60]], atol=1e-3)
+    assert persons.labelled.all()
     with pytest.raises(DataError, match=r"9 numbers after the box.*name the joints"):
         pp.read_predictions(folder, image_dir=images)
     (folder / "a.txt").write_text("0 1 x\n")

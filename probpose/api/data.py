@@ -127,7 +127,8 @@ def open_data(
     if annotations is not None and not is_coco(Path(annotations)):
         if exif or flip_pairs is not None or category is not None:
             raise ConfigError(f"exif, flip_pairs and category belong to a COCO file, and {annotations} is none.")
-        return persons_of_labels(read_instances(annotations), _path(image_dir), box_from)
+        size = None if image_dir is None else sizes_of_images(Path(image_dir))
+        return persons_of_labels(read_instances(annotations, Known(None, size)), _path(image_dir), box_from)
     return open_dataset(
         dataset or "", split, root=_path(root), annotations=_path(annotations), image_dir=_path(image_dir),
         options=CocoOptions(flip_pairs, _text(category), box_from, exif),
@@ -175,7 +176,7 @@ def read_predictions(
         source: a file, a folder of files of one frame each, or an object of a library.
         annotations: labels of the same images, a COCO-format keypoint file or any that is read here; or their persons.
         joints: names, in the order of the source, where it has none.
-        image_dir: folder of the images, for coordinates that are shares of their sizes.
+        image_dir: folder of the images, for coordinates that are shares of their sizes, and boxes that are all of them.
         joint_map: the annotations' name of a joint by that of the source, where they differ.
         category: name or id of the one category that counts, where the annotations have several with different joints.
         box_from: where persons are, see `open_data`.
@@ -193,7 +194,7 @@ def read_predictions(
     if annotations is None:
         return source if isinstance(source, Instances) else read_instances(source, Known(names, size))
     if not isinstance(annotations, Persons):
-        annotations = open_data(annotations=annotations, category=category, box_from=box_from)
+        annotations = open_data(annotations=annotations, image_dir=image_dir, category=category, box_from=box_from)
     listing = Listing.of(annotations)
     if not isinstance(source, Instances):
         known = known_of(annotations, listing)

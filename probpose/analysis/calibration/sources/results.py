@@ -55,7 +55,14 @@ class ResultsSource(MemorySource):
 
 
 def _remarks(predictions: Predictions) -> list[str]:
-    return [*predictions.persons.remarks, *remarks_on(predictions.persons)]
+    return [*predictions.persons.remarks, *remarks_on(predictions.persons), *_remarks_on_file(predictions.instances)]
+
+
+def _remarks_on_file(found: Instances | None) -> Iterator[str]:
+    if found is not None and found.lost:
+        yield f"read as {found.format}, of which is not used: {', '.join(found.lost)}"
+    if found is not None and found.frames:
+        yield "images are frames of a video: frames near each other err alike, so that intervals are too narrow"
 
 
 def predicted_cases(predictions: Predictions, *, seed: int = 0) -> Cases:
