@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,13 @@ def test_a_table_of_more_than_one_chunk(tmp_path: Path, monkeypatch: pytest.Monk
     assert np.allclose(scales(cases)[:, 0], made["scale"])
     level = cases.select(np.arange(10_000)).scores("level").level
     assert [float((level < p).mean()) for p in (0.5, 0.9)] == pytest.approx([0.5, 0.9], abs=0.02)  # 4 standard errors
+
+
+def test_what_another_process_is_sent_of_a_file_is_small(tmp_path: Path) -> None:
+    """Of a thousand files it all lies in the memory of the scheduler; a density with its nodes would be megabytes."""
+    (part,) = TableSource(open_points(write_table(tmp_path / "points.npz", **rows_of_points(3000)))).parts()
+    assert len(join_cases(list(part.cases.chunks())) or ()) == 3000
+    assert len(pickle.dumps(part.cases)) < 4000
 
 
 def test_parts_can_be_gathered_from_a_table(tmp_path: Path) -> None:

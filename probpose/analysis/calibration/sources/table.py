@@ -7,7 +7,7 @@ __all__ = ["TableSource"]
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -56,8 +56,7 @@ class TableSource(Source):
         record = SourceRecord("table", str(table.file), scale=scale)
         super().__init__(table.file.name, table.joints or ("point",), record, remarks=table.remarks)
         self._table = table
-        residual = GaussianResidual().frozen()
-        self._files = [_FileCases(shard, self.name, self.joints, residual) for shard in table.shards]
+        self._files = [_FileCases(shard, self.name, self.joints) for shard in table.shards]
         if not table.has_scale:
             scale_px = self._fitted(Split.of(self.units, seed=seed, name=self.name))
             self._files = [replace(file, scale_px=scale_px, sized=table.sized) for file in self._files]
@@ -136,7 +135,6 @@ class _FileCases:
         shard: the file.
         name: of the data.
         joints: K names.
-        residual: of the Gaussian prediction.
         scale_px: where the table has no scales; times the size of the box, where every one is known (`sized`).
         sized: whether it is.
     """
@@ -144,7 +142,6 @@ class _FileCases:
     shard: Shard
     name: str
     joints: tuple[str, ...]
-    residual: Residual
     scale_px: float | None = None
     sized: bool = False
 
@@ -169,10 +166,16 @@ class _FileCases:
             visibility=part.visibility,
             area=part.size**2,
             box=np.stack([*np.full((2, len(part.size)), np.nan), part.size, part.size], axis=-1),
-            predictive=gaussian(part.point, scale, self.residual),
+            predictive=gaussian(part.point, scale, _residual()),
             confidence=part.confidence,
             unit=part.unit,
         )
+
+
+@cache
+def _residual() -> Residual:
+    """Of the Gaussian prediction; once a process, for its nodes are too large to be sent with each file."""
+    return GaussianResidual().frozen()
 
 
 def _used_size(part: People, sized: bool) -> Array:
