@@ -70,7 +70,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "field, bound": (
         "field",
         {"layers": 0, "decode": "mode", "cells": 2, "scale": "person+cell", "objective": "bound"},
-        "student_t",
+        "laplace",
     ),
     "field of one cell": ("field", {"layers": 0, "decode": "mode", "cells": 1}, "laplace"),
     "simcc, coarse": ("simcc", {"split": 0.25}, "student_t"),

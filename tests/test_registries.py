@@ -47,7 +47,8 @@ def test_each_family_takes_the_densities_that_fit() -> None:
     }
     assert {name: set(family.residuals) for name, family in FAMILIES.items()} == expected
     assert {name: family.residuals[0] for name, family in FAMILIES.items()} == {
-        **dict.fromkeys(expected, "laplace"), "regression": "rle", "heatmap": "student_t", "simcc": "student_t",
+        **dict.fromkeys(expected, "laplace"), "regression": "rle",
+        **dict.fromkeys(("heatmap", "field", "simcc"), "student_t"),
     }  # fmt: skip
     assert set(refittable()) == likelihoods
 

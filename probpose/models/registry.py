@@ -158,6 +158,7 @@ FAMILIES: dict[str, Family] = {
     "field": Family(
         "softmax over the cells of a grid, and a residual density about a predicted location inside each",
         lambda net, options: FieldRegressor(net.backbone, net.joints, options),
+        "student_t",
         options=FieldOptions,
         objective=field_objective,
         maps=True,
