@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -46,6 +47,21 @@ const {scrollWidth, clientWidth, scrollHeight} = page.documentElement
 const loaded = frame.performance.getEntriesByType("resource").map(entry => entry.name)
 return {reach: scrollWidth, width: clientWidth, height: scrollHeight, loaded}
 """
+
+
+def keep(shot: npt.NDArray[np.uint8], name: str, folder: Path) -> None:
+    """Write a screenshot into the folder PROBPOSE_LOOK, where named, or else into `folder`."""
+    place = Path(os.environ.get("PROBPOSE_LOOK") or folder)
+    place.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(place / f"{name}.png"), shot)
+
+
+def check_look(shot: npt.NDArray[np.uint8], scheme: str) -> None:
+    """Paper or night behind, ink that stands out."""
+    grey = shot.mean(axis=-1)
+    paper = float(np.median(grey))
+    assert paper > 240 if scheme == "light" else paper < 40
+    assert (np.abs(grey - paper) > 120).mean() > 0.005
 
 
 @dataclass(frozen=True)

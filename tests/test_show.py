@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -27,7 +25,7 @@ from probpose.errors import ConfigError, DataError
 from probpose.models.densities import GaussianResidual
 from probpose.models.predictive.location_scale import LocationScale
 from tests.audit_cases import corrupted
-from tests.browser import SCHEMES, WIDTHS, Browser
+from tests.browser import SCHEMES, WIDTHS, Browser, check_look, keep
 
 EVIL = "</script><script>alert(1)</script>\"'<b>&amp;"
 
@@ -138,13 +136,8 @@ def test_page_fits_and_loads_nothing(browser: Browser, page: str, width: int) ->
 def test_look(browser: Browser, page: str, device: str, scheme: str, tmp_path: Path) -> None:
     """Paper or night behind, ink that stands out; the page is kept in the folder PROBPOSE_LOOK, where named."""
     shot = browser.picture(page, WIDTHS[device], 900, scheme)
-    folder = Path(os.environ.get("PROBPOSE_LOOK", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(folder / f"show_{device}_{scheme}.png"), shot)
-    grey = shot[:200].mean(axis=-1)
-    paper = float(np.median(grey))
-    assert paper > 240 if scheme == "light" else paper < 40
-    assert (np.abs(grey - paper) > 120).mean() > 0.005
+    keep(shot, f"show_{device}_{scheme}", tmp_path)
+    check_look(shot[:200], scheme)
 
 
 TOLD = """

@@ -28,7 +28,7 @@ from probpose.errors import ConfigError
 from probpose.models.backbones.base import Backbone
 from probpose.models.densities.residual import Residual
 from probpose.models.heads.base import Heads, Regressor, Targets, pooled, swapped
-from probpose.models.heads.heatmap import INSIDE, upsampling
+from probpose.models.heads.heatmap import inside_logits, upsampling
 from probpose.models.heads.scales import positive
 from probpose.models.objectives import Objective
 from probpose.models.predictive.field import Decode, FieldDensity, hat
@@ -197,9 +197,7 @@ class FieldRegressor(Regressor):
         if self.person_scale is not None:
             nn.init.normal_(self.person_scale.weight, std=1e-3)
             nn.init.zeros_(self.person_scale.bias)
-        self.inside = nn.Linear(backbone.channels, joints)
-        nn.init.normal_(self.inside.weight, std=1e-3)
-        nn.init.constant_(self.inside.bias, float(torch.tensor(INSIDE).logit()))
+        self.inside = inside_logits(backbone.channels, joints)
 
     def start_at(self, targets: Targets) -> None:
         """Presence at its frequency; one cell, as regression does, at the targets' location and spread."""

@@ -136,9 +136,7 @@ class HeatmapRegressor(Regressor):
         super().__init__(backbone, joints)
         self.options = options
         self.maps = upsampling(backbone.channels, options.width, options.layers, joints)
-        self.inside = nn.Linear(backbone.channels, joints)
-        nn.init.normal_(self.inside.weight, std=1e-3)
-        nn.init.constant_(self.inside.bias, float(torch.tensor(INSIDE).logit()))
+        self.inside = inside_logits(backbone.channels, joints)
 
     def heads(self, maps: Tensor) -> HeatmapHeads:
         features = pooled(maps)
@@ -179,6 +177,14 @@ class SoftArgmaxRegressor(Regressor):
         super().start_at(targets)
         if self.scale is not None:
             self.scale.start_at(targets.spread)
+
+
+def inside_logits(features: int, joints: int) -> nn.Linear:
+    """From features to a joint's logit of being inside the crop, which starts at `INSIDE`."""
+    layer = nn.Linear(features, joints)
+    nn.init.normal_(layer.weight, std=1e-3)
+    nn.init.constant_(layer.bias, float(torch.tensor(INSIDE).logit()))
+    return layer
 
 
 def upsampling(inputs: int, width: int, layers: int, joints: int) -> nn.Sequential:

@@ -337,22 +337,8 @@ function start() {
     if (decisions.has(current)) decide([current], decisionOf(current))
     render()
   })
-  element.rows.addEventListener("click", event => {
-    const row = event.target.closest("[data-index]")
-    if (row) go(Number(row.dataset.index))
-  })
-  for (const [id, key] of Object.entries(CLICKED)) element[id].addEventListener("click", DONE[key])
-  element["page-back"].addEventListener("click", () => turn(-1))
-  element["page-on"].addEventListener("click", () => turn(1))
   element.export.addEventListener("click", download)
-  element.picture.addEventListener("pointermove", drag)
-  addEventListener("resize", render)
-  addEventListener("keydown", event => {
-    const elsewhere = event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.("select, input")
-    if (elsewhere || !Object.hasOwn(DONE, event.key)) return
-    event.preventDefault()
-    DONE[event.key]()
-  })
+  listen(CLICKED, DONE, "select, input")
   filter()
   go(shown[0] ?? -1)
 }

@@ -298,21 +298,7 @@ function start() {
   for (const id of ["sort", "joint", "ascending"]) element[id].addEventListener("input", resort)
   for (const id of ["regions", "labels"]) element[id].addEventListener("input", () => { remember(); render() })
   element.filters.addEventListener("submit", event => event.preventDefault())
-  element.rows.addEventListener("click", event => {
-    const row = event.target.closest("[data-index]")
-    if (row) go(Number(row.dataset.index))
-  })
-  for (const [id, key] of Object.entries(CLICKED)) element[id].addEventListener("click", DONE[key])
-  element["page-back"].addEventListener("click", () => turn(-1))
-  element["page-on"].addEventListener("click", () => turn(1))
-  element.picture.addEventListener("pointermove", drag)
-  addEventListener("resize", render)
-  addEventListener("keydown", event => {
-    const elsewhere = event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.("select")
-    if (elsewhere || !Object.hasOwn(DONE, event.key)) return
-    event.preventDefault()
-    DONE[event.key]()
-  })
+  listen(CLICKED, DONE, "select")
   recall()
 }
 

@@ -77,3 +77,25 @@ function make(name, properties = {}, ...children) {
 function filled(select, options) {
   select.replaceChildren(...options.map(([value, text]) => make("option", {value}, text)))
 }
+
+// ---- what is pressed
+
+// Buttons by the key that does the same, keys outside of `fields`, rows of the list, its pages, and the stage. The page has
+// `go` (to the person of that index), `turn` (pages of the list), `drag` and `render`.
+function listen(clicked, done, fields) {
+  element.rows.addEventListener("click", event => {
+    const row = event.target.closest("[data-index]")
+    if (row) go(Number(row.dataset.index))
+  })
+  for (const [id, key] of Object.entries(clicked)) element[id].addEventListener("click", done[key])
+  element["page-back"].addEventListener("click", () => turn(-1))
+  element["page-on"].addEventListener("click", () => turn(1))
+  element.picture.addEventListener("pointermove", drag)
+  addEventListener("resize", render)
+  addEventListener("keydown", event => {
+    const elsewhere = event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.(fields)
+    if (elsewhere || !Object.hasOwn(done, event.key)) return
+    event.preventDefault()
+    done[event.key]()
+  })
+}
