@@ -244,20 +244,6 @@ function writeLegend(label) {
   }))
 }
 
-function writeList() {
-  const place = Math.max(0, shown.indexOf(current)), first = place - place % ROWS
-  const focused = element.rows.contains(document.activeElement)
-  element.rows.start = first + 1
-  element.rows.replaceChildren(...shown.slice(first, first + ROWS).map(row))
-  const here = element.rows.querySelector("[aria-current]")
-  if (focused) here?.focus()
-  if (here) element.rows.scrollTop = here.offsetTop - element.rows.offsetTop - element.rows.clientHeight / 2
-  const last = Math.min(first + ROWS, shown.length)
-  element.pages.textContent = shown.length > ROWS ? `${first + 1} to ${last} of ${shown.length}` : ""
-  element["page-back"].disabled = first === 0
-  element["page-on"].disabled = last >= shown.length
-}
-
 function row(index) {
   const label = audit.labels[index], kind = element.kind.value || likeliest(label)
   const made = make("button", {type: "button"},
@@ -288,7 +274,7 @@ function render() {
   drawPicture(label)
   writeVerdict(label)
   writeLegend(label)
-  writeList()
+  writeList(shown, current, row)
   const place = shown.indexOf(current)
   element.previous.disabled = place <= 0
   element.next.disabled = place >= shown.length - 1

@@ -228,24 +228,12 @@ function writeLegend(person) {
   }), ...gallery.shapes.length || person.regions ? [make("li", {}, "lines: regions that should hold 50% and 90%")] : [])
 }
 
-function writeList() {
-  const place = Math.max(0, shown.indexOf(current)), first = place - place % ROWS, one = measure()
-  const focused = element.rows.contains(document.activeElement)
-  element.rows.start = first + 1
-  element.rows.replaceChildren(...shown.slice(first, first + ROWS).map((person, i) => {
-    const value = one ? short(valueOf(one, person, chosenJoint())) : ""
-    const made = make("button", {type: "button"}, make("span", {}, `person ${first + i + 1}`), make("span", {}, value))
-    made.dataset.index = person
-    if (person === current) made.setAttribute("aria-current", "true")
-    return make("li", {}, made)
-  }))
-  const here = element.rows.querySelector("[aria-current]")
-  if (focused) here?.focus()
-  if (here) element.rows.scrollTop = here.offsetTop - element.rows.offsetTop - element.rows.clientHeight / 2
-  const last = Math.min(first + ROWS, shown.length)
-  element.pages.textContent = shown.length > ROWS ? `${first + 1} to ${last} of ${shown.length}` : ""
-  element["page-back"].disabled = first === 0
-  element["page-on"].disabled = last >= shown.length
+function row(person, place) {
+  const one = measure(), value = one ? short(valueOf(one, person, chosenJoint())) : ""
+  const made = make("button", {type: "button"}, make("span", {}, `person ${place + 1}`), make("span", {}, value))
+  made.dataset.index = person
+  if (person === current) made.setAttribute("aria-current", "true")
+  return make("li", {}, made)
 }
 
 function writeStatus() {
@@ -262,7 +250,7 @@ function render() {
   element.bench.hidden = current < 0
   writeStatus()
   if (current < 0) return
-  writeList()
+  writeList(shown, current, row)
   const wanted = current
   withPerson(wanted, person => {
     if (wanted !== current) return

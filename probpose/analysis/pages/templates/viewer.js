@@ -78,6 +78,21 @@ function filled(select, options) {
   select.replaceChildren(...options.map(([value, text]) => make("option", {value}, text)))
 }
 
+// The page of the list that has the current one; `row` makes an item of what is shown and its place.
+function writeList(shown, current, row) {
+  const place = Math.max(0, shown.indexOf(current)), first = place - place % ROWS
+  const focused = element.rows.contains(document.activeElement)
+  element.rows.start = first + 1
+  element.rows.replaceChildren(...shown.slice(first, first + ROWS).map((one, i) => row(one, first + i)))
+  const here = element.rows.querySelector("[aria-current]")
+  if (focused) here?.focus()
+  if (here) element.rows.scrollTop = here.offsetTop - element.rows.offsetTop - element.rows.clientHeight / 2
+  const last = Math.min(first + ROWS, shown.length)
+  element.pages.textContent = shown.length > ROWS ? `${first + 1} to ${last} of ${shown.length}` : ""
+  element["page-back"].disabled = first === 0
+  element["page-on"].disabled = last >= shown.length
+}
+
 // ---- what is pressed
 
 // Buttons by the key that does the same, keys outside of `fields`, rows of the list, its pages, and the stage. The page has
