@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from probpose.api.distributions import Heatmap as Heatmap
     from probpose.api.distributions import Laplace as Laplace
     from probpose.api.distributions import Samples as Samples
+    from probpose.api.ensembles import Decomposition as Decomposition
+    from probpose.api.ensembles import decompose as decompose
+    from probpose.api.ensembles import ensemble as ensemble
     from probpose.api.importing import import_model as import_model
     from probpose.api.oks_sigmas import oks_sigmas as oks_sigmas
     from probpose.api.oks_sigmas import save_oks_sigmas as save_oks_sigmas
@@ -87,6 +90,7 @@ _HOMES = {
     "save_audit": "probpose.api.auditing",
     "save_corrected": "probpose.analysis.audit.corrections",
     "Calibration": "probpose.api.calibration",
+    "Decomposition": "probpose.api.ensembles",
     "Distribution": "probpose.api.distributions",
     "Gaussian": "probpose.api.distributions",
     "Heatmap": "probpose.api.distributions",
@@ -109,10 +113,12 @@ _HOMES = {
     "check_data": "probpose.api.data",
     "compare": "probpose.api.comparison",
     "coverage": "probpose.api.scoring",
+    "decompose": "probpose.api.ensembles",
     "describe_data": "probpose.api.data",
     "diagnose": "probpose.api.diagnosing",
     "draw_levels": "probpose.api.posterior",
     "draw_pit": "probpose.api.posterior",
+    "ensemble": "probpose.api.ensembles",
     "fit": "probpose.api.training",
     "import_model": "probpose.api.importing",
     "list_images": "probpose.api.data",

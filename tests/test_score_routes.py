@@ -32,6 +32,7 @@ from probpose.inference.training.config import TrainConfig, default_config
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run
 from probpose.inference.training.selection import SelectionScorer
 from probpose.inference.training.train import start_training
+from probpose.models.keypoint_model import KeypointModel
 from probpose.models.scores import LabelScores
 from probpose.skeleton import Skeleton
 from tests.fakes import table
@@ -64,6 +65,7 @@ def drawn(run: LoadedRun, folder: Path, *, flip_test: bool = False) -> Persons:
 
 def selection_scores(run: LoadedRun, persons: Persons) -> LabelScores:
     scorer = SelectionScorer(persons, loader(CropDataset(persons, run.input_size), 64), torch.device("cpu"))
+    assert isinstance(run.model, KeypointModel)
     return scorer(run.model, "level").scores
 
 

@@ -31,6 +31,7 @@ from probpose.analysis.prediction.forward import freeze
 from probpose.data.crops import PADDING
 from probpose.errors import ConfigError, DataError
 from probpose.files import describe, write_atomically
+from probpose.inference.training.members import label_of
 from probpose.inference.training.runs import LoadedRun
 from probpose.models.heads.base import Heads
 from probpose.models.predictive.contract import Predictive
@@ -272,7 +273,7 @@ def _card(run: LoadedRun, file: Path, recalibration: Recalibration) -> Card:
         graph=file.name,
         sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         run=run.folder.path.name,
-        model=run.config.label,
+        model=label_of(run.folder, run.config),
         recalibration=None if isinstance(recalibration, NoRecalibration) else recalibration.method,
         inputs=INPUTS,
         outputs=OUTPUTS,

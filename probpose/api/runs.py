@@ -42,6 +42,7 @@ from probpose.files import write_atomically
 from probpose.inference.device import open_device
 from probpose.inference.training.config import TrainConfig, refuse_without_effect
 from probpose.inference.training.folds import Fold, train_folds
+from probpose.inference.training.members import label_of, open_run
 from probpose.inference.training.provenance import Imported
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, newest_run
 from probpose.inference.training.train import judged_on, open_split, saw
@@ -66,7 +67,7 @@ class Run:
 
     def __repr__(self) -> str:
         made = f"epoch {self.epoch}" if self.imported is None else f"imported from {self.imported.file}"
-        return f"Run({str(self.path)!r}: {self.config.label}, {len(self.skeleton)} joints, {made})"
+        return f"Run({str(self.path)!r}: {self.label}, {len(self.skeleton)} joints, {made})"
 
     @property
     def path(self) -> Path:
@@ -77,6 +78,11 @@ class Run:
     def config(self) -> TrainConfig:
         """What was trained on what."""
         return self._loaded.config
+
+    @property
+    def label(self) -> str:
+        """Short name of the model, or of the models that it is made of."""
+        return label_of(self._loaded.folder, self.config)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -100,8 +106,10 @@ class Run:
 
     @property
     def model(self) -> torch.nn.Module:
-        """The network with its residual density (`probpose.models.keypoint_model`), in evaluation mode."""
-        return self._loaded.model
+        """The network with its residual density (`probpose.models.keypoint_model`), or several, in evaluation mode."""
+        model = self._loaded.model
+        assert isinstance(model, torch.nn.Module)
+        return model
 
     @property
     def recalibration(self) -> str | None:
@@ -476,7 +484,7 @@ def load(path: str | PathLike[str] | None = None, *, checkpoint: str = "best") -
     """
     one_of(checkpoint, ("best", "last"), "checkpoint")
     folder = newest_run() if path is None else RunFolder(Path(path))
-    return Run(load_run(folder.path, checkpoint=checkpoint))
+    return Run(open_run(folder.path, checkpoint=checkpoint))
 
 
 def _check_choices(estimator: str, score: str) -> None:

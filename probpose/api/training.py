@@ -19,7 +19,9 @@ from probpose.api.runs import Run
 from probpose.data.datasets.arrays import ARRAYS
 from probpose.data.persons import Persons
 from probpose.errors import ConfigError
+from probpose.inference.training.comparison import Entry, is_finished
 from probpose.inference.training.config import TrainConfig, config_from
+from probpose.inference.training.members import begin_ensemble, members_of, seal
 from probpose.inference.training.runs import RunFolder, load_run, new_run_folder, newest_run, read_config
 from probpose.inference.training.specs import parse_spec
 from probpose.inference.training.train import resume_training, start_training
@@ -32,6 +34,7 @@ def train(
     out: str | PathLike[str] | None = None,
     quiet: bool = False,
     profile: bool = False,
+    ensemble: int = 1,
     **settings: Any,
 ) -> Run:
     """Train a keypoint regressor by maximum likelihood, as `probpose train` does.
@@ -42,6 +45,8 @@ def train(
             be named, and a run in it with the same settings goes on.
         quiet: show no progress, which otherwise goes to standard error.
         profile: say at the end where the time went, and what to change.
+        ensemble: networks with seeds that follow each other, in OUT/member-1 and so on, whose mean density is the
+            prediction.
         settings: by the names of the command's options, such as dataset="coco", epochs=20, residual="rle".
 
     Raises:
@@ -51,7 +56,7 @@ def train(
         config = config_from(None if config is None else Path(config), settings)
     elif settings:
         config = config.changed(**settings)
-    return _trained(config, out, quiet, None, profile=profile)
+    return _trained_all(config, ensemble, out, quiet, None, profile=profile)
 
 
 def resume(
@@ -75,6 +80,9 @@ def resume(
     folder = newest_run() if path is None else RunFolder(Path(path))
     if persons is None and read_config(folder).data.dataset == ARRAYS:
         raise ConfigError(f"the run {folder.path} was trained on arrays, which it does not keep: name persons.")
+    if members := members_of(folder):
+        config = read_config(folder)
+        return _trained_all(config, len(members.members), folder.path, quiet, persons, profile=profile)
     with World.joined() as world, LiveCurves() as curves:
         resume_training(folder, persons=persons, on_epoch=curves, quiet=quiet, profile=profile, world=world)
     return Run(load_run(folder.path))
@@ -115,6 +123,7 @@ def fit(
     out: str | PathLike[str] | None = None,
     quiet: bool = False,
     profile: bool = False,
+    ensemble: int = 1,
     **settings: Any,
 ) -> Run:
     """Train on arrays: images with labelled keypoints, and no annotation file.
@@ -133,6 +142,7 @@ def fit(
         out: folder of the run; ./runs/DATE-arrays-FAMILY by default.
         quiet: show no progress, which otherwise goes to standard error.
         profile: say at the end where the time went, and what to change.
+        ensemble: see `train`.
         settings: by the names of the options of `probpose train`, such as epochs=50 or input_size=(128, 128).
 
     Raises:
@@ -144,22 +154,51 @@ def fit(
     exif = settings.get("exif", False)
     table = persons(images, keypoints, skeleton=skeleton, visibility=visibility, boxes=boxes, image=image, exif=exif)
     usual = {"dataset": ARRAYS} | parse_spec(family)
-    return _trained(TrainConfig().changed(**(usual | settings)), out, quiet, table, profile=profile)
+    config = TrainConfig().changed(**(usual | settings))
+    return _trained_all(config, ensemble, out, quiet, table, profile=profile)
 
 
 _OF_FILES = {"dataset", "data_root", "train_annotations", "val_annotations", "image_dir", "flip_pairs"}
 
 
-def _trained(
-    config: TrainConfig, out: str | PathLike[str] | None, quiet: bool, table: Persons | None, *, profile: bool = False
+def _trained_all(
+    config: TrainConfig,
+    size: int,
+    out: str | PathLike[str] | None,
+    quiet: bool,
+    table: Persons | None,
+    *,
+    profile: bool,
 ) -> Run:
+    """Train one network, or several, one after the other; what is there of an ensemble goes on."""
+    if size == 1:
+        return _trained(config, out, quiet, table, profile=profile)
+    folder = RunFolder(new_folder(config) if out is None else Path(out))
+    places = begin_ensemble(folder, config, size)
+    for number, place in enumerate(places):
+        one = config.changed(seed=config.seed + number)
+        if not is_finished(Entry(one, place), remedy="name another --out"):
+            _trained(one, place.path, quiet, table, profile=profile, go_on=True)
+    return Run(seal(folder, [place.path for place in places], own=True))
+
+
+def _trained(
+    config: TrainConfig,
+    out: str | PathLike[str] | None,
+    quiet: bool,
+    table: Persons | None,
+    *,
+    profile: bool,
+    go_on: bool = False,
+) -> Run:
+    """Train one network; `go_on`, and under torchrun, with what is there."""
     folder = RunFolder(new_folder(config) if out is None else Path(out))
     with World.joined() as world, LiveCurves() as curves:
-        begun = under_torchrun() and world.gathered(folder.config.exists())[0]
+        begun = (go_on or under_torchrun()) and world.gathered(folder.config.exists())[0]
         if begun:
             _same_run(folder, config)
-        go_on = resume_training if begun else partial(start_training, config)
-        go_on(folder, persons=table, on_epoch=curves, quiet=quiet, profile=profile, world=world)
+        trained = resume_training if begun else partial(start_training, config)
+        trained(folder, persons=table, on_epoch=curves, quiet=quiet, profile=profile, world=world)
     return Run(load_run(folder.path))
 
 

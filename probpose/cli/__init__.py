@@ -21,6 +21,7 @@ COMMANDS = {
     "calibrate": "Can the predicted uncertainty be believed? And if not, make it so.",
     "compare": "Train models with one network and budget, and compare them with each other and with finished runs.",
     "data": "Make, check and describe data sets.",
+    "ensemble": "Make one run of several: its density is the mean of theirs, and where they disagree it is unsure.",
     "evaluate": "Evaluate a run: AP, PCK, error, nats per keypoint, coverage, sigma, r50 and r90.",
     "export": "Write a run as one graph for ONNX or torch.export, recalibration included.",
     "import": "Make a run of a checkpoint of the published RLE code or of mmpose's RLE models.",

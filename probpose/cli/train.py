@@ -28,6 +28,7 @@ Example:
   probpose train --config runs/my-run/config.toml --seed 1
   probpose train --dataset synthetic --family heatmap --option surface=bilinear
   probpose train --dataset synthetic --epochs 2 --profile
+  probpose train --dataset synthetic --ensemble 4 --out runs/four
   probpose train --resume
   torchrun --nproc-per-node 8 -m probpose train --dataset coco --data-root data/coco --out runs/coco
 """
@@ -42,16 +43,23 @@ def _models() -> str:
 @click.command(cls=TrainingCommand, models=_models, epilog=EPILOG)
 @training_options()
 @click.option("--out", type=OUT_FOLDER, help="Folder of the run. [./runs/DATE-DATASET-RESIDUAL]")
+@click.option(
+    "--ensemble",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Networks, with seeds that follow each other, whose mean density is the prediction.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, by default the newest.")
 @click.option("--profile", is_flag=True, help="Say at the end where the time went, and what to change.")
-def train(base: Path | None, out: Path | None, resume: bool, profile: bool, **given: Any) -> None:
+def train(base: Path | None, out: Path | None, ensemble: int, resume: bool, profile: bool, **given: Any) -> None:
     """Train a keypoint regressor by maximum likelihood.
 
     The run's folder keeps config.toml, log.jsonl, curves.png and the checkpoints best and last. Processes that torchrun
     starts share each batch.
     """
     if resume:
-        _refuse_changes({"base": base, **given})
+        _refuse_changes({"base": base, "ensemble": None if ensemble == 1 else ensemble, **given})
         folder = pp.newest() if out is None else out
         with _interruptible(folder):
             run = pp.resume(folder, profile=profile)
@@ -59,9 +67,10 @@ def train(base: Path | None, out: Path | None, resume: bool, profile: bool, **gi
         config = config_of(base, given)
         folder = pp.new_folder(config) if out is None else out
         with _interruptible(folder):
-            run = pp.train(config, out=folder, profile=profile)
+            run = pp.train(config, out=folder, profile=profile, ensemble=ensemble)
     if is_first():
-        say(f"run: {run.path}  (curves: {run.path / 'curves.png'})")
+        curves = "member-1/curves.png and so on" if ensemble > 1 else "curves.png"
+        say(f"run: {run.path}  (curves: {run.path / curves})")
 
 
 def _refuse_changes(given: dict[str, Any]) -> None:

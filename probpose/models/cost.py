@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from probpose.models.backbones.registry import BACKBONES, build_backbone
-from probpose.models.keypoint_model import KeypointModel
+from probpose.models.ensemble import Predictor
 from probpose.models.registry import FAMILIES, build_model
 from probpose.models.residual_families import RESIDUALS
 
@@ -30,7 +30,7 @@ class Cost:
 
 
 @torch.no_grad()
-def cost_of(model: KeypointModel, input_size: tuple[int, int]) -> Cost:
+def cost_of(model: Predictor, input_size: tuple[int, int]) -> Cost:
     """The cost of a model in evaluation mode on crops of height x width pixels."""
     device = next(model.parameters()).device
     with FlopCounterMode(display=False) as counter:

@@ -89,6 +89,11 @@ class KeypointModel(PyroModule):
         """The predictive distribution that follows from `heads` (see `forward`)."""
         return self._in_network_units(heads.density(self.residual() if residual is None else residual))
 
+    def frozen(self) -> Residual:
+        """R in float64 from 2^16 nodes, for reported numbers."""
+        residual: Residual = self.residual.frozen()
+        return residual
+
     def _in_network_units(self, density: Predictive) -> Predictive:
         return density if self.standardisation is None else self.standardisation.from_unit(density)
 

@@ -18,7 +18,8 @@ from probpose.data.persons import Persons
 from probpose.data.plausible import refuse_other_units
 from probpose.errors import CheckpointError, ConfigError
 from probpose.inference.training.comparison import Entry
-from probpose.inference.training.runs import load_run, read_skeleton
+from probpose.inference.training.members import open_run
+from probpose.inference.training.runs import read_skeleton
 from probpose.progress import Counting, silent
 from probpose.skeleton import Skeleton
 
@@ -48,7 +49,7 @@ def compare_runs(
         DataError: a run has other joints; see `Comparison.of` and `evaluate`.
     """
     scores = score_entries(finished, persons, device=device, counting=counting, common=common)
-    return Comparison.of(persons.name, scores, reference or finished[0].config.label)
+    return Comparison.of(persons.name, scores, reference or finished[0].label)
 
 
 def score_entries(
@@ -73,7 +74,7 @@ def score_entries(
         matched = match_joints(persons, skeleton, common=common)
         found = _scores_of(entry, matched, device, counting)
         found = found.of_joints(joint_columns(persons.skeleton.joints, skeleton.joints, persons.name, common=common))
-        known = scores.setdefault(entry.config.label, {})
+        known = scores.setdefault(entry.label, {})
         if entry.config.seed in known:
             raise ConfigError(f"{entry.folder.path}: there are two runs of {entry.name}; name one of them.")
         known[entry.config.seed] = found
@@ -89,13 +90,13 @@ def _shared(persons: Persons, skeleton: Skeleton) -> Persons:
 
 def _scores_of(entry: Entry, persons: Persons, device: torch.device | str, counting: Counting) -> Scores:
     """The scores of a run; those that were kept where its checkpoint is gone."""
-    if not entry.folder.best.exists():
+    if not (entry.folder.best.exists() or entry.folder.members.exists()):
         kept = kept_scores(entry.folder, persons)
         if kept is None:
             raise CheckpointError(f"{entry.folder.path} has no checkpoint, and no scores of {persons.name}.")
         return kept
     with counting(f"evaluating {entry.name}", len(persons)) as progress:
-        return score_run(load_run(entry.folder.path), persons, device=device, progress=progress)
+        return score_run(open_run(entry.folder.path), persons, device=device, progress=progress)
 
 
 def save_comparison(comparison: Comparison, folder: Path) -> list[Path]:

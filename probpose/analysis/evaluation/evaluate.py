@@ -26,13 +26,13 @@ from probpose.errors import DataError
 from probpose.inference.world import ALONE, World
 from probpose.models.densities import Residual
 from probpose.models.densities.gauge import Gauge
-from probpose.models.keypoint_model import KeypointModel
+from probpose.models.ensemble import Predictor, Residuals
 from probpose.models.scores import Labels, LabelScores
 from probpose.skeleton import DEFAULT_OKS_SIGMA
 
 
 def evaluate(
-    model: KeypointModel,
+    model: Predictor,
     persons: Persons,
     input_size: tuple[int, int],
     *,
@@ -113,7 +113,7 @@ def evaluate(
         coco=ranking.coco,
         keypoints=int(persons.labelled[counts].sum()) if by_label is None else len(by_label.scores),
         labels=by_label,
-        ess=float(residual.native.ess.min()),
+        ess=float(residual.ess.min()),
         unreadable=list(dict.fromkeys(unreadable)),
         skipped=targets.skipped,
         results=ranking.results,
@@ -175,7 +175,7 @@ def _remarks(persons: Persons, by_label: LabelEvaluation | None) -> list[str]:
 
 
 def _by_label(
-    scores: LabelScores, estimates: Estimates, inside: Array, persons: Persons, residual: Residual,
+    scores: LabelScores, estimates: Estimates, inside: Array, persons: Persons, residual: Residual | Residuals,
     input_size: tuple[int, int],
 ) -> LabelEvaluation:  # fmt: skip
     """What was predicted for annotated boxes against the labels.
@@ -220,9 +220,9 @@ def _existence(presence: Array, inside: Array, read: Persons, input_size: tuple[
     }
 
 
-def _log_z_error(residual: Residual, joint: Index) -> float | None:
+def _log_z_error(residual: Residual | Residuals, joint: Index) -> float | None:
     """Standard error that log Z brings into the mean log density of labels of joints (M,); errors are independent."""
-    error = residual.native.log_z_error.cpu().numpy()
+    error = residual.log_z_error.cpu().numpy()
     if not len(joint):
         return None
     share = np.bincount(joint, minlength=len(error)) / len(joint) if len(error) > 1 else np.ones(1)

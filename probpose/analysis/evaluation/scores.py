@@ -24,6 +24,7 @@ from probpose.arrays import Array, Index, as_array, numbers
 from probpose.data.persons import Persons
 from probpose.errors import DataError
 from probpose.files import reading, write_atomically
+from probpose.inference.training.members import weights_digest
 from probpose.inference.training.report import read_log
 from probpose.inference.training.runs import LoadedRun, RunFolder
 from probpose.json_codec import from_json
@@ -206,7 +207,7 @@ class _Key:
 
     @classmethod
     def of(cls, folder: RunFolder, persons: Persons) -> _Key:
-        return cls(hashlib.sha256(folder.best.read_bytes()).hexdigest(), _digest(persons))
+        return cls(weights_digest(folder), _digest(persons))
 
     def fits(self, found: dict[str, Any]) -> bool:
         """Whether a key that was read is this one."""

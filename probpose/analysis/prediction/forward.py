@@ -6,6 +6,7 @@ __all__ = ["Forward", "Recalibrate", "freeze", "predict_held_out", "predict_pers
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,7 @@ from probpose.inference.feeding import moved_ahead
 from probpose.inference.training.folds import Fold
 from probpose.inference.training.runs import load_run
 from probpose.inference.world import ALONE, World
-from probpose.models.densities import Residual
-from probpose.models.keypoint_model import KeypointModel
+from probpose.models.ensemble import Predictor
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.mixtures import EqualMixture
 
@@ -57,15 +57,18 @@ class Forward:
         return _mean([view.in_square(0.5).double() for view in self.views])
 
 
-def freeze(model: KeypointModel, device: torch.device | str = "cpu") -> Residual:
-    """Move a model to a device, and its residual density in float64 from 2^16 nodes, for reported numbers."""
+def freeze(model: Predictor, device: torch.device | str = "cpu") -> Any:
+    """Move a model to a device, and its residual density in float64 from 2^16 nodes, for reported numbers.
+
+    Returns:
+        A `Residual`, or of an ensemble `Residuals`.
+    """
     model.to(device)
-    residual: Residual = model.residual.frozen()
-    return residual
+    return model.frozen()
 
 
 def predict_persons(
-    model: KeypointModel,
+    model: Predictor,
     persons: Persons,
     input_size: tuple[int, int],
     *,
@@ -73,7 +76,7 @@ def predict_persons(
     flip_test: bool = False,
     device: torch.device | str = "cpu",
     workers: int = 0,
-    residual: Residual | None = None,
+    residual: Any = None,
     recalibrate: Recalibrate | None = None,
     progress: Callable[[int], None] | None = None,
     world: World = ALONE,
@@ -165,7 +168,7 @@ def _recalibrated(forward: Forward, recalibrate: Recalibrate, persons: Persons) 
 
 
 @torch.no_grad()
-def _forward(model: KeypointModel, batch: Batch, residual: Residual, flip_test: bool) -> Forward:
+def _forward(model: Predictor, batch: Batch, residual: Any, flip_test: bool) -> Forward:
     """Predict for one batch, whose crops are not flipped."""
     views = [model.heads(batch.image)]
     if flip_test:

@@ -23,7 +23,7 @@ from probpose.data.images import read_image
 from probpose.data.persons import Persons
 from probpose.data.predictions.boxes import Boxes, unlabelled_persons, whole_images
 from probpose.errors import DataError
-from probpose.models.keypoint_model import KeypointModel
+from probpose.models.ensemble import Predictor
 from probpose.skeleton import Skeleton
 
 
@@ -49,7 +49,7 @@ class Predictions:
 
 
 def predict_images(
-    model: KeypointModel,
+    model: Predictor,
     skeleton: Skeleton,
     images: Sequence[ImageLike],
     input_size: tuple[int, int],
@@ -96,7 +96,7 @@ def predict_images(
 
 
 def predict_table(
-    model: KeypointModel,
+    model: Predictor,
     persons: Persons,
     input_size: tuple[int, int],
     *,

@@ -11,6 +11,7 @@ from pathlib import Path
 from probpose.data.persons import Persons
 from probpose.errors import ConfigError, RunInUseError, TrainingError
 from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.members import is_whole, label_of
 from probpose.inference.training.report import read_log
 from probpose.inference.training.runs import RunFolder, read_config
 from probpose.inference.training.specs import parse_spec
@@ -36,7 +37,12 @@ class Entry:
     @property
     def name(self) -> str:
         """Such as `rle, seed 0`."""
-        return f"{self.config.label}, seed {self.config.seed}"
+        return f"{self.label}, seed {self.config.seed}"
+
+    @property
+    def label(self) -> str:
+        """Short name of the model, or of the models that it is made of."""
+        return label_of(self.folder, self.config)
 
 
 def entries(base: TrainConfig, models: Sequence[str], seeds: int, root: Path) -> list[Entry]:
@@ -76,7 +82,7 @@ def check_reference(reference: str | None, chosen: Iterable[Entry]) -> None:
     Raises:
         ConfigError: it is not.
     """
-    labels = list(dict.fromkeys(entry.config.label for entry in chosen))
+    labels = list(dict.fromkeys(entry.label for entry in chosen))
     if reference is not None and reference not in labels:
         raise ConfigError(f"the reference {reference!r} is not compared: choose one of {', '.join(labels)}.")
 
@@ -94,6 +100,8 @@ def is_finished(entry: Entry, *, remedy: str = "compare in another --out, or giv
     if not entry.folder.config.exists():
         return False
     _check_same(entry, remedy)
+    if is_whole(entry.folder):
+        return True
     records = read_log(entry.folder.log)
     return bool(records) and records[-1]["epoch"] == entry.config.optimiser.epochs
 

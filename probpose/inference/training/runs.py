@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LoadedRun", "RunFolder", "load_run", "new_run_folder", "newest_run", "read_config"]
+__all__ = ["LoadedRun", "RunFolder", "SingleRun", "load_run", "new_run_folder", "newest_run", "read_config"]
 
 import json
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from probpose.inference.training.config import TrainConfig, load_config, save_co
 from probpose.inference.training.provenance import Facts, Imported, read_facts
 from probpose.json_codec import from_json
 from probpose.models.backbones.registry import build_backbone
+from probpose.models.ensemble import Predictor
 from probpose.models.keypoint_model import KeypointModel
 from probpose.models.registry import build_model, family_of
 from probpose.skeleton import Skeleton
@@ -64,6 +65,16 @@ class RunFolder:
         """The checkpoint to resume from."""
         return self.path / "last.safetensors"
 
+    @property
+    def members(self) -> Path:
+        """Where the run is several models as one: which (`probpose.inference.training.members`)."""
+        return self.path / "members.json"
+
+    @property
+    def draws(self) -> Path:
+        """Draws of the last layer."""
+        return self.path / "draws.safetensors"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training into the folder, which is made where missing.
@@ -94,7 +105,7 @@ class RunFolder:
         Raises:
             ConfigError: a run is already there.
         """
-        if self.config.exists():
+        if self.config.exists() or self.members.exists():
             raise ConfigError(f"{self.path} already holds a run: go on with --resume, or name another --out.")
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.skeleton, json.dumps(asdict(skeleton), indent=1).encode())
@@ -118,7 +129,7 @@ class LoadedRun:
     folder: RunFolder
     config: TrainConfig
     skeleton: Skeleton
-    model: KeypointModel
+    model: Predictor
     epoch: int
     verified: bool = True
     imported: Imported | None = None
@@ -127,6 +138,17 @@ class LoadedRun:
     def input_size(self) -> tuple[int, int]:
         """Height and width of the crops in pixels."""
         return self.config.input_size
+
+
+@dataclass(frozen=True)
+class SingleRun(LoadedRun):
+    """A run of one network.
+
+    Attributes:
+        model: the network.
+    """
+
+    model: KeypointModel
 
 
 def new_run_folder(config: TrainConfig, root: Path = RUNS) -> RunFolder:
@@ -200,8 +222,8 @@ def untrained_model(config: TrainConfig, skeleton: Skeleton) -> KeypointModel:
     )
 
 
-def load_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
-    """Open a trained run; never executes code. Its network is float32, however it was trained.
+def load_run(path: Path, *, checkpoint: str = "best") -> SingleRun:
+    """Open a trained run of one network; never executes code. It is float32, however it was trained.
 
     Args:
         path: the run's folder.
@@ -222,4 +244,4 @@ def load_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
     if facts.made_from is not None:
         facts.made_from.check_opened(config, skeleton, file)
     load_state(model, state.part("average") or state.part("model"), file)
-    return LoadedRun(folder, config, skeleton, model.eval(), facts.epoch, state.verified, facts.imported)
+    return SingleRun(folder, config, skeleton, model.eval(), facts.epoch, state.verified, facts.imported)

@@ -85,6 +85,16 @@ class Residual:
         """B."""
         return self.native.nodes.shape[0]
 
+    @property
+    def ess(self) -> Tensor:
+        """(B,), see `Native.ess`."""
+        return self.native.ess
+
+    @property
+    def log_z_error(self) -> Tensor:
+        """(B,), see `Native`."""
+        return self.native.log_z_error
+
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density in nats (B, n) at residuals z (B, n, 2)."""
         return self.native.log_prob(self._from_gauge(z)) + self._log_det

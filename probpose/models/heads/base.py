@@ -133,11 +133,15 @@ class Regressor(nn.Module, ABC):
 
     def forward(self, image: Tensor) -> Heads:
         """Heads of N crops: image (N, 3, H, W), uint8 RGB."""
+        return self.heads(self.encode(image))
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Feature maps (N, C, h, w) of crops (N, 3, H, W), uint8 RGB."""
         normalised = (image.float() / 255 - self.image_mean) / self.image_std
         normalised = normalised.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
-            maps = self.backbone(normalised)
-        return self.heads(maps.float())
+            maps: Tensor = self.backbone(normalised)
+        return maps.float()
 
     def start_at(self, targets: Targets) -> None:
         """Start at the training targets: here presence, at its frequency."""

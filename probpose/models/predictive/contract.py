@@ -10,7 +10,7 @@ __all__ = ["POINTS", "Moved", "Predictive", "each_joint"]
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -191,6 +191,15 @@ class Predictive(TorchDistribution):
         values = {name: [getattr(one, name) for one in several] for name in (*cls.per_person, *cls.parts)}
         own = {name: torch.cat(values[name]) for name in cls.per_person}
         return several[0].replace(**own, **{name: _joined(values[name]) for name in cls.parts})
+
+    @property
+    def members(self) -> tuple[Predictive, ...]:
+        """What each of several models predicts, whose equal mixture this is; itself where there is one model."""
+        parts = [part for name in self.parts for part in _each(getattr(self, name))]
+        count = max((len(part.members) for part in parts), default=1)
+        if count == 1:
+            return (self,)
+        return tuple(self.map_parts(partial(_member, index)) for index in range(count))
 
     def replace(self, **changes: Any) -> Self:
         """The same distribution but for these arguments of the constructor."""
@@ -403,6 +412,11 @@ def _each(parts: Parts) -> tuple[Predictive, ...]:
 
 def _changed(parts: Parts, change: Callable[[Predictive], Predictive]) -> Parts:
     return tuple(map(change, parts)) if isinstance(parts, tuple) else change(parts)
+
+
+def _member(index: int, part: Predictive) -> Predictive:
+    members = part.members
+    return members[index] if len(members) > 1 else part
 
 
 def _joined(several: Sequence[Any]) -> Parts:

@@ -30,7 +30,7 @@ class Mixture(Predictive):
     """p(x) = sum over components of w_c p_c(x).
 
     Args:
-        components: C of them, of the same batch shape and gauge.
+        components: C of them, of the same batch shape; of different gauges they have the quantile gauge.
         log_weights: (N, K, C), log w_c, whose exponentials sum to 1 over C.
     """
 
@@ -41,7 +41,8 @@ class Mixture(Predictive):
     def __init__(self, components: Sequence[Predictive], log_weights: Tensor) -> None:
         self.components = tuple(components)
         self.log_weights = log_weights
-        self.gauge = self.components[0].gauge
+        gauges = {component.gauge for component in self.components}
+        self.gauge = gauges.pop() if len(gauges) == 1 else "quantile"
         super().__init__(*self.components[0].batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -71,6 +72,15 @@ class Mixture(Predictive):
         return (self.log_weights.exp().unsqueeze(-2).to(means) * means).sum(-1)
 
     @property
+    def covariance(self) -> Tensor:
+        """(N, K, 2, 2): the mean of the components' and that of their means (law of total variance)."""
+        covariances = torch.stack([c.covariance for c in self.components], -1)
+        away = torch.stack([c.mean for c in self.components], -1) - self.mean.unsqueeze(-1)
+        weights = self.log_weights.exp().unsqueeze(-2).to(away)
+        covariance: Tensor = (weights.unsqueeze(-2) * covariances).sum(-1) + (weights * away) @ away.mT
+        return covariance
+
+    @property
     def mode(self) -> Tensor:
         """(N, K, 2), the highest of the components' modes under the mixture."""
         modes = torch.stack([c.mode for c in self.components])
@@ -82,7 +92,7 @@ class EqualMixture(Mixture):
     """p(x) = mean over components of p_c(x).
 
     Args:
-        components: at least one, of the same batch shape and gauge.
+        components: at least one; see `Mixture`.
     """
 
     per_person: ClassVar[tuple[str, ...]] = ()

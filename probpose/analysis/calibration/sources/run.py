@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["RunSource", "kept_recalibration", "recalibration_file", "run_recalibration", "save_run_recalibration"]
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -21,6 +20,7 @@ from probpose.analysis.prediction.forward import Recalibrate, freeze, predict_pe
 from probpose.data.persons import Persons
 from probpose.data.plausible import remarks_on
 from probpose.errors import CheckpointError, DataError
+from probpose.inference.training.members import weights_digest
 from probpose.inference.training.runs import LoadedRun, RunFolder
 
 
@@ -106,7 +106,7 @@ def save_run_recalibration(run: LoadedRun, recalibration: Recalibration, data: s
         TrainingError: the disk is full or not writable.
     """
     file = recalibration_file(run.folder)
-    save_recalibration(file, recalibration, {"checkpoint": _digest(run.folder.best), "data": data})
+    save_recalibration(file, recalibration, {"checkpoint": weights_digest(run.folder), "data": data})
     return file
 
 
@@ -128,13 +128,9 @@ def kept_recalibration(run: LoadedRun) -> Recalibration | None:
     if not file.exists():
         return None
     recalibration, facts = load_recalibration(file)
-    if facts.get("checkpoint") != _digest(run.folder.best):
+    if facts.get("checkpoint") != weights_digest(run.folder):
         raise CheckpointError(
             f"{file} belongs to another checkpoint of this run: run `probpose calibrate {run.folder.path}` again, or "
             "leave it out with --no-recalibration."
         )
     return None if isinstance(recalibration, NoRecalibration) else recalibration
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

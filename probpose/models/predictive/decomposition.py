@@ -1,0 +1,94 @@
+"""What an annotator's density is unsure of, and what the model is: a mixture over models, taken apart.
+
+With p = mean over M of p_m, each p_m what one network (or one draw of its weights) predicts, the law of total variance
+is
+
+    Cov[x] = E_m[Cov_m[x]] + Cov_m[E_m[x]],
+
+aleatoric (what every model says is left) and epistemic (what models disagree on), and the mutual information between x
+and m, which sees disagreement of any shape, is
+
+    I = H[p] - E_m[H[p_m]] = E_m[KL(p_m | p)],    0 <= I <= log M
+
+(Depeweg et al., "Decomposition of uncertainty in Bayesian deep learning", ICML 2018).
+"""
+
+from __future__ import annotations
+
+__all__ = ["Decomposition", "MemberMixture", "decompose"]
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from probpose.errors import ConfigError
+from probpose.models.predictive.contract import HDR_CHUNK, Predictive
+from probpose.models.predictive.mixtures import EqualMixture
+
+_POINTS = 1024
+"""Of all members together, from which the mutual information is found."""
+
+_LEAST_POINTS = 128
+"""Of each of them."""
+
+
+class MemberMixture(EqualMixture):
+    """p(x) = mean over members of p_m(x), where members are models: see `decompose`."""
+
+    @property
+    def members(self) -> tuple[Predictive, ...]:
+        return self.components
+
+
+class Decomposition(NamedTuple):
+    """Of N persons with K joints.
+
+    Attributes:
+        aleatoric: (N, K, 2, 2), in squares of the density's unit.
+        epistemic: (N, K, 2, 2); with `aleatoric` it sums to the covariance.
+        mutual_information: (N, K), nats.
+    """
+
+    aleatoric: Tensor
+    epistemic: Tensor
+    mutual_information: Tensor
+
+
+def decompose(predictive: Predictive) -> Decomposition:
+    """Take a mixture over models apart, without gradient.
+
+    The mutual information is found on points that represent each member, where it is E_m of log p_m - log p.
+
+    Raises:
+        ConfigError: it is what a single model predicts.
+    """
+    members = predictive.members
+    if len(members) == 1:
+        raise ConfigError(
+            "a single network says nothing of what it does not know: train several (--ensemble 4), or draw its last "
+            "layer (probpose ensemble RUN --posterior laplace)."
+        )
+    with torch.no_grad():
+        covariances = torch.stack([member.covariance for member in members])
+        means = torch.stack([member.mean for member in members])
+        away = (means - means.mean(0)).unsqueeze(-1)
+        epistemic = (away @ away.mT).mean(0)
+        information = torch.cat(
+            [_information([member.rows(rows) for member in members]) for rows in predictive.pieces(HDR_CHUNK)]
+        )
+    return Decomposition(covariances.mean(0), epistemic, information)
+
+
+def _information(members: Sequence[Predictive]) -> Tensor:
+    """E_m[KL(p_m | p)] of n persons, (n, K)."""
+    count = max(_LEAST_POINTS, _POINTS // len(members))
+    total = 0.0 * members[0].mean[..., 0]
+    for index, member in enumerate(members):
+        points, weights = member.points(count)
+        heights = torch.stack([other.log_prob(points.movedim(-2, 0)) for other in members])
+        gain = (heights[index] - heights.logsumexp(0)).movedim(0, -1)
+        total = total + (weights * gain).sum(-1)
+    log_count = total.new_tensor(len(members)).log()
+    return (total / len(members) + log_count).clamp(torch.zeros_like(log_count), log_count)
