@@ -38,13 +38,12 @@ if TYPE_CHECKING:
     from probpose.api.data import synthesise as synthesise
     from probpose.api.data import write_predictions as write_predictions
     from probpose.api.diagnosing import diagnose as diagnose
+    from probpose.api.distributions import Decomposition as Decomposition
     from probpose.api.distributions import Distribution as Distribution
     from probpose.api.distributions import Gaussian as Gaussian
     from probpose.api.distributions import Heatmap as Heatmap
     from probpose.api.distributions import Laplace as Laplace
     from probpose.api.distributions import Samples as Samples
-    from probpose.api.ensembles import Decomposition as Decomposition
-    from probpose.api.ensembles import decompose as decompose
     from probpose.api.ensembles import ensemble as ensemble
     from probpose.api.importing import import_model as import_model
     from probpose.api.oks_sigmas import oks_sigmas as oks_sigmas
@@ -90,7 +89,7 @@ _HOMES = {
     "save_audit": "probpose.api.auditing",
     "save_corrected": "probpose.analysis.audit.corrections",
     "Calibration": "probpose.api.calibration",
-    "Decomposition": "probpose.api.ensembles",
+    "Decomposition": "probpose.api.distributions",
     "Distribution": "probpose.api.distributions",
     "Gaussian": "probpose.api.distributions",
     "Heatmap": "probpose.api.distributions",
@@ -113,7 +112,6 @@ _HOMES = {
     "check_data": "probpose.api.data",
     "compare": "probpose.api.comparison",
     "coverage": "probpose.api.scoring",
-    "decompose": "probpose.api.ensembles",
     "describe_data": "probpose.api.data",
     "diagnose": "probpose.api.diagnosing",
     "draw_levels": "probpose.api.posterior",

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.pyplot import imread
 from torch import Tensor
 
 import probpose as pp
@@ -124,10 +125,42 @@ def test_runs_of_different_families_are_one(trained: pp.Run, tmp_path: Path, fig
     )  # fmt: skip
     both = pp.ensemble([trained.path / "member-1", heatmap.path], tmp_path / "both")
     poses = both.predict(both.data().select(np.arange(3)))
-    found = pp.decompose(poses)
+    found = poses.decompose()
     assert np.allclose(found.aleatoric + found.epistemic, poses.predictive.covariance)
     assert ((found.mutual_information >= 0) & (found.mutual_information <= math.log(2) + 1e-9)).all()
     assert both.label == "laplace + heatmap[layers=1,width=8]"
+
+
+def test_both_kinds_are_in_results_and_on_overlays(trained: pp.Run, tmp_path: Path) -> None:
+    poses = trained.predict(trained.data().select(np.arange(2)), decompose=True)
+    found, row = poses.decompose(), poses.to_coco()[1]
+    for name in ("aleatoric", "epistemic"):
+        triangle = np.reshape(row[name], (-1, 3))
+        full = getattr(found, name)[1]
+        assert np.allclose(triangle, np.stack([full[:, 0, 0], full[:, 0, 1], full[:, 1, 1]], -1), atol=1e-4)
+    assert np.allclose(row["mutual_information"], found.mutual_information[1], atol=1e-6)
+    plain, apart = (poses.save_overlays(tmp_path / f"{name}", decompose=name) for name in (False, True))
+    assert imread(apart[0]).shape[1] > 2 * imread(plain[0]).shape[1]
+
+
+def test_one_network_is_not_decomposed(trained: pp.Run) -> None:
+    single = pp.load(trained.path / "member-1")
+    persons = single.data().select(np.arange(2))
+    with pytest.raises(ConfigError, match="single network"):
+        single.predict(persons, decompose=True)
+    assert "epistemic" not in single.predict(persons).to_coco()[0]
+
+
+def test_evaluation_says_both_kinds(trained: pp.Run) -> None:
+    persons = trained.data().select(np.arange(6))
+    found = trained.evaluate(persons).to_json()["uncertainty"]
+    parts = trained.predict(persons).decompose()
+    label, model = (np.trace(part, axis1=-2, axis2=-1) / 2 for part in (parts.aleatoric, parts.epistemic))
+    assert found["aleatoric_px"] == pytest.approx(np.median(label**0.5), rel=1e-6)
+    assert found["epistemic_px"] == pytest.approx(np.median(model**0.5), rel=1e-6)
+    assert found["epistemic_share"] == pytest.approx((model / (label + model)).mean(), rel=1e-6)
+    assert found["mutual_information_nats"] == pytest.approx(parts.mutual_information.mean(), rel=1e-6)
+    assert "uncertainty" not in pp.load(trained.path / "member-1").evaluate(persons).to_json()
 
 
 def test_a_member_that_was_trained_further_is_refused(trained: pp.Run, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ Arrays come in as numpy or torch and go out as numpy, in pixels of the image wit
 
 from __future__ import annotations
 
-__all__ = ["Distribution", "Gaussian", "Heatmap", "Laplace", "Samples"]
+__all__ = ["Decomposition", "Distribution", "Gaussian", "Heatmap", "Laplace", "Samples"]
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
@@ -26,6 +27,7 @@ from probpose.data.predictions.heatmaps import read_heatmaps
 from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual, LaplaceResidual, Residual, StudentTResidual
 from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.decomposition import decompose
 from probpose.models.predictive.grids import HeatmapDensity, Surface
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import LocationScaleMixture
@@ -34,6 +36,22 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _TAIL_NODES = 2**12
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """What is unsure of N rows with K joints, in two parts.
+
+    Attributes:
+        aleatoric: (N, K, 2, 2) square pixels, the covariance that is left on average when the model is known.
+        epistemic: (N, K, 2, 2) square pixels, the covariance of the models' means; both sum to the covariance.
+        mutual_information: (N, K) nats, between label and model: from 0, where all models predict the same, to the
+            logarithm of their number, where none predicts what another does.
+    """
+
+    aleatoric: Array
+    epistemic: Array
+    mutual_information: Array
 
 
 class Distribution:
@@ -83,6 +101,14 @@ class Distribution:
     def covariance_px(self) -> Array:
         """(N, K, 2, 2) covariance in square pixels, of the points that represent the density."""
         return as_array(self.predictive.covariance)
+
+    def decompose(self) -> Decomposition:
+        """What an annotator's label is unsure of, and what the model is (Depeweg et al., ICML 2018).
+
+        Raises:
+            ConfigError: these are predictions of a single network, which says nothing of what it does not know.
+        """
+        return Decomposition(*map(as_array, decompose(self.predictive)))
 
     @property
     def gauge(self) -> str:

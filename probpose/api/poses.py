@@ -146,16 +146,23 @@ class Poses(Distribution):
         return draw_image(self._predictions, str(image), estimator=self.estimator, least_score=least_score)
 
     def save_overlays(
-        self, folder: str | PathLike[str], *, least_score: float = 0.0, counting: Counting = silent
+        self,
+        folder: str | PathLike[str],
+        *,
+        least_score: float = 0.0,
+        decompose: bool = False,
+        counting: Counting = silent,
     ) -> list[Path]:
         """Write `plot` of every image as NAME.png into a folder, which is made where missing; gives the files.
 
         Args:
             folder: where to.
             least_score: poses with a lower score are left out.
+            decompose: beside the regions, ellipses of what is unsure of labels and of the model, of an ensemble.
             counting: shows how far it is.
 
         Raises:
+            ConfigError: predictions of a single network are to be decomposed.
             DataError: the densities were not kept, or a file cannot be written.
         """
         from probpose.analysis.figures import overlays
@@ -164,8 +171,9 @@ class Poses(Distribution):
         Path(folder).mkdir(parents=True, exist_ok=True)
         with counting("drawing", len(set(self.file_names))) as progress:
             return overlays.save_overlays(
-                self._predictions, Path(folder), estimator=self.estimator, least_score=least_score, progress=progress
-            )
+                self._predictions, Path(folder), estimator=self.estimator, least_score=least_score, apart=decompose,
+                progress=progress,
+            )  # fmt: skip
 
     def to_coco(self, *, server: bool = False) -> list[dict[str, Any]]:
         """Rows of a COCO results file, with `sigma_px`, `labelled` and `file_name`; only COCO's keys for a `server`."""

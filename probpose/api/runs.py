@@ -129,6 +129,7 @@ class Run:
         nms: float = OKS_NMS,
         least_box_score: float | None = None,
         keep_distributions: bool = True,
+        decompose: bool = False,
         batch_size: int = 64,
         device: str = "auto",
         workers: int = 0,
@@ -148,6 +149,7 @@ class Run:
             nms: OKS above which one of two poses in detected boxes goes; 1 keeps all.
             least_box_score: detected boxes with a lower score are left out.
             keep_distributions: False keeps points and sigma only: of a large data set, densities do not fit in memory.
+            decompose: with what is unsure of labels and what of the model in `Poses.to_coco`; of an ensemble.
             batch_size: persons at a time.
             device: torch device, or "auto".
             workers: processes that read images.
@@ -155,7 +157,7 @@ class Run:
 
         Raises:
             DataError: no image can be read, the boxes cannot be used, or the table is of other joints.
-            ConfigError: an unknown estimator, score or device.
+            ConfigError: an unknown estimator, score or device, or a single network to be decomposed.
             CheckpointError: the run's recalibration is damaged, or the network's output is not finite.
         """
         _check_choices(estimator, score)
@@ -167,7 +169,7 @@ class Run:
             found = predict_table(
                 self._loaded.model, persons, self._loaded.input_size, boxes=chosen, nms=nms, recalibrate=recalibrated,
                 flip_test=flip_test, estimator=estimator, score=score, keep_distributions=keep_distributions,
-                batch_size=batch_size, device=open_device(device), workers=workers, progress=progress,
+                apart=decompose, batch_size=batch_size, device=open_device(device), workers=workers, progress=progress,
             )  # fmt: skip
         return Poses(replace(found, unreadable=faults + found.unreadable), estimator, method)
 

@@ -30,6 +30,7 @@ Example:
   probpose predict photo.jpg
   probpose predict runs/my-run a.jpg b.jpg --boxes detections.json --out poses.json
   probpose predict runs/my-run --dataset coco --split test-dev --boxes detections.json --flip-test
+  probpose predict runs/four photo.jpg --decompose
   probpose predict runs/my-run --image-info images.json --image-dir images --boxes detections.json
 """
 
@@ -57,6 +58,11 @@ def _image_sets() -> Iterable[str]:
 @score_option
 @recalibration_option
 @machine_options
+@click.option(
+    "--decompose",
+    is_flag=True,
+    help="Of an ensemble: what is unsure of labels and what of the model, in the results and overlays.",
+)
 @click.option("--out", type=OUT_FILE, help="Results file. [RUN/predictions/results.json]")
 @click.option("--server", is_flag=True, help="Write what COCO's server takes and nothing else; so for test-dev.")
 @click.option(
@@ -64,7 +70,9 @@ def _image_sets() -> Iterable[str]:
     default=None,
     help="Draw skeleton and regions beside the results file. [for named images]",
 )
-def predict(paths: tuple[Path, ...], out: Path | None, overlays: bool | None, server: bool, **options: Any) -> None:
+def predict(
+    paths: tuple[Path, ...], out: Path | None, overlays: bool | None, server: bool, decompose: bool, **options: Any
+) -> None:
     """Predict keypoints and their uncertainty.
 
     Writes a COCO results file with sigma_px per keypoint, and an overlay a picture with the 50% and 90% regions.
@@ -87,13 +95,17 @@ def predict(paths: tuple[Path, ...], out: Path | None, overlays: bool | None, se
     passed = ("boxes", "nms", "least_box_score", "flip_test", "estimator", "score", "batch_size", "device", "workers")
     poses = run.predict(
         _image_set(run, options) if of_set else images, recalibrate=recalibrate, keep_distributions=drawn,
-        counting=pp.bars, **{name: options[name] for name in passed},
+        decompose=decompose, counting=pp.bars, **{name: options[name] for name in passed},
     )  # fmt: skip
     name = poses.server_file(run.path) if server else "results.json"
     file = poses.save(out or run.path / "predictions" / name, server=server)
     _report(poses, file)
+    if decompose and drawn:
+        _report_parts(poses)
     if drawn:
-        files = poses.save_overlays(file.with_suffix(""), least_score=options["least_score"], counting=pp.bars)
+        files = poses.save_overlays(
+            file.with_suffix(""), least_score=options["least_score"], decompose=decompose, counting=pp.bars
+        )
         say(f"{len(files)} overlays: {file.with_suffix('')}/")
 
 
@@ -125,6 +137,21 @@ def _image_set(run: pp.Run, options: dict[str, Any]) -> pp.Persons:
         return pp.list_images(options["image_info"], skeleton=run.skeleton, **passed)
     own = run.config.data.data_root if run.config.data.dataset == "coco" else None
     return pp.list_images(options["split"] or "val", skeleton=run.skeleton, root=options["data_root"] or own)
+
+
+def _report_parts(poses: pp.Poses) -> None:
+    """Medians of what is unsure of labels and of the model."""
+    from statistics import median
+
+    parts = poses.decompose()
+    if not len(poses):
+        return
+    aleatoric, epistemic = (
+        median(((part[..., 0, 0] + part[..., 1, 1]) / 2).ravel().tolist()) ** 0.5
+        for part in (parts.aleatoric, parts.epistemic)
+    )
+    nats = median(parts.mutual_information.ravel().tolist())
+    say(f"medians: aleatoric {aleatoric:.2f} px, epistemic {epistemic:.2f} px, mutual information {nats:.3f} nats")
 
 
 def _report(poses: pp.Poses, file: Path) -> None:

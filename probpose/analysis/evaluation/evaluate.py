@@ -13,7 +13,7 @@ import torch
 
 from probpose.analysis.evaluation.coco import FRACTION, OKS_NMS, pck_reference
 from probpose.analysis.evaluation.existence import Existence
-from probpose.analysis.evaluation.outcome import Evaluation, LabelEvaluation
+from probpose.analysis.evaluation.outcome import Evaluation, LabelEvaluation, Uncertainty
 from probpose.analysis.evaluation.ranking import GroundTruth, PoseEvaluator
 from probpose.analysis.evaluation.statistics import Statistics, clustered_standard_error
 from probpose.analysis.prediction.estimates import Estimates, Estimator, Score, oks_kernel
@@ -84,7 +84,7 @@ def evaluate(
         residual=residual, recalibrate=recalibrate, progress=progress, world=world,
     ):  # fmt: skip
         observe(forward)
-        found = Estimates.of(forward, estimator, kernel)
+        found = Estimates.of(forward, estimator, kernel, apart=len(forward.keypoints.members) > 1)
         judged = None if boxes is not None else _Labels.of(forward, persons)
         batches.append(_Batch(forward.keypoints.gauge, found, forward.unreadable, judged))
     batches = world.together(batches)
@@ -113,6 +113,7 @@ def evaluate(
         coco=ranking.coco,
         keypoints=int(persons.labelled[counts].sum()) if by_label is None else len(by_label.scores),
         labels=by_label,
+        uncertainty=Uncertainty.of(joined),
         ess=float(residual.ess.min()),
         unreadable=list(dict.fromkeys(unreadable)),
         skipped=targets.skipped,

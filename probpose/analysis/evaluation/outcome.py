@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["Evaluation", "LabelEvaluation"]
+__all__ = ["Evaluation", "LabelEvaluation", "Uncertainty"]
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from probpose.analysis.evaluation.coco import CocoMetrics
 from probpose.analysis.evaluation.existence import Existence
 from probpose.analysis.evaluation.statistics import Statistics
-from probpose.analysis.prediction.estimates import Estimator, Score
+from probpose.analysis.prediction.estimates import Estimates, Estimator, Score
 from probpose.analysis.prediction.results import ResultRow
 from probpose.arrays import Array
 from probpose.models.densities.gauge import Gauge
@@ -18,8 +20,8 @@ from probpose.models.scores import LabelScores
 
 _KEYS = (
     "AP", "AP50", "AP75", "AR", "pck", "epe_px", "nll_nats", "coverage50", "coverage90", "keypoints", "persons",
-    "sigma_px", "r50_px", "r90_px", "dataset", "boxes", "estimator", "score", "AP_by_score", "gauge", "flip_test",
-    "nms", "recalibration", "suppressed", "AP_medium", "AP_large", "AR50", "AR75", "AR_medium", "AR_large",
+    "sigma_px", "r50_px", "r90_px", "uncertainty", "dataset", "boxes", "estimator", "score", "AP_by_score", "gauge",
+    "flip_test", "nms", "recalibration", "suppressed", "AP_medium", "AP_large", "AR50", "AR75", "AR_medium", "AR_large",
     "nll_error_nats", "nll_sampling_error_nats", "ess", "presence_nll_nats", "existence", "pck_by_box",
     "unreadable", "skipped", "remarks", "joints",
 )  # fmt: skip
@@ -56,6 +58,37 @@ class LabelEvaluation:
     existence: dict[str, Existence]
 
 
+@dataclass(frozen=True)
+class Uncertainty:
+    """What is unsure of labels, and what of the model, over all keypoints that an ensemble predicts.
+
+    Attributes:
+        aleatoric_px: median standard deviation, the root of the mean variance of both axes, that is left when the
+            model is known.
+        epistemic_px: the same of the models' means.
+        epistemic_share: mean share of the variance that is epistemic.
+        mutual_information_nats: mean, between label and model.
+    """
+
+    aleatoric_px: float
+    epistemic_px: float
+    epistemic_share: float
+    mutual_information_nats: float
+
+    @classmethod
+    def of(cls, estimates: Estimates) -> Uncertainty | None:
+        """None where the model is a single network."""
+        known = (estimates.aleatoric, estimates.epistemic, estimates.mutual_information)
+        aleatoric, epistemic, information = known
+        if aleatoric is None or epistemic is None or information is None:
+            return None
+        label, model = (np.trace(part, axis1=-2, axis2=-1) / 2 for part in (aleatoric, epistemic))
+        return cls(
+            float(np.median(np.sqrt(label))), float(np.median(np.sqrt(model))), float((model / (label + model)).mean()),
+            float(information.mean()),
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Metrics of a model on a dataset. With detected boxes only COCO's metrics are defined.
@@ -76,6 +109,7 @@ class Evaluation:
         coco: average precision and recall by OKS.
         keypoints: labelled keypoints that count.
         labels: label by label and joint by joint; None with detected boxes.
+        uncertainty: of an ensemble; None of a single network.
         ess: effective share of the nodes behind log Z, the least of all residual densities.
         unreadable: images left out, one "file: reason" each.
         skipped: annotations or boxes left out while reading, by reason.
@@ -98,6 +132,7 @@ class Evaluation:
     coco: CocoMetrics
     keypoints: int
     labels: LabelEvaluation | None
+    uncertainty: Uncertainty | None = None
     ess: float
     unreadable: list[str]
     skipped: dict[str, int]
@@ -112,11 +147,14 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Everything but the scores of labels and the results, as one JSON object; None stands for undefined.
 
-        `score` and `AP_by_score` are there only where another than the usual score was asked for.
+        `uncertainty` is there for ensembles alone, `score` and `AP_by_score` only where another than the usual score
+        was asked for.
         """
-        values = {name: value for name, value in vars(self).items() if name in _KEYS}
+        values = {name: value for name, value in vars(self).items() if name in _KEYS and name != "uncertainty"}
         if self.AP_by_score is None:
             del values["score"], values["AP_by_score"]
+        if self.uncertainty is not None:
+            values["uncertainty"] = asdict(self.uncertainty)
         values |= asdict(self.coco) | asdict(self.statistics) | _by_name(self.labels)
         values |= {name: None if self.labels is None else getattr(self.labels, name) for name in _OF_LABELS}
         return {name: values[name] for name in _KEYS if name in values}

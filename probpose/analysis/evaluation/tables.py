@@ -51,7 +51,7 @@ def _summary(e: Evaluation) -> Table:
         (name.replace("_", " "), getattr(e.coco, name), _explained(name, e))
         for name in (f.name for f in fields(CocoMetrics))
     ]
-    rows += [*_score_lines(e), *([] if e.labels is None else _density_lines(e, e.labels))]
+    rows += [*_score_lines(e), *([] if e.labels is None else _density_lines(e, e.labels)), *_apart_lines(e)]
     columns = [Column(style="bold"), Column(), Column(words=True, style="dim")]
     return Table(title=_title(e), columns=columns, rows=rows)
 
@@ -98,6 +98,19 @@ def _density_lines(e: Evaluation, labels: LabelEvaluation) -> list[tuple[str, Ce
         ("sigma px", number(found.sigma_px, 2), f"median; gauge {e.gauge}"),
         ("r50 px", number(found.r50_px, 2), "median radius about the mean that holds 50%"),
         ("r90 px", number(found.r90_px, 2), "median radius about the mean that holds 90%"),
+    ]
+
+
+def _apart_lines(e: Evaluation) -> list[tuple[str, Cell, str]]:
+    """Both kinds of uncertainty of an ensemble."""
+    found = e.uncertainty
+    if found is None:
+        return []
+    return [
+        ("aleatoric px", number(found.aleatoric_px, 2), "median standard deviation that the models agree is left"),
+        ("epistemic px", number(found.epistemic_px, 2), "of the models' means; together they are the whole"),
+        ("epistemic share", found.epistemic_share, "of the variance, on average"),
+        ("mutual information", found.mutual_information_nats, "nats, of label and model"),
     ]
 
 

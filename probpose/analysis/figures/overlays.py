@@ -7,8 +7,8 @@ from __future__ import annotations
 
 __all__ = ["Drawn", "draw_image", "draw_overlay", "save_figure", "save_overlays"]
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path as Curve
+from torch import Tensor
 
 from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.analysis.figures.regions import Outline, regions
@@ -29,6 +30,7 @@ from probpose.analysis.prediction.predict import Predictions
 from probpose.arrays import Array, as_array
 from probpose.data.images import Image
 from probpose.errors import DataError
+from probpose.models.predictive.decomposition import decompose
 from probpose.skeleton import Skeleton
 
 LEVELS = (0.5, 0.9)
@@ -45,6 +47,8 @@ _LEAST_WIDTH = 640.0
 _STRIP = 30.0
 _LEGEND = 480.0
 _MARGIN = 0.4
+_CORNERS = 65
+"""Of an ellipse."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +75,31 @@ def draw_overlay(image: Image, persons: Sequence[Drawn], skeleton: Skeleton, *, 
         skeleton: joints and edges; the person's left is blue, the right orange.
         title: printed in the strip.
     """
-    left, top, right, bottom = _view(image, persons)
+    return _draw_panels(image, {"": persons}, skeleton, title)
+
+
+def _draw_panels(image: Image, panels: Mapping[str, Sequence[Drawn]], skeleton: Skeleton, title: str | None) -> Figure:
+    """The same image several times side by side, each time with the same persons drawn by what its name says."""
+    left, top, right, bottom = _view(image, next(iter(panels.values())))
     width, height = right - left, bottom - top
     side = float(np.clip(max(width, height), *_SIDE))
     zoom = side / max(width, height)
-    size = (max(width * zoom, _LEAST_WIDTH), height * zoom + _STRIP)
+    size = (max(len(panels) * width * zoom, _LEAST_WIDTH), height * zoom + _STRIP)
     figure = LiteralFigure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, facecolor=_BACKGROUND)
-    axes = figure.add_axes((0.0, _STRIP / size[1], 1.0, 1 - _STRIP / size[1]))
-    axes.imshow(_dimmed(image), interpolation="bilinear" if zoom > 1 else "antialiased")
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, top)
-    axes.set_axis_off()
-    for person in persons:
-        _draw_person(axes, person, skeleton)
+    share = 1 / len(panels)
+    for number, (name, persons) in enumerate(panels.items()):
+        axes = figure.add_axes((number * share, _STRIP / size[1], share, 1 - _STRIP / size[1]))
+        axes.imshow(_dimmed(image), interpolation="bilinear" if zoom > 1 else "antialiased")
+        axes.set_xlim(left, right)
+        axes.set_ylim(bottom, top)
+        axes.set_axis_off()
+        for person in persons:
+            _draw_person(axes, person, skeleton)
+        if name:
+            axes.text(
+                0.5, 0.99, name, transform=axes.transAxes, color="white", fontsize=11, ha="center", va="top",
+                bbox={"facecolor": _BACKGROUND, "alpha": 0.75, "lw": 0},
+            )  # fmt: skip
     _draw_legend(figure, size, title)
     return figure
 
@@ -181,6 +197,7 @@ def save_overlays(
     *,
     estimator: Estimator = "mean",
     least_score: float = 0.0,
+    apart: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> list[Path]:
     """Draw all persons of each image into one overlay.
@@ -190,6 +207,7 @@ def save_overlays(
         folder: where `NAME.png` goes, NAME the image file's stem; a number is added where it is taken.
         estimator: the point that is drawn.
         least_score: persons with a lower score are not drawn.
+        apart: beside the regions also ellipses of what is unsure of labels and of the model, of an ensemble.
         progress: called after each image with the number of images done so far.
 
     Returns:
@@ -206,7 +224,8 @@ def save_overlays(
         image = persons.picture(name)
         if not isinstance(image, str):
             drawn = [_drawn(forward, index, estimator, kernel) for forward, index in chosen[name]]
-            save_figure(target, draw_overlay(image, drawn, persons.skeleton, title=Path(name).name))
+            panels = {"": drawn} if not apart else {"together": drawn, **_taken_apart(chosen[name], drawn)}
+            save_figure(target, _draw_panels(image, panels, persons.skeleton, Path(name).name))
             files.append(target)
         if progress is not None:
             progress(number)
@@ -253,6 +272,30 @@ def _drawn(forward: Forward, index: int, estimator: Estimator, kernel: Array | N
     variance = None if kernel is None else torch.from_numpy(kernel[forward.rows[[index]]]).to(predictive.mean)
     point = as_array(point_of(predictive, estimator, variance))[0]
     return Drawn(point, as_array(forward.presence[index]), regions(predictive, LEVELS)[0])
+
+
+def _taken_apart(places: Sequence[tuple[Forward, int]], drawn: Sequence[Drawn]) -> dict[str, list[Drawn]]:
+    """The same persons with ellipses of both kinds of covariance, about the points that are drawn."""
+    found = [decompose(forward.keypoints.rows(slice(index, index + 1))) for forward, index in places]
+    pairs = list(zip(drawn, found, strict=True))
+    return {
+        "aleatoric: what all models leave open": [_with_ellipses(one, kinds.aleatoric) for one, kinds in pairs],
+        "epistemic: where the models disagree": [_with_ellipses(one, kinds.epistemic) for one, kinds in pairs],
+    }
+
+
+def _with_ellipses(person: Drawn, covariance: Tensor) -> Drawn:
+    """Ellipses that hold `LEVELS` of a Gaussian with that covariance (1, K, 2, 2)."""
+    values, vectors = np.linalg.eigh(as_array(covariance[0]))
+    half = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
+    turn = np.linspace(0, 2 * np.pi, _CORNERS)
+    circle = np.stack([np.cos(turn), np.sin(turn)])
+    radii = [float(np.sqrt(-2 * np.log1p(-level))) for level in LEVELS]
+    outlines = [
+        [[(point[:, None] + radius * factor @ circle).T] for radius in radii]
+        for point, factor in zip(person.point, half, strict=True)
+    ]
+    return replace(person, outlines=outlines)
 
 
 def _targets(predictions: Predictions, folder: Path) -> dict[str, Path]:

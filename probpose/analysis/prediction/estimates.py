@@ -46,6 +46,7 @@ from probpose.arrays import Array, Mask, as_array
 from probpose.data.datasets.coco import AREA_OF_BOX
 from probpose.data.persons import Persons
 from probpose.models.predictive.contract import POINTS, Predictive
+from probpose.models.predictive.decomposition import decompose
 
 STEPS = 10
 """Mean shifts from each start; over random mixtures of two densities E is then within 0.2% of its maximum."""
@@ -187,6 +188,9 @@ class Estimates:
             score of regression codes (Li et al., ICCV 2021).
         expected_oks: (N, K), expected OKS of `point` if the joint is labelled; None where no OKS kernel was given.
         score: (N,), what poses are ranked by, apart from the score of the box; None for the mean of `confidence`.
+        aleatoric: (N, K, 2, 2) square pixels, what is unsure of labels (`decompose`); None where it was not asked for.
+        epistemic: (N, K, 2, 2) square pixels, what is unsure of the model; likewise.
+        mutual_information: (N, K) nats, between label and model; likewise.
     """
 
     rows: npt.NDArray[np.int64]
@@ -196,13 +200,28 @@ class Estimates:
     confidence: Array
     expected_oks: Array | None = None
     score: Array | None = None
+    aleatoric: Array | None = None
+    epistemic: Array | None = None
+    mutual_information: Array | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @classmethod
-    def of(cls, forward: Forward, estimator: Estimator = "mean", kernel: Array | None = None) -> Estimates:
-        """The estimates of one batch; `kernel` (P, K) is that of `oks_kernel`, one row a row of the table."""
+    def of(
+        cls, forward: Forward, estimator: Estimator = "mean", kernel: Array | None = None, *, apart: bool = False
+    ) -> Estimates:
+        """The estimates of one batch.
+
+        Args:
+            forward: what is predicted.
+            estimator: the point.
+            kernel: (P, K), that of `oks_kernel`, one row a row of the table.
+            apart: with both kinds of covariance, of an ensemble.
+
+        Raises:
+            ConfigError: both kinds of covariance of a single network.
+        """
         confidence = (1 - forward.unit_sigma.mean(-1)).clamp_min(0)
         variance = None if kernel is None else torch.from_numpy(kernel[forward.rows]).to(forward.presence)
         point = point_of(forward.keypoints, estimator, variance)
@@ -214,6 +233,7 @@ class Estimates:
             presence=as_array(forward.presence),
             confidence=as_array(confidence),
             expected_oks=None if expected is None else as_array(expected),
+            **(_apart(forward.keypoints) if apart else {}),
         )
 
     @classmethod
@@ -245,6 +265,10 @@ class Estimates:
         if self.expected_oks is None:
             raise ValueError("The expected OKS is unknown: give Estimates.of the kernel of oks_kernel.")
         return replace(self, score=instance_score(self.expected_oks, self.presence))
+
+
+def _apart(predictive: Predictive) -> dict[str, Array]:
+    return {name: as_array(value) for name, value in decompose(predictive)._asdict().items()}
 
 
 def oks_kernel(persons: Persons, estimator: Estimator, score: Score) -> Array | None:

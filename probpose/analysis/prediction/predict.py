@@ -110,6 +110,7 @@ def predict_table(
     device: torch.device | str = "cpu",
     workers: int = 0,
     recalibrate: Recalibrate | None = None,
+    apart: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Predictions:
     """Predict for the persons of a table, or for boxes in their images; for the arguments see `predict_images`.
@@ -128,6 +129,7 @@ def predict_table(
         device: of the network.
         workers: processes that read images.
         recalibrate: the run's recalibration, or None.
+        apart: see `Estimates.of`.
         progress: called with the number of persons done so far.
 
     Raises:
@@ -142,7 +144,7 @@ def predict_table(
         model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
         recalibrate=recalibrate, progress=progress,
     ):  # fmt: skip
-        parts.append(Estimates.of(forward, estimator, kernel))
+        parts.append(Estimates.of(forward, estimator, kernel, apart=apart))
         faults += forward.unreadable
         if keep_distributions:
             forwards.append(forward)

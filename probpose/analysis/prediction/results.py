@@ -22,6 +22,9 @@ from probpose.errors import DataError
 
 ResultRow = dict[str, Any]
 
+_APART = {"aleatoric": 3, "epistemic": 3, "mutual_information": 1}
+"""Numbers a joint of the columns that ensembles have."""
+
 _SERVER = ("image_id", "category_id", "keypoints", "score")
 
 
@@ -48,7 +51,8 @@ def result_rows(
 
     `image_id`, `category_id`, `keypoints` [x, y, s, ...] (pixels; s is `Estimates.confidence`), `score`, and beyond
     COCO's format `sigma_px` [sx, sy, ...] (scale per axis in pixels), `labelled` [p, ...] (probability that an
-    annotator labels the joint). The score is `pose_score`.
+    annotator labels the joint). The score is `pose_score`. Where both kinds of covariance are known, `aleatoric` and
+    `epistemic` [xx, xy, yy, ...] (square pixels) and `mutual_information` [nats, ...].
 
     Args:
         estimates: of N persons.
@@ -67,7 +71,22 @@ def result_rows(
         strict=True,
     )
     names = ("image_id", "category_id", "keypoints", "score", "sigma_px", "labelled")
-    return [dict(zip(names, row, strict=True)) for row in columns]
+    rows = [dict(zip(names, row, strict=True)) for row in columns]
+    for name, values in _apart(estimates).items():
+        for row, value in zip(rows, values.tolist(), strict=True):
+            row[name] = value
+    return rows
+
+
+def _apart(estimates: Estimates) -> dict[str, Array]:
+    """Both kinds of covariance as N rows of numbers, where they are known."""
+    found: dict[str, Array] = {}
+    for name, covariance in (("aleatoric", estimates.aleatoric), ("epistemic", estimates.epistemic)):
+        if covariance is not None:
+            found[name] = covariance[..., [0, 0, 1], [0, 1, 1]].reshape(len(estimates), -1).round(4)
+    if estimates.mutual_information is not None:
+        found["mutual_information"] = estimates.mutual_information.round(6)
+    return found
 
 
 def in_file_order(rows: Sequence[ResultRow], order: Sequence[int] | None) -> list[ResultRow]:
@@ -83,7 +102,7 @@ def in_file_order(rows: Sequence[ResultRow], order: Sequence[int] | None) -> lis
     found = []
     for row in rows:
         changed = dict(row)
-        for name, each in (("keypoints", 3), ("sigma_px", 2), ("labelled", 1)):
+        for name, each in (("keypoints", 3), ("sigma_px", 2), ("labelled", 1), *_APART.items()):
             if name in row:
                 values = np.reshape(row[name], (-1, each))
                 missing = 1.0 if name == "sigma_px" else 0.0

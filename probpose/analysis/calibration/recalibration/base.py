@@ -90,6 +90,10 @@ class ScaleRecalibration(Recalibration):
         return {"method": self.method, "factor": self.factor.tolist()}
 
 
+KEPT = 64
+"""Residual densities whose mapped ones are kept: as many as members of an ensemble may have."""
+
+
 @dataclass(frozen=True)
 class LevelRecalibration(Recalibration):
     """A map of the levels on top of another recalibration.
@@ -101,7 +105,7 @@ class LevelRecalibration(Recalibration):
 
     base: Recalibration
     level_map: LevelMap
-    _known: list[Residual] = field(default_factory=list, compare=False, repr=False)
+    _known: list[tuple[Residual, Residual]] = field(default_factory=list, compare=False, repr=False)
     method = "level"
 
     def apply(self, cases: Cases) -> Predictive:
@@ -116,10 +120,13 @@ class LevelRecalibration(Recalibration):
         return self.base.tensors()
 
     def _mapped(self, residual: Residual) -> Residual:
-        """`residual` with its levels mapped; that of the last call is kept, because chunks of a stream share it."""
-        if not self._known or self._known[0] is not residual:
-            self._known[:] = [residual, tilted(residual, self._log_g)]
-        return self._known[1]
+        """`residual` with its levels mapped; those of late are kept, because chunks of a stream share them."""
+        for before, mapped in self._known:
+            if before is residual:
+                return mapped
+        mapped = tilted(residual, self._log_g)
+        self._known[:] = [(residual, mapped), *self._known][:KEPT]
+        return mapped
 
     def _log_g(self, level: Tensor) -> Tensor:
         return torch.from_numpy(self.level_map.log_density(as_array(level))).to(level)
