@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import probpose.circular as circular
     import probpose.densities as densities
     from probpose.analysis.audit.corrections import check_corrected as check_corrected
     from probpose.analysis.audit.corrections import save_corrected as save_corrected
@@ -150,12 +151,12 @@ _HOMES = {
 }
 """Where the public names live."""
 
-__all__ = ["densities", *_HOMES]
+__all__ = ["circular", "densities", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "densities":
-        return import_module("probpose.densities")
+    if name in ("circular", "densities"):
+        return import_module(f"probpose.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'probpose' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
