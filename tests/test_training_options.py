@@ -41,6 +41,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "location_by": ("laplace", "laplace"),
     "standardise": ("", True),
     "oks_weight": ("0.0", 0.0),
+    "pck_weight": ("0.0", 0.0),
+    "expected_by": ("score", "score"),
     "robust": ("", True),
     "exchanged_sides": ("", True),
     "prior": ("laplace", "laplace"),

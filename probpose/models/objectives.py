@@ -3,13 +3,6 @@
 Each objective is a few Pyro statements inside the plates of `KeypointModel.model`, scaled by 1 / number of labelled
 keypoints, so that every objective is a mean per labelled keypoint.
 
-Training for the metric: likelihood + lambda E[oks], the smooth stand-in for a step-like score.
-
-For a label x and a predictive density p, E[oks] = E_{y ~ p} exp(-|x - y|^2 / (2 t^2)), t^2 = area (2 sigma_k)^2: what a
-draw of the model would be worth as the answer to the label. It is differentiable in mu, L and R through their draws.
-Alone it is greatest where p is a point, so that sigma falls to zero: it is no likelihood, and only the log density
-beside it keeps sigma honest. The area is taken as a fixed share of the crop's.
-
 Priors on the network's weights: the L2 and L1 penalties as what they are.
 
 With w ~ Normal(0, tau) or Laplace(0, tau) independently, the posterior of w is greatest where
@@ -24,7 +17,6 @@ normalisation and the residual density have no prior.
 from __future__ import annotations
 
 __all__ = [
-    "AREA_OF_CROP",
     "LaplaceFirst",
     "Likelihood",
     "LocationBy",
@@ -33,14 +25,12 @@ __all__ = [
     "PriorKind",
     "PublishedRLE",
     "WeightPrior",
-    "WithExpectedOKS",
-    "expected_oks",
     "published_rle_loss",
 ]
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Generic, Literal, TypeVar, cast
 
@@ -50,8 +40,6 @@ from pyro import distributions as dist
 from pyro import plate, poutine
 from torch import Tensor, nn
 
-from probpose.data.crops import PADDING
-from probpose.data.datasets.coco import AREA_OF_BOX
 from probpose.models.densities import LaplaceResidual
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.folding import log_density
@@ -221,52 +209,6 @@ def published_rle_loss(predictive: LocationScale, keypoints: Tensor, variant: st
     else:
         log_q = torch.log(sigma * math.sqrt(2 * math.pi)) + distance / (math.sqrt(2) * sigma + EPSILON)
     return sigma.log() - log_g + log_q
-
-
-AREA_OF_CROP = AREA_OF_BOX / PADDING**2
-"""Area of a person over that of the crop, where the box has the crop's aspect."""
-
-
-class WithExpectedOKS(Objective[LocationScale]):
-    """An objective with lambda E[oks] added.
-
-    Args:
-        base: such as the likelihood.
-        weight: lambda, nats.
-        oks_sigmas: (K,), of the skeleton.
-        input_size: height and width of the crop, pixels.
-    """
-
-    def __init__(
-        self, base: Objective[LocationScale], weight: float, oks_sigmas: Sequence[float], input_size: tuple[int, int]
-    ) -> None:
-        self.base, self.weight = base, weight
-        self.sigmas = torch.tensor(tuple(oks_sigmas))
-        self.aspect = input_size[1] / input_size[0]
-
-    def begin_epoch(self, share: float) -> None:
-        self.base.begin_epoch(share)
-
-    def score(self, predictive: LocationScale, keypoints: Tensor) -> Tensor:
-        oks = expected_oks(predictive, keypoints, self.sigmas, self.aspect)
-        return self.base.score(predictive, keypoints) + self.weight * oks
-
-
-def expected_oks(predictive: LocationScale, keypoints: Tensor, oks_sigmas: Tensor, aspect: float) -> Tensor:
-    """E[oks] (N, K) of labels (N, K, 2), differentiable in mu, L and R.
-
-    Args:
-        predictive: in network units.
-        keypoints: labels, network units.
-        oks_sigmas: (K,).
-        aspect: width over height of the crop.
-    """
-    points, weights = predictive.points(predictive.residual.nodes.shape[1])
-    squares = (points - keypoints.unsqueeze(-2)) ** 2 * points.new_tensor([aspect, 1 / aspect])
-    variance = AREA_OF_CROP * (2 * oks_sigmas.to(points)) ** 2
-    kernel = torch.exp(-squares.sum(-1) / (2 * variance.unsqueeze(-1)))
-    expected: Tensor = (kernel * weights).sum(-1)
-    return expected
 
 
 PriorKind = Literal["gaussian", "laplace"]

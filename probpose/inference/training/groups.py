@@ -100,6 +100,12 @@ class ModelConfig:
         False, "The network predicts in units of the spread of the training targets, per joint and axis."
     )
     oks_weight: float = setting(0.0, "Lambda of likelihood + lambda E[oks], nats.", range=Range(0))
+    pck_weight: float = setting(
+        0.0, "The same of E[pck], within a fifth of the torso, which is taken as a quarter of the crop.", range=Range(0)
+    )
+    expected_by: Literal["exact", "pathwise", "gumbel", "straight-through", "score"] = setting(
+        "exact", "How their gradient is found: by quadrature, or through draws, to compare."
+    )
     robust: bool = setting(
         False,
         "Labels may be wrong (wide, at another joint, anywhere): the likelihood sums over how, at learned rates.",
@@ -116,8 +122,12 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.standardise and (self.oks_weight or self.options.get("label_density")):
-            raise ConfigError("oks_weight and label_density measure in units of the crop: leave out standardise.")
+        if self.standardise and (self.oks_weight or self.pck_weight or self.options.get("label_density")):
+            raise ConfigError(
+                "oks_weight, pck_weight and label_density measure in units of the crop: leave out standardise."
+            )
+        if self.pck_weight and self.expected_by not in ("exact", "score"):
+            raise ConfigError("whether a draw is correct has no gradient along it: expect pck by exact or score.")
         options_of(self.family, self.options)
 
 

@@ -36,11 +36,11 @@ from probpose.inference.training.trainer import Trainer
 from probpose.inference.world import ALONE, World
 from probpose.models.backbones.registry import build_backbone
 from probpose.models.backbones.weights import load_backbone_weights
+from probpose.models.expected_metric import OKS, PCK, Exact, Expectation, Metric, WithExpected
 from probpose.models.heads.base import Targets
 from probpose.models.heads.cell_labels import CellLabels
 from probpose.models.keypoint_model import KeypointModel
-from probpose.models.objectives import WeightPrior, WithExpectedOKS
-from probpose.models.registry import family_of
+from probpose.models.objectives import WeightPrior
 from probpose.models.robust import Robust
 from probpose.skeleton import Skeleton
 
@@ -265,11 +265,14 @@ def _for_training(model: KeypointModel, config: TrainConfig, train: Persons) -> 
         from probpose.experimental.learned_blur import learned_blur
 
         model.objective = CellLabels(learned_blur(Path(run), train))
-    if chosen.oks_weight:
-        if not family_of(chosen.family).located:
-            raise ConfigError(f"--oks-weight needs a location-scale density, which family {chosen.family} is not.")
-        sigmas = train.skeleton.oks_sigmas
-        model.objective = WithExpectedOKS(model.objective, chosen.oks_weight, sigmas, config.input_size)
+    height, width = config.input_size
+    metrics: tuple[tuple[float, Metric], ...] = (
+        (chosen.oks_weight, OKS.of_crop(train.skeleton.oks_sigmas, width / height)),
+        (chosen.pck_weight, PCK.of_crop(len(train.skeleton), width / height)),
+    )
+    for weight, metric in metrics:
+        if weight:
+            model.objective = WithExpected(model.objective, weight, metric, _expectation(chosen.expected_by))
     if chosen.robust:
         if chosen.standardise:
             raise ConfigError("--robust expects wrong labels anywhere in the crop: leave out --standardise.")
@@ -277,6 +280,15 @@ def _for_training(model: KeypointModel, config: TrainConfig, train: Persons) -> 
     if chosen.prior is not None:
         model.prior = WeightPrior(chosen.prior, chosen.prior_scale, max(1, int(train.labelled.sum())))
     return model
+
+
+def _expectation(name: str) -> Expectation:
+    """How expected metrics are estimated."""
+    if name == "exact":
+        return Exact()
+    from probpose.experimental.gradient_estimators import estimator
+
+    return estimator(name)
 
 
 def training_targets(persons: Persons, input_size: tuple[int, int]) -> Targets:

@@ -46,6 +46,7 @@ class ConditionalLocationScale(Predictive):
     per_person: ClassVar[tuple[str, ...]] = ("loc", "scale", "context", "origin", "factor", "nodes")
     shared: ClassVar[tuple[str, ...]] = ("flow", "base")
     hdr_points = NODES
+    pathwise = True
 
     def __init__(
         self,

@@ -56,12 +56,15 @@ class Predictive(TorchDistribution):
             coordinates is its own (see `affine`).
         shared: what is the same for all persons.
         hdr_points: points a keypoint from which the levels of regions are found.
+        pathwise: `points` move smoothly with all that the density depends on, so that the gradient of a smooth
+            function's mean over them is that of its expectation. Where a point takes a cell or a component it jumps.
     """
 
     per_person: ClassVar[tuple[str, ...]] = ()
     parts: ClassVar[tuple[str, ...]] = ()
     shared: ClassVar[tuple[str, ...]] = ()
     hdr_points: ClassVar[int] = POINTS
+    pathwise: ClassVar[bool] = False
 
     arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.real_vector

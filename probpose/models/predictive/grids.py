@@ -92,8 +92,17 @@ class HeatmapDensity(CropDensity):
     def drawn(self, uniform: Tensor) -> Tensor:
         """A cell by the first number, whose rest, uniform again, and the second number give the point in it."""
         which, rest = pick(self.log_cells.flatten(-2).softmax(-1), uniform[..., 0])
+        return self.placed(which, torch.stack([rest, uniform[..., 1]], -1))
+
+    def placed(self, which: Tensor, offset: Tensor) -> Tensor:
+        """Draws (..., 2) of the surface of single cells.
+
+        Args:
+            which: (...), their numbers, row by row.
+            offset: (..., 2), points of the unit square.
+        """
         width, size = self.log_cells.shape[-1], self.size.double()
-        cell, offset = torch.stack([which % width, which // width], -1), torch.stack([rest, uniform[..., 1]], -1)
+        cell = torch.stack([which % width, which // width], -1)
         place = cell + offset if self.surface == "constant" else _spread(cell, offset, size)
         return (place / size - 0.5).clamp(-0.5, 0.5 - 1e-9).to(self.log_cells)
 

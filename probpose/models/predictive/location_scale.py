@@ -26,6 +26,7 @@ class LocationScale(Predictive):
     """
 
     per_person, shared = ("loc", "scale"), ("residual",)
+    pathwise = True
 
     def __init__(self, loc: Tensor, scale: Tensor, residual: Residual) -> None:
         self.loc, self.scale, self.residual = loc, scale, residual

@@ -1,0 +1,134 @@
+"""Training for the metric: the term is the expected metric, for every density, and alone it drives sigma to zero."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+
+from probpose.errors import ConfigError
+from probpose.inference.training.config import default_config
+from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.train import start_training
+from probpose.models.densities import GaussianResidual
+from probpose.models.expected_metric import AREA_OF_CROP, OKS, PCK, Exact, Metric, over_density, over_metric
+from probpose.models.predictive.location_scale import LocationScale
+from tests.predictives import JOINTS, VARIANTS, random_predictive
+
+SIGMAS = (0.05, 0.1)
+LABEL = torch.tensor([[[0.02, 0.01], [0.0, 0.0]]], dtype=torch.float64)
+
+
+def gaussian(loc: Tensor, sigma: Tensor, nodes: int = 2**14) -> LocationScale:
+    return LocationScale(loc, torch.diag_embed(sigma), GaussianResidual().double().frozen(nodes))
+
+
+def two_keypoints() -> tuple[Tensor, Tensor]:
+    """Location and sigma, with gradient."""
+    loc = torch.tensor([[[0.0, 0.0], [0.1, -0.1]]], dtype=torch.float64, requires_grad=True)
+    sigma = torch.tensor([[[0.03, 0.05], [0.08, 0.02]]], dtype=torch.float64, requires_grad=True)
+    return loc, sigma
+
+
+def expected_oks_of_gaussian(loc: Tensor, sigma: Tensor, aspect: float) -> Tensor:
+    """E exp(-|x - y|^2 / 2 t^2) of a normal y is a normal density, here in pixels of a crop of height 1."""
+    pixels = torch.tensor([aspect, 1.0], dtype=torch.float64)
+    t2 = (AREA_OF_CROP * aspect * (2 * torch.tensor(SIGMAS).double()) ** 2).unsqueeze(-1)
+    s2, d2 = (sigma * pixels) ** 2, ((loc - LABEL) * pixels) ** 2
+    return ((t2 / (t2 + s2)).sqrt() * torch.exp(-d2 / (2 * (t2 + s2)))).prod(-1)
+
+
+@pytest.mark.parametrize("aspect", [1.0, 0.75])
+@pytest.mark.parametrize("quadrature", ["density", "metric"])
+def test_oks_and_its_gradient_are_those_of_a_gaussian(aspect: float, quadrature: str) -> None:
+    torch.manual_seed(0)
+    loc, sigma = two_keypoints()
+    expected = expected_oks_of_gaussian(loc, sigma, aspect)
+    metric = OKS.of_crop(SIGMAS, aspect)
+    if quadrature == "density":
+        found = over_density(gaussian(loc, sigma), LABEL, metric)
+    else:
+        found = over_metric(gaussian(loc, sigma), LABEL, metric, 2**14)
+    assert torch.allclose(found, expected, atol=1e-3)
+    for one, other in zip(*(torch.autograd.grad(e.sum(), (loc, sigma)) for e in (found, expected)), strict=True):
+        assert torch.allclose(one, other, atol=0.02, rtol=0.005)
+
+
+def test_pck_and_its_gradient_are_those_of_a_gaussian() -> None:
+    """|y - x| of a round normal y is Rice: the share within r is a noncentral chi square's."""
+    torch.manual_seed(0)
+    metric = PCK.of_crop(2, 1.0)
+    radius = float(metric.scale[0, 0])
+
+    def truth(loc: Tensor, width: float) -> Tensor:
+        square = ((loc - LABEL) / width).square().sum(-1)
+        return torch.from_numpy(stats.ncx2.cdf((radius / width) ** 2, 2, square.numpy()))
+
+    loc, sigma = two_keypoints()
+    width = 0.04
+    round_ = torch.full_like(sigma, width).requires_grad_()
+    found = over_metric(gaussian(loc, round_), LABEL, metric, 2**14)
+    assert torch.allclose(found, truth(loc.detach(), width), atol=1e-3)
+    slopes = torch.autograd.grad(found.sum(), (loc, round_))
+    step = 1e-4
+    aside = torch.tensor([step, 0.0], dtype=torch.float64)
+    by_x = (truth(loc.detach() + aside, width) - truth(loc.detach() - aside, width)) / (2 * step)
+    by_width = (truth(loc.detach(), width + step) - truth(loc.detach(), width - step)) / (2 * step)
+    assert torch.allclose(slopes[0][..., 0], by_x, atol=0.02, rtol=0.005)
+    assert torch.allclose(slopes[1].sum(-1), by_width, atol=0.02, rtol=0.005)
+
+
+@pytest.mark.parametrize("metric", [OKS.of_crop(SIGMAS, 1.0), PCK.of_crop(JOINTS, 1.0)], ids=["oks", "pck"])
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_of_every_family_is_the_mean_over_draws(variant: str, metric: Metric) -> None:
+    predictive = random_predictive(variant, seed=3)
+    torch.manual_seed(1)
+    label = predictive.sample()
+    worth = metric(predictive.sample((20_000,)) - label)
+    several = torch.stack([over_metric(predictive, label, metric) for _ in range(64)])
+    noise = (worth.var(0) / len(worth) + several.var(0) / len(several)).sqrt()
+    assert bool(((several.mean(0) - worth.mean(0)).abs() < 4.5 * noise + 1e-6).all())
+
+
+def test_alone_it_drives_sigma_to_zero_and_the_likelihood_keeps_it() -> None:
+    torch.manual_seed(0)
+    label = 0.05 * torch.randn(100, 1, 2, dtype=torch.float64)
+    metric, exact = OKS.of_crop(SIGMAS[:1], 1.0), Exact()
+
+    def fitted(likelihood: float, weight: float) -> float:
+        raw = torch.tensor([-2.0, -2.0], dtype=torch.float64, requires_grad=True)
+        optimiser = torch.optim.Adam([raw], lr=0.05)
+        for _ in range(200):
+            optimiser.zero_grad()
+            density = gaussian(torch.zeros(100, 1, 2).double(), raw.exp().expand(100, 1, 2), 2**8)
+            gain = likelihood * density.log_prob(label) + weight * exact(density, label, metric)
+            (-gain.mean()).backward()
+            optimiser.step()
+        return float(raw.detach().exp().mean())
+
+    assert fitted(0.0, 1.0) < 0.01
+    assert fitted(1.0, 0.0) == pytest.approx(0.05, rel=0.15)
+    assert 0.02 < fitted(1.0, 5.0) < 0.05
+
+
+def test_trains_for_either_metric_and_refuses_what_has_no_gradient(figures: Path, tmp_path: Path) -> None:
+    options = {"data_root": str(figures), "input_height": 32, "input_width": 32, "epochs": 1, "batch_size": 16}
+    for name, changes in {
+        "one": {"residual": "laplace", "oks_weight": 2.0},
+        "other": {"family": "simcc", "pck_weight": 2.0, "expected_by": "score"},
+    }.items():
+        folder = RunFolder(tmp_path / name)
+        start_training(default_config("synthetic", **changes, **options), folder)
+        assert folder.best.exists()
+    with pytest.raises(ConfigError, match="jump from cell to cell"):
+        start_training(
+            default_config("synthetic", family="simcc", oks_weight=2.0, expected_by="pathwise", **options),
+            RunFolder(tmp_path / "x"),
+        )
+    with pytest.raises(ConfigError, match="oks_weight is -1"):
+        default_config("synthetic", oks_weight=-1.0)
+    with pytest.raises(ConfigError, match="no gradient along it"):
+        default_config("synthetic", pck_weight=1.0, expected_by="gumbel")
