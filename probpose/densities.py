@@ -15,7 +15,9 @@ True
 
 from __future__ import annotations
 
-__all__ = ["RLE", "ErrorDensity", "Flow", "Gaussian", "Laplace", "Residual", "ResidualDensity", "StudentT", "fit"]
+__all__ = [
+    "RLE", "VAE", "ErrorDensity", "Flow", "Gaussian", "Laplace", "Residual", "ResidualDensity", "StudentT", "fit",
+]  # fmt: skip
 
 from collections.abc import Callable
 
@@ -34,13 +36,14 @@ from probpose.models.densities import (
     ResidualDensity,
     RLEResidual,
     StudentTResidual,
+    VAEResidual,
 )
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.residual_families import build_residual, refittable
 
 ArrayLike = npt.ArrayLike | Tensor
 
-RLE, Flow, StudentT = RLEResidual, FlowResidual, StudentTResidual
+RLE, Flow, VAE, StudentT = RLEResidual, FlowResidual, VAEResidual, StudentTResidual
 Gaussian, Laplace = GaussianResidual, LaplaceResidual
 
 
@@ -97,7 +100,8 @@ def fit(
 
     Args:
         errors: (n, 2), label minus prediction, in any unit.
-        density: a residual density of this module, or its name: "rle", "flow", "gaussian", "laplace", "student_t".
+        density: a residual density of this module, or its name: "rle", "flow", "vae", "gaussian", "laplace",
+            "student_t".
         steps: of the optimiser.
         batch_size: errors a step.
         lr: learning rate, in units of the errors' spread.

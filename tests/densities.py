@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -63,12 +64,19 @@ def total_mass(residual: Residual) -> Array:
     return np.asarray(cell_mass(residual, edges, fine=4).sum((1, 2)))
 
 
+@lru_cache(maxsize=1)
+def _cells(residual: Residual) -> tuple[Array, Array]:
+    """Edges of the cells, and what the density holds in each: integrated once for all draws compared with it."""
+    far = np.geomspace(3.4, 40, 10)
+    edges = np.concatenate([-far[::-1], np.linspace(-3, 3, 19), far])
+    return edges, cell_mass(residual, edges, fine=16)[0]
+
+
 def chi_square_p(draws: Tensor, residual: Residual) -> float:
     """p-value of the counts of draws (1, n, 2) in grid cells against the integral of the density over each cell."""
     draws = draws.squeeze(0)
-    far = np.geomspace(3.4, 40, 10)
-    edges = np.concatenate([-far[::-1], np.linspace(-3, 3, 19), far])
-    expected = cell_mass(residual, edges, fine=16)[0] * len(draws)
+    edges, mass = _cells(residual)
+    expected = mass * len(draws)
     counts = np.histogramdd(draws.numpy(), bins=(edges, edges))[0]
     large = expected > 10
     observed = np.append(counts[large], len(draws) - counts[large].sum())

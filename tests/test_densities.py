@@ -37,7 +37,7 @@ def test_per_joint_densities_differ_and_each_integrates_to_one(name: str) -> Non
         assert len(set(log_prob.flatten().tolist())) == 3
 
 
-@pytest.mark.parametrize("name", ["rle", "flow", "laplace", "student_t", "rle-published"])
+@pytest.mark.parametrize("name", ["rle", "flow", "vae", "laplace", "student_t", "rle-published"])
 def test_draws_follow_the_density_and_wrong_samplers_are_rejected(name: str) -> None:
     residual = random_density(name, RESIDUALS[name].gauges[0], seed=3).frozen()
     torch.manual_seed(1)

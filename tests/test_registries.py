@@ -34,7 +34,7 @@ def _undone() -> Iterator[None]:
 
 
 def test_each_family_takes_the_densities_that_fit() -> None:
-    likelihoods = {"laplace", "gaussian", "student_t", "flow", "rle"}
+    likelihoods = {"laplace", "gaussian", "student_t", "flow", "rle", "vae"}
     expected = {
         "regression": {*likelihoods, "l1", "l2", "rle-published"},
         "conditional": {"laplace", "gaussian", "student_t"},

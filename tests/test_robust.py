@@ -248,7 +248,7 @@ def test_every_family_trains(variant: str) -> None:
     assert type(model(images(2))) is before
 
 
-@pytest.mark.parametrize("residual", ["rle", "flow", "gaussian", "student_t", "l1", "l2", "rle-published"])
+@pytest.mark.parametrize("residual", ["rle", "flow", "vae", "gaussian", "student_t", "l1", "l2", "rle-published"])
 def test_every_residual_density_trains(residual: str, figures: Path, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     start_training(tiny(figures, residual=residual, epochs=2), folder, quiet=True)

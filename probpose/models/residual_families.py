@@ -30,6 +30,7 @@ from probpose.models.densities import (
     ResidualDensity,
     RLEResidual,
     StudentTResidual,
+    VAEResidual,
 )
 from probpose.models.densities.gauge import Gauge
 from probpose.models.densities.residual import Residual
@@ -93,6 +94,7 @@ RESIDUALS: dict[str, ResidualFamily] = {
     "student_t": ResidualFamily(
         "elliptical Student-t with free degrees of freedom", StudentTResidual, closed_form=True, heavy_tails=True
     ),
+    "vae": ResidualFamily("variational autoencoder, trained by its evidence lower bound, standardised", VAEResidual),
     "l1": ResidualFamily("plain L1 on mu, one scale a joint", LaplaceResidual, lambda: PointLoss(1), JointScale),
     "l2": ResidualFamily("plain L2 on mu, one scale a joint", GaussianResidual, lambda: PointLoss(2), JointScale),
     "rle-published": ResidualFamily(

@@ -5,6 +5,7 @@ from probpose.models.densities.flows import FlowResidual
 from probpose.models.densities.published import PublishedResidual
 from probpose.models.densities.residual import Native, Residual, ResidualDensity
 from probpose.models.densities.rle import RLEResidual, gaussian_log_q, laplace_log_q
+from probpose.models.densities.vae import VAEResidual
 
 __all__ = [
     "FlowResidual",
@@ -16,6 +17,7 @@ __all__ = [
     "Residual",
     "ResidualDensity",
     "StudentTResidual",
+    "VAEResidual",
     "gaussian_log_q",
     "laplace_log_q",
 ]

@@ -288,7 +288,7 @@ class ResidualDensity(nn.Module, ABC):
             replicates: independent copies of the nodes, for the standard error of log Z.
             seed: seed of the nodes.
         """
-        exact = copy.deepcopy(self).double().requires_grad_(False)
+        exact = copy.deepcopy(self).double().requires_grad_(False).eval()
         generator = torch.Generator().manual_seed(seed)
         uniform = uniform_nodes(nodes, replicates=replicates, like=exact._like(), generator=generator)
         return self._in_gauge(exact.native(uniform, replicates))
