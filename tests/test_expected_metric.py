@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,16 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from benchmarks.gradients import Gradients
 from probpose.errors import ConfigError
 from probpose.inference.training.config import default_config
 from probpose.inference.training.runs import RunFolder
 from probpose.inference.training.train import start_training
 from probpose.models.densities import GaussianResidual
-from probpose.models.expected_metric import AREA_OF_CROP, OKS, PCK, Exact, Metric, over_density, over_metric
+from probpose.models.expected_metric import AREA_OF_CROP, OKS, PCK, Exact, Metric, over_metric, over_parts
+from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.location_scale import LocationScale
-from tests.predictives import JOINTS, VARIANTS, random_predictive
+from tests.predictives import JOINTS, VARIANTS, images, random_predictive, small_model
 
 SIGMAS = (0.05, 0.1)
 LABEL = torch.tensor([[[0.02, 0.01], [0.0, 0.0]]], dtype=torch.float64)
@@ -42,14 +45,14 @@ def expected_oks_of_gaussian(loc: Tensor, sigma: Tensor, aspect: float) -> Tenso
 
 
 @pytest.mark.parametrize("aspect", [1.0, 0.75])
-@pytest.mark.parametrize("quadrature", ["density", "metric"])
+@pytest.mark.parametrize("quadrature", ["parts", "metric"])
 def test_oks_and_its_gradient_are_those_of_a_gaussian(aspect: float, quadrature: str) -> None:
     torch.manual_seed(0)
     loc, sigma = two_keypoints()
     expected = expected_oks_of_gaussian(loc, sigma, aspect)
     metric = OKS.of_crop(SIGMAS, aspect)
-    if quadrature == "density":
-        found = over_density(gaussian(loc, sigma), LABEL, metric)
+    if quadrature == "parts":
+        found = over_parts(gaussian(loc, sigma).strata(1), LABEL, metric)
     else:
         found = over_metric(gaussian(loc, sigma), LABEL, metric, 2**14)
     assert torch.allclose(found, expected, atol=1e-3)
@@ -87,10 +90,48 @@ def test_of_every_family_is_the_mean_over_draws(variant: str, metric: Metric) ->
     predictive = random_predictive(variant, seed=3)
     torch.manual_seed(1)
     label = predictive.sample()
-    worth = metric(predictive.sample((20_000,)) - label)
-    several = torch.stack([over_metric(predictive, label, metric) for _ in range(64)])
-    noise = (worth.var(0) / len(worth) + several.var(0) / len(several)).sqrt()
-    assert bool(((several.mean(0) - worth.mean(0)).abs() < 4.5 * noise + 1e-6).all())
+    by_draws = metric(predictive.sample((20_000,)) - label)
+    agree(by_draws, torch.stack([over_metric(predictive, label, metric) for _ in range(64)]))
+    if predictive.strata(1) is not None:
+        found = [over_parts(predictive.strata(64), label, metric) for _ in range(64)]
+        agree(by_draws, torch.stack(found))
+
+
+def agree(*several: Tensor) -> None:
+    """Means over the first axis of independent numbers are the same within their noise."""
+    one, other = several
+    noise = sum(each.var(0) / len(each) for each in several) ** 0.5
+    assert bool(((one.mean(0) - other.mean(0)).abs() < 4.5 * noise + 1e-3).all())
+
+
+AXES_APART = ("multibin", "multibin, bound", "multibin, soft bound", "simcc", "simcc, coarse")
+"""Variants that are not made of parts."""
+
+
+def test_densities_of_two_axes_have_no_parts() -> None:
+    assert {name for name in VARIANTS if random_predictive(name).strata(1) is None} == set(AXES_APART)
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name not in AXES_APART])
+def test_gradients_over_parts_and_over_the_metric_are_the_same(variant: str) -> None:
+    """With respect to all heads and to R."""
+    model = small_model(variant, seed=3)
+    metric = OKS(torch.full((JOINTS, 2), 0.15))
+    torch.manual_seed(1)
+    heads = model.heads(images(2))
+    label = 0.2 * torch.randn(2, JOINTS, 2)
+    weights = [w for name, w in model.named_parameters() if "presence" not in name and "backbone" not in name]
+
+    def gradient(by: Callable[[Predictive], Tensor]) -> Tensor:
+        value = by(heads.density(model.residual())).sum()
+        found = torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True, materialize_grads=True)
+        return torch.cat([part.flatten() for part in found])
+
+    one = torch.stack([gradient(lambda p: over_parts(p.strata(16), label, metric)) for _ in range(40)])
+    other = torch.stack([gradient(lambda p: over_metric(p, label, metric, 256)) for _ in range(40)])
+    between = Gradients.of(one, other.mean(0), float(other.var(0).sum()) / len(other))
+    assert not between.biased, between
+    assert abs(between.bias2) < 0.02, between
 
 
 def test_alone_it_drives_sigma_to_zero_and_the_likelihood_keeps_it() -> None:

@@ -10,14 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.gradients import Gradients, SmoothPCK
+from benchmarks.gradients import Gradients, SmoothPCK, over_all_parts, over_points
 from probpose.errors import ConfigError
-from probpose.experimental.gradient_estimators import ESTIMATORS, Gumbel, Pathwise, Score, estimator, parts
+from probpose.experimental.gradient_estimators import ESTIMATORS, Gumbel, Pathwise, Score, estimator
 from probpose.models.densities import GaussianResidual
-from probpose.models.expected_metric import OKS, PCK, Exact, Expectation, Metric, over_density, over_metric
+from probpose.models.expected_metric import OKS, PCK, Exact, Expectation, Metric, over_metric
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import LocationScaleMixture
-from tests.predictives import random_predictive
 
 SCALE = 0.1
 """t of the metric."""
@@ -70,7 +69,7 @@ def judged(case: Case, by: Estimate, metric: Metric, truth: Tensor) -> Gradients
     ("case", "by"),
     [
         (one, Pathwise(2)), (one, Score(1)), (one, Score(4)), (one, Score(4, baseline=False)), (one, over_metric),
-        (three, Score(4)), (three, over_metric),
+        (three, Score(4)), (three, over_metric), (three, Exact()),
     ],
 )  # fmt: skip
 def test_unbiased_gradients_of_oks_are_those_of_the_closed_form(case: Case, by: Estimate) -> None:
@@ -85,7 +84,7 @@ def test_the_biased_are_found_out() -> None:
     (truth,) = gradients(three, expected_oks, OKS_METRIC)
     soft = {tau: judged(three, Gumbel(4, start=tau, end=tau), OKS_METRIC, truth) for tau in (2.0, 1.0, 0.2)}
     through = judged(three, Gumbel(4, straight_through=True), OKS_METRIC, truth)
-    jumping = judged(three, over_density, OKS_METRIC, truth)
+    jumping = judged(three, over_points, OKS_METRIC, truth)
     assert all(found.biased for found in (soft[2.0], soft[1.0], through, jumping))
     assert soft[1.0].bias2 > soft[0.2].bias2
     assert soft[0.2].variance > soft[1.0].variance > soft[2.0].variance
@@ -102,29 +101,12 @@ def test_whether_a_draw_is_correct_has_no_gradient_along_it() -> None:
     torch.manual_seed(0)
     (truth,) = gradients(one, partial(over_metric, nodes=2**14), PCK_METRIC)
     assert float(truth.norm()) > 1
-    assert not gradients(one, over_density, PCK_METRIC).any()
+    assert not gradients(one, over_all_parts, PCK_METRIC).any()
     assert not judged(one, Score(4), PCK_METRIC, truth).biased
     assert not judged(one, Exact(), PCK_METRIC, truth).biased
     wide, narrow = (judged(one, Pathwise(4), SmoothPCK(PCK_METRIC.scale, h), truth) for h in (0.9, 0.3))
     assert wide.biased
     assert wide.bias2 > narrow.bias2
-
-
-@pytest.mark.parametrize(
-    "variant", ["mixture", "multibin of the plane", "field, bound", "heatmap", "heatmap, bilinear"]
-)
-def test_parts_are_the_density(variant: str) -> None:
-    """The metric's mean over parts and draws is that over draws of the density."""
-    predictive = random_predictive(variant, seed=3)
-    torch.manual_seed(0)
-    metric = OKS(torch.full((2, 2), 0.2, dtype=torch.float64))
-    label = predictive.sample()
-    log_weights, points = parts(predictive, 2_000)
-    assert torch.allclose(log_weights.exp().sum(-1), torch.ones(1, 2, dtype=torch.float64))
-    by_parts = (metric((points - label.unsqueeze(-2)).movedim(-2, 0)).movedim(0, -1) * log_weights.exp()).sum(-1)
-    by_draws = metric(predictive.sample((20_000,)) - label)
-    noise = (by_parts.var(0) / len(by_parts) + by_draws.var(0) / len(by_draws)).sqrt()
-    assert bool(((by_parts.mean(0) - by_draws.mean(0)).abs() < 4 * noise).all())
 
 
 def test_temperature_falls_and_names_are_those_of_the_option() -> None:

@@ -9,19 +9,21 @@ t^2 = area (2 sigma_k)^2, of PCK 1 where |d| <= r. Alone E is greatest where p i
 it is no likelihood, and only the log density beside it keeps sigma honest. The area of the person is taken as a fixed
 share of the crop's, and so is the torso.
 
-Two quadratures have the right gradient in expectation, with nodes that are new at every step:
+Two estimates have the right gradient in expectation:
 
-- over the density, sum_i w_i k(y_i - x): the gradient follows the points, and is right where they move smoothly with
-  all that p depends on, and k is smooth. An indicator's gradient is zero wherever it has one;
-- over the metric, |k| mean_j p(x + d_j) with d_j ~ k / |k| and |k| the integral of k: the gradient is that of p itself,
-  so that any density and any metric will do. It varies much where p is much narrower than k.
+- over the parts of p, sum_c w_c mean_s k(y_cs - x) with points y_cs of every part c that move with it
+  (`probpose.models.predictive.contract.Strata`): exact in the weights, the sum over a heatmap's cells, and quadrature
+  over R for location and scale. It asks for a smooth k: an indicator's gradient is zero wherever it has one;
+- over the metric, |k| mean_j p(x + d_j) with d_j ~ k / |k| and |k| the integral of k, from nodes that are new at every
+  step: the gradient is that of p itself, so that any density and any metric will do. It varies much where p is much
+  narrower than k.
 """
 
 from __future__ import annotations
 
 __all__ = [
-    "AREA_OF_CROP", "OKS", "PCK", "TORSO_OF_CROP", "Exact", "Expectation", "Metric", "WithExpected", "over_density",
-    "over_metric",
+    "AREA_OF_CROP", "OKS", "PCK", "TORSO_OF_CROP", "Exact", "Expectation", "Metric", "WithExpected", "over_metric",
+    "over_parts",
 ]  # fmt: skip
 
 import math
@@ -36,7 +38,7 @@ from probpose.data.crops import PADDING
 from probpose.data.datasets.coco import AREA_OF_BOX
 from probpose.models.densities.nodes import normal_nodes, uniform_nodes
 from probpose.models.objectives import Objective
-from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.contract import Predictive, Strata
 
 AREA_OF_CROP = AREA_OF_BOX / PADDING**2
 """Area of a person over that of the crop, where the box has the crop's aspect."""
@@ -47,6 +49,9 @@ Sports Pose)."""
 
 NODES = 64
 """Of the metric, a keypoint and step."""
+
+POINTS_OF_PART = 4
+"""Where there are several parts: as good as `NODES` of the metric for a heatmap and a field (docs/results.md)."""
 
 
 class Metric(ABC):
@@ -128,11 +133,10 @@ def _axes(aspect: float) -> Tensor:
     return torch.tensor([1 / aspect, aspect], dtype=torch.float64).sqrt()
 
 
-def over_density(predictive: Predictive, keypoints: Tensor, metric: Metric) -> Tensor:
-    """E (N, K) of labels (N, K, 2), by the points of the density."""
-    points, weights = predictive.points()
-    worth = metric((points - keypoints.unsqueeze(-2)).movedim(-2, 0)).movedim(0, -1)
-    expected: Tensor = (worth * weights).sum(-1)
+def over_parts(strata: Strata, keypoints: Tensor, metric: Metric) -> Tensor:
+    """E (N, K) of labels (N, K, 2), by points of the parts of the density."""
+    worth = metric((strata.points - keypoints.unsqueeze(-2)).movedim(-2, 0)).movedim(0, -1)
+    expected: Tensor = ((worth * strata.shares).sum(0) * strata.log_weights.exp()).sum(-1)
     return expected
 
 
@@ -157,12 +161,13 @@ class Expectation(ABC):
 
 
 class Exact(Expectation):
-    """By quadrature: over the density where the gradient can follow its points, otherwise over the metric."""
+    """Over the parts of the density where it has some and the metric is smooth, otherwise over the metric."""
 
     def __call__(self, predictive: Predictive, keypoints: Tensor, metric: Metric) -> Tensor:
-        if metric.smooth and predictive.pathwise:
-            return over_density(predictive, keypoints, metric)
-        return over_metric(predictive, keypoints, metric)
+        strata = predictive.strata(POINTS_OF_PART) if metric.smooth else None
+        if strata is None:
+            return over_metric(predictive, keypoints, metric)
+        return over_parts(strata, keypoints, metric)
 
 
 class WithExpected(Objective[Any]):

@@ -21,7 +21,7 @@ from torch import Tensor
 from probpose.models.densities.conditional_flow import ConditionalFlow
 from probpose.models.densities.gauge import moment_gauge, quantile_gauge
 from probpose.models.densities.residual import Residual
-from probpose.models.predictive.contract import POINTS, Predictive
+from probpose.models.predictive.contract import POINTS, Predictive, Strata
 from probpose.models.predictive.folding import drawn, log_density
 from probpose.models.predictive.location_scale import determinant, lengths, moved, standardised
 
@@ -46,7 +46,6 @@ class ConditionalLocationScale(Predictive):
     per_person: ClassVar[tuple[str, ...]] = ("loc", "scale", "context", "origin", "factor", "nodes")
     shared: ClassVar[tuple[str, ...]] = ("flow", "base")
     hdr_points = NODES
-    pathwise = True
 
     def __init__(
         self,
@@ -95,6 +94,9 @@ class ConditionalLocationScale(Predictive):
         nodes = self.nodes[..., :count, :]
         _, weights = self.base.points(nodes.shape[-2])
         return self.loc.unsqueeze(-2) + nodes @ self.scale.mT, weights.to(self.loc)
+
+    def strata(self, count: int) -> Strata:
+        return Strata.of_one(*self.points())
 
     def affine(self, matrix: Tensor, offset: Tensor) -> ConditionalLocationScale:
         loc, scale = moved(self.loc, self.scale, matrix, offset)

@@ -6,12 +6,12 @@ against `Predictive` once and work for every family.
 
 from __future__ import annotations
 
-__all__ = ["POINTS", "Moved", "Predictive", "each_joint"]
+__all__ = ["POINTS", "Moved", "Predictive", "Strata", "each_joint"]
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -42,6 +42,29 @@ PLATEAU = 1e-9
 """Log densities that differ by less, in nats, are called equal."""
 
 
+class Strata(NamedTuple):
+    """A density as a mixture of C parts, with points of each: all move smoothly with what the density depends on.
+
+    So the gradient of a smooth function's mean over them is that of its expectation, in the mean over calls. `points`
+    need not: where a point takes a cell or a component by its weight, it stays there until it jumps.
+
+    Attributes:
+        log_weights: of the parts, (N, K, C), whose exponentials sum to 1.
+        points: (S, N, K, C, 2), new at every call where they are drawn.
+        shares: of the points in their part, broadcastable to (S, N, K, C), which sum to 1 over S, in the mean.
+    """
+
+    log_weights: Tensor
+    points: Tensor
+    shares: Tensor
+
+    @classmethod
+    def of_one(cls, points: Tensor, weights: Tensor) -> Strata:
+        """Of a density of one part, from its points (N, K, S, 2) and their weights, broadcastable to (N, K, S)."""
+        shares = weights.expand(points.shape[:-1]).movedim(-1, 0).unsqueeze(-1)
+        return cls(points.new_zeros(*points.shape[:2], 1), points.movedim(-2, 0).unsqueeze(-2), shares)
+
+
 class Predictive(TorchDistribution):
     """Density of where an annotator clicks, for N persons with K joints, in pixels or network units.
 
@@ -56,15 +79,12 @@ class Predictive(TorchDistribution):
             coordinates is its own (see `affine`).
         shared: what is the same for all persons.
         hdr_points: points a keypoint from which the levels of regions are found.
-        pathwise: `points` move smoothly with all that the density depends on, so that the gradient of a smooth
-            function's mean over them is that of its expectation. Where a point takes a cell or a component it jumps.
     """
 
     per_person: ClassVar[tuple[str, ...]] = ()
     parts: ClassVar[tuple[str, ...]] = ()
     shared: ClassVar[tuple[str, ...]] = ()
     hdr_points: ClassVar[int] = POINTS
-    pathwise: ClassVar[bool] = False
 
     arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.real_vector
@@ -85,6 +105,13 @@ class Predictive(TorchDistribution):
     @abstractmethod
     def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
         """Representative points (N, K, S, 2) and weights, broadcastable to (N, K, S), that sum to 1; S >= `count`."""
+
+    def strata(self, count: int) -> Strata | None:
+        """The density as a mixture of parts, `count` points of each, or all there are of a single one; see `Strata`.
+
+        None where it is not made of few enough parts that move smoothly.
+        """
+        return None
 
     @property
     def mean(self) -> Tensor:

@@ -7,7 +7,7 @@ made of whole cells (see `Predictive.hdr_bounds`).
 
 from __future__ import annotations
 
-__all__ = ["TAIL_SCALE", "CropDensity", "anywhere"]
+__all__ = ["TAIL_SCALE", "CropDensity", "anywhere", "with_tail"]
 
 import math
 from abc import abstractmethod
@@ -23,7 +23,7 @@ from probpose.models.densities import StudentTResidual
 from probpose.models.densities.nodes import fixed_nodes
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.blur import Blur
-from probpose.models.predictive.contract import POINTS, Predictive
+from probpose.models.predictive.contract import POINTS, Predictive, Strata
 from probpose.models.predictive.folding import drawn, log_density
 from probpose.models.predictive.location_scale import LocationScale
 
@@ -117,6 +117,24 @@ class CropDensity(Predictive):
 
     def _log_tail(self, value: Tensor) -> Tensor:
         return log_density(self.residual, value / TAIL_SCALE) - 2 * math.log(TAIL_SCALE)
+
+
+def with_tail(crop: Strata, inside: Tensor, tail: Tensor, weights: Tensor) -> Strata:
+    """Parts of p_crop, and T as one more.
+
+    Args:
+        crop: S points of each of its C parts.
+        inside: logit of pi, (N, K).
+        tail: draws of T, (S, N, K, 2).
+        weights: of these draws, (S, N, K), of mean 1.
+    """
+    log_pi, log_rest = F.logsigmoid(inside).unsqueeze(-1), F.logsigmoid(-inside).unsqueeze(-1)
+    shares = crop.shares.expand(crop.points.shape[:-1])
+    return Strata(
+        torch.cat([log_pi + crop.log_weights, log_rest], -1),
+        torch.cat([crop.points, tail.to(crop.points).unsqueeze(-2)], -2),
+        torch.cat([shares, weights.to(shares).unsqueeze(-1) / len(tail)], -1),
+    )
 
 
 def anywhere(like: Tensor) -> LocationScale:

@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from probpose.models.densities.nodes import pick
 from probpose.models.densities.residual import Residual
-from probpose.models.predictive.contract import POINTS, Predictive
-from probpose.models.predictive.crop import anywhere
-from probpose.models.predictive.folding import drawn, log_density
+from probpose.models.predictive.contract import POINTS, Predictive, Strata
+from probpose.models.predictive.crop import anywhere, with_tail
+from probpose.models.predictive.folding import drawn, log_density, picked
 from probpose.models.predictive.location_scale import LocationScale
 
 Decode = Literal["mode", "mass"]
@@ -159,6 +159,12 @@ class FieldDensity(Predictive):
         shares = [pi * weights, (1 - pi) * tail_weights.to(pi)]
         shares = [share.expand(*self.batch_shape, -1) for share in shares]
         return torch.cat([cells, tail.to(cells)], -2), torch.cat(shares, -1)
+
+    def strata(self, count: int) -> Strata:
+        z, weights = (part.to(self.loc) for part in picked(self.residual, (count, *self.batch_shape)))
+        cells = Strata(self.log_weights, (self.loc + self.scale * z.unsqueeze(-1)).mT, weights.unsqueeze(-1) / count)
+        tail = self.tail.sample((count,))
+        return with_tail(cells, self.inside, tail, torch.ones_like(weights))
 
     @property
     def mean(self) -> Tensor:

@@ -5,11 +5,12 @@ B is 1 where all joints share R, which then sees all values in one row, and K wh
 
 from __future__ import annotations
 
-__all__ = ["drawn", "fold", "log_density", "unfold"]
+__all__ = ["drawn", "fold", "log_density", "picked", "unfold"]
 
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from probpose.models.densities.residual import Residual
@@ -33,3 +34,11 @@ def log_density(residual: Residual, z: Tensor) -> Tensor:
 def drawn(residual: Residual, shape: Sequence[int]) -> Tensor:
     """Independent residuals, `shape` = (..., K) + (2,), without gradient."""
     return unfold(residual.sample(math.prod(shape) // residual.batch), shape)
+
+
+def picked(residual: Residual, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Nodes of R at random, `shape` = (..., K) + (2,), and weights (..., K) of mean 1, with the gradient of R."""
+    nodes, weights = residual.nodes, residual.native.weights
+    index = torch.randint(nodes.shape[1], tuple(shape), device=nodes.device)
+    joint = torch.arange(shape[-1], device=nodes.device) % residual.batch
+    return nodes[joint, index], nodes.shape[1] * weights[joint, index]

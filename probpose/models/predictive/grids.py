@@ -14,8 +14,9 @@ from probpose.arrays import Array
 from probpose.models.densities.nodes import pick
 from probpose.models.densities.residual import Residual
 from probpose.models.predictive.blur import Blur
-from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.crop import CropDensity
+from probpose.models.predictive.contract import Predictive, Strata
+from probpose.models.predictive.crop import TAIL_SCALE, CropDensity, with_tail
+from probpose.models.predictive.folding import picked
 
 Decode = Literal["argmax", "quarter", "dark"]
 """How the point of greatest probability is found inside the best cell: its centre; a quarter cell towards the higher
@@ -93,6 +94,14 @@ class HeatmapDensity(CropDensity):
         """A cell by the first number, whose rest, uniform again, and the second number give the point in it."""
         which, rest = pick(self.log_cells.flatten(-2).softmax(-1), uniform[..., 0])
         return self.placed(which, torch.stack([rest, uniform[..., 1]], -1))
+
+    def strata(self, count: int) -> Strata:
+        shape, device = (count, *self.batch_shape), self.inside.device
+        which = torch.arange(self.cells, device=device).expand(*shape, -1)
+        points = self.placed(which, torch.rand(*which.shape, 2, dtype=torch.float64, device=device))
+        cells = Strata(self.log_cells.flatten(-2), points, points.new_full((1,), 1 / count))
+        z, weights = picked(self.residual, shape)
+        return with_tail(cells, self.inside, TAIL_SCALE * z, weights)
 
     def placed(self, which: Tensor, offset: Tensor) -> Tensor:
         """Draws (..., 2) of the surface of single cells.

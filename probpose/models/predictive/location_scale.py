@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probpose.models.densities.residual import Residual
-from probpose.models.predictive.contract import POINTS, Predictive, each_joint
+from probpose.models.predictive.contract import POINTS, Predictive, Strata, each_joint
 from probpose.models.predictive.folding import drawn, fold, log_density, unfold
 from probpose.models.predictive.radius_tables import aligned_radii, turned_radii
 
@@ -26,7 +26,6 @@ class LocationScale(Predictive):
     """
 
     per_person, shared = ("loc", "scale"), ("residual",)
-    pathwise = True
 
     def __init__(self, loc: Tensor, scale: Tensor, residual: Residual) -> None:
         self.loc, self.scale, self.residual = loc, scale, residual
@@ -54,6 +53,9 @@ class LocationScale(Predictive):
         one, other = self.scale.unsqueeze(-3).unbind(-1)  # columns of L; a product of matrices would be slower
         moved = torch.addcmul(self.loc.unsqueeze(-2), nodes[..., :1], one)
         return torch.addcmul(moved, nodes[..., 1:], other), weights
+
+    def strata(self, count: int) -> Strata:
+        return Strata.of_one(*self.points())
 
     @property
     def mean(self) -> Tensor:

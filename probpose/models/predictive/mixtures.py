@@ -19,8 +19,8 @@ from torch import Tensor
 from probpose.errors import ConfigError
 from probpose.models.densities.nodes import fixed_nodes, pick
 from probpose.models.densities.residual import Residual
-from probpose.models.predictive.contract import POINTS, Predictive, each_joint
-from probpose.models.predictive.folding import drawn
+from probpose.models.predictive.contract import POINTS, Predictive, Strata, each_joint
+from probpose.models.predictive.folding import drawn, picked
 from probpose.models.predictive.location_scale import LocationScale
 
 HDR_POINTS = 256
@@ -153,6 +153,11 @@ class LocationScaleMixture(Predictive):
         loc, scale = self._chosen(which)
         moved = loc + (scale @ nodes.movedim(1, 0).unsqueeze(1).unsqueeze(-1)).squeeze(-1)
         return moved.movedim(0, -2), weights
+
+    def strata(self, count: int) -> Strata:
+        z, weights = (part.to(self.loc) for part in picked(self.residual, (count, *self.batch_shape)))
+        points = self.loc + (self.scale @ z[..., None, :, None]).squeeze(-1)
+        return Strata(self.log_weights, points, weights.unsqueeze(-1) / count)
 
     @property
     def mean(self) -> Tensor:
