@@ -26,13 +26,14 @@ import click
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks.synthetic_runs import finished_run, run_options
 from benchmarks.tables import report
 from probpose.analysis.evaluation.scores import Scores, score_run
 from probpose.analysis.evaluation.statistics import paired_difference
-from probpose.analysis.figures.canvas import LiteralFigure
 from probpose.analysis.prediction.estimates import ESTIMATORS, kernel_variance
 from probpose.arrays import Array
 from probpose.data.loading import CropDataset, loader
@@ -63,7 +64,8 @@ REFERENCE_NODES = 256
 
 BATCH_COLUMNS = {
     "model": "model", "metric": "metric", "estimator": "estimator", "draws": "draws", "temperature": "temperature",
-    "bias2": "bias²", "bias2_se": "±", "variance": "variance", "verdict": "verdict", "cost": "time",
+    "bias2_shown": "bias²", "bias2_se_shown": "±", "variance_shown": "variance", "verdict": "verdict",
+    "cost": "time",
 }  # fmt: skip
 TRAINING_COLUMNS = {
     "model": "model", "trained": "trained", "seeds": "seeds", "nll": "NLL", "d_nll": "NLL - without", "d_nll_se": "±",
@@ -237,21 +239,25 @@ def on_one_batch(runs: Mapping[str, LoadedRun], persons: Persons, repetitions: i
         draws = torch.stack([batch.gradient(case.estimate, case.metric) for _ in range(repetitions)])
         seconds = (time.process_time() - begun) / repetitions
         found = Gradients.of(draws, *truths[case.model, case.metric])
-        verdict = "no gradient" if not draws.any() else "biased" if found.biased else "unbiased"
+        verdict = "no gradient" if not draws.any() else "biased" if found.biased else "no bias found"
         facts = {name: value for name, value in asdict(case).items() if name != "estimate"}
         rows.append(facts | asdict(found) | {"verdict": verdict, "seconds": seconds})
         click.echo(f"{case.model} {case.metric} {case.estimator} {case.draws} {case.temperature}: {found}", err=True)
     for row in rows:
+        row |= {f"{name}_shown": f"{row[name]:.2g}" for name in ("bias2", "bias2_se", "variance")}
         row["cost"] = row["seconds"] / next(r["seconds"] for r in rows if r["model"] == row["model"])
     return rows
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
     """Variance and bias squared: of the heatmap against temperature, and against the number of draws; of laplace."""
-    figure = LiteralFigure(figsize=(12, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
     against_temperature, against_draws, of_laplace = figure.subplots(1, 3, sharey=True)
     oks = [row for row in rows if row["metric"] == "OKS"]
     heatmap, laplace = ([row for row in oks if row["model"] == name] for name in ("heatmap", "laplace"))
+    usual = next(row for row in heatmap if (row["estimator"], row["draws"]) == ("score", USUAL_DRAWS))
+    against_temperature.axhline(usual["variance"], color="C2", lw=1, label="score")
     for name in ("gumbel", "straight-through"):
         some = [row for row in heatmap if row["estimator"] == name]
         _lines(against_temperature, [r for r in some if r["draws"] == USUAL_DRAWS], "temperature", name)
@@ -270,9 +276,12 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     titles = (f"heatmap, {USUAL_DRAWS} draws a keypoint", "heatmap", "laplace")
     for axes, title in zip((against_temperature, against_draws, of_laplace), titles, strict=True):
         axes.set(title=title, xlabel="draws a keypoint", xscale="log", yscale="log")
-        axes.legend(fontsize=7)
+        places = TEMPERATURES if axes is against_temperature else DRAWS
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.minorticks_off()
+        axes.legend(fontsize=7, loc="lower left")
     against_temperature.set(xlabel="temperature", ylabel="over the exact gradient's squared length")
-    figure.supylabel("solid: variance, dashed: bias squared", fontsize=8)
+    figure.supxlabel("solid: variance; dashed, squares: bias squared, where it is told from none", fontsize=8)
     figure.savefig(file, dpi=120)
 
 
@@ -335,7 +344,8 @@ def in_training(
     for model, trainings in TRAININGS.items():
         wanted = {name: changes for name, changes in trainings.items() if only is None or only in f"{model}, {name}"}
         plain: list[Judged] = []
-        for name, changes in ({"without": {}} | wanted if wanted else {}).items():
+        chosen: dict[str, dict[str, Any]] = {"without": {}} | wanted if wanted else {}
+        for name, changes in chosen.items():
             base = config.changed(**MODELS[model], **changes)
             paths = {seed: runs / slug(f"{model} {name} {seed}") for seed in seeds}
             judged = [

@@ -80,6 +80,7 @@ def parsed(*arguments: str) -> TrainConfig:
     """The configuration that `probpose train` makes of its arguments."""
     values = dict(train.make_context("train", list(arguments)).params)
     assert (values.pop("out"), values.pop("resume"), values.pop("profile")) == (None, False, False)
+    assert values.pop("ensemble") == 1
     return config_of(values.pop("base"), values)
 
 
