@@ -19,6 +19,7 @@ __all__ = [
     "LEFTWARD",
     "Circular",
     "Direction",
+    "DirectionModel",
     "Mixture",
     "MultiBin",
     "ProjectedNormal",
@@ -41,6 +42,7 @@ from probpose.analysis.directions import compare_directions as compare
 from probpose.analysis.directions import score_directions as score_model
 from probpose.arrays import numbers
 from probpose.data.directions import LEFTWARD, Direction
+from probpose.inference.fitting.directions import DirectionModel
 from probpose.inference.fitting.directions import fit_direction as fit
 from probpose.models.circular.contract import Circular
 from probpose.models.circular.densities import Mixture, MultiBin, ProjectedNormal, VonMises

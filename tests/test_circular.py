@@ -220,7 +220,7 @@ class TestFamilies:
         labels = c.VonMises(truth, torch.full((400,), 15.0)).sample()
         raw = torch.nn.Parameter(family.start().repeat(2, 1))
         optimiser = torch.optim.Adam([raw, *family.parameters()], lr=0.05)
-        for _ in range(250):
+        for _ in range(150):
             optimiser.zero_grad()
             family.loss(raw[which], labels).mean().backward()
             optimiser.step()
@@ -228,6 +228,13 @@ class TestFamilies:
         assert wrapped(density.mean - torch.tensor([0.8, -2.0])).abs().max() < 0.06
         entropy = 0.5 * math.log(TURN * math.e / 15)  # of the labels, about
         assert c.score(family(raw.detach()[which]), labels).nats.mean() == pytest.approx(entropy, abs=0.25)
+
+    def test_a_network_need_not_say_large_numbers_to_be_sure(self) -> None:
+        said = c.family("von-mises")(torch.tensor([[0.0, 10.0]]))
+        assert said.concentration.item() == pytest.approx(100.5, abs=0.01)
+        bins = c.family("multibin", bins=6)
+        at_first = bins(bins.start().unsqueeze(0)).natural.norm(dim=-1)
+        assert torch.allclose(at_first, torch.full((1, 6), (6 / math.pi) ** 2, dtype=torch.float64), rtol=1e-6)
 
     @pytest.mark.parametrize("assign", ["hold", "soft"])
     def test_the_bound_is_below_the_likelihood(self, assign: str) -> None:

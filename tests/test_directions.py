@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
 import probpose as pp
 from probpose.data.crops import Augmentation
 from probpose.data.loading import make_loader
 from probpose.data.persons import Persons
+from probpose.models.backbones import build_backbone
 from probpose.skeleton import Skeleton
 
 c = pp.circular
+EXAMPLE = Path(__file__).parents[1] / "examples" / "direction.py"
 JOINTS = ("left_shoulder", "right_shoulder", "left_hip", "right_hip", "nose")
 SKELETON = Skeleton.from_names(JOINTS)
 
@@ -78,7 +84,7 @@ def test_labels_of_turned_and_mirrored_crops_are_what_is_seen_in_them() -> None:
 
 
 def test_a_network_learns_it_and_knows_how_well() -> None:
-    model = c.fit(crowd(64, seed=1), c.LEFTWARD, c.family("multibin"), side=32, epochs=10, batch_size=16, turned=180.0)
+    model = c.fit(crowd(64, seed=1), c.LEFTWARD, c.family("multibin"), side=24, epochs=12, batch_size=16, turned=180.0)
     scores = c.score_model(model, crowd(60, seed=2), turned=180.0)
     assert scores.nats.mean() < 1.0  # knowing nothing is 1.838
     assert np.abs(scores.error_deg).mean() < 30
@@ -91,6 +97,40 @@ def test_training_is_a_function_of_its_seed() -> None:
         again.append(c.score_model(model, persons).nats)
     assert np.array_equal(again[0], again[1])
     assert not np.array_equal(again[0], again[2])
+
+
+def test_it_starts_at_a_network_that_is_given_and_leaves_it_as_it_is() -> None:
+    torch.manual_seed(7)
+    given = build_backbone("small")
+    before = {name: value.clone() for name, value in given.state_dict().items()}
+    said = {}
+    for backbone in (given, "small"):
+        model = c.fit(
+            crowd(8, seed=1), c.LEFTWARD, c.family("von-mises"), backbone=backbone, side=16, epochs=1, lr=1e-9
+        )  # a step that changes next to nothing
+        said[backbone] = next(model.backbone.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in given.state_dict().items())
+    first = next(given.parameters())
+    assert torch.allclose(said[given], first, atol=1e-6)
+    assert not torch.allclose(said["small"], first, atol=1e-3)
+
+
+def test_the_example_writes_its_table_and_pictures(figures: Path, tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("direction", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    options = f"--data-root {figures} --persons 8 --epochs 1 --side 16 --seeds 2 --out {tmp_path}"
+    models = ["--model", "von Mises", "--model", "Multi-Bin, bound by arc"]
+    done = CliRunner().invoke(example.main, [*options.split(), *models])
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert [(row["model"], row["seeds"]) for row in rows] == [
+        ("von Mises", 2), ("Multi-Bin, bound by arc", 2), (example.NO_PICTURE, 2)
+    ]  # fmt: skip
+    assert all(0 < row["nats"] < 4 for row in rows)
+    assert {path.name for path in tmp_path.iterdir()} == {"table.md", "table.json", "calibration.png", "roses.png"}
 
 
 def test_persons_without_the_labels_are_left_out_and_none_is_an_error() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["DirectionModel", "fit_direction"]
 
+import copy
 from collections.abc import Iterator
 
 import torch
@@ -19,7 +20,7 @@ from probpose.data.directions import Direction
 from probpose.data.loading import Batch, CropDataset, loader
 from probpose.data.persons import Persons
 from probpose.errors import ConfigError, DataError, TrainingError
-from probpose.models.backbones.base import IMAGE_MEAN, IMAGE_STD
+from probpose.models.backbones.base import IMAGE_MEAN, IMAGE_STD, Backbone
 from probpose.models.backbones.registry import build_backbone
 from probpose.models.circular.contract import Circular
 from probpose.models.circular.families import Family
@@ -38,14 +39,14 @@ class DirectionModel(nn.Module):
     Args:
         direction: what is predicted.
         family: what the network's numbers are read as.
-        backbone: name of the image network.
+        backbone: the image network.
         side: of the crops, pixels.
     """
 
-    def __init__(self, direction: Direction, family: Family, backbone: str, side: int) -> None:
+    def __init__(self, direction: Direction, family: Family, backbone: Backbone, side: int) -> None:
         super().__init__()
         self.direction, self.family, self.side = direction, family, side
-        self.backbone = build_backbone(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.linear = nn.Linear(self.backbone.channels, family.outputs)
         nn.init.normal_(self.linear.weight, std=1e-2)
         with torch.no_grad():
@@ -91,7 +92,7 @@ def fit_direction(
     direction: Direction,
     family: Family,
     *,
-    backbone: str = "small",
+    backbone: str | Backbone = "small",
     side: int = 64,
     epochs: int = 12,
     batch_size: int = 32,
@@ -106,7 +107,8 @@ def fit_direction(
         persons: with labels of the joints (`Direction.known`).
         direction: what is learned.
         family: of densities; its own parameters are trained too.
-        backbone: name of the image network.
+        backbone: name of the image network; or a network to start at, such as `model.regressor.backbone` of a finished
+            run, which stays as it is.
         side: of the crops, pixels.
         epochs: passes over the persons.
         batch_size: crops a step.
@@ -126,10 +128,11 @@ def fit_direction(
     crops = CropDataset(persons, (side, side), augmentation=Augmentation(rotation=turned), seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = DirectionModel(direction, family, backbone, side)
+        network = build_backbone(backbone) if isinstance(backbone, str) else copy.deepcopy(backbone)
+        model = DirectionModel(direction, family, network, side)
         own = [parameter for parameter in family.parameters() if parameter.requires_grad]
-        network = [*model.backbone.parameters(), *model.linear.parameters()]
-        optimiser = torch.optim.Adam([{"params": network, "lr": lr}, {"params": own, "lr": FASTER * lr}])
+        others = [*model.backbone.parameters(), *model.linear.parameters()]
+        optimiser = torch.optim.Adam([{"params": others, "lr": lr}, {"params": own, "lr": FASTER * lr}])
         steps = epochs * (len(persons) // batch_size)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         model.train()

@@ -70,12 +70,12 @@ class NoOptions:
 
 
 class ReadVonMises(Family):
-    """Two numbers: the natural parameter of a von Mises density."""
+    """Two numbers: a vector in the mean direction, whose length says how sure (`natural`)."""
 
     outputs = 2
 
     def forward(self, raw: Tensor) -> VonMises:
-        return VonMises.of_natural(raw)
+        return VonMises.of_natural(natural(raw))
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class MixtureOptions:
 
 
 class ReadMixture(Family):
-    """Three numbers a component: the logit of its weight, and its natural parameter.
+    """Three numbers a component: the logit of its weight, and a vector (`natural`).
 
     Args:
         options: of the family.
@@ -148,7 +148,7 @@ class ReadMixture(Family):
 
     def forward(self, raw: Tensor) -> Mixture:
         parts = raw.view(len(raw), self.components, 3)
-        return Mixture(parts[..., 0], parts[..., 1:])
+        return Mixture(parts[..., 0], natural(parts[..., 1:]))
 
     def start(self) -> Tensor:
         """The components spread around the circle, wide."""
@@ -180,7 +180,7 @@ class BinOptions:
 
 
 class ReadMultiBin(Family):
-    """Three numbers a bin: its logit, and the natural parameter within it.
+    """Three numbers a bin: its logit, and a vector (`natural`) in the bin's own frame.
 
     Args:
         options: of the family.
@@ -192,11 +192,13 @@ class ReadMultiBin(Family):
 
     def forward(self, raw: Tensor) -> MultiBin:
         parts = raw.view(len(raw), self.options.bins, 3)
-        return MultiBin(parts[..., 0], parts[..., 1:])
+        return MultiBin(parts[..., 0], natural(parts[..., 1:]))
 
     def start(self) -> Tensor:
         """Each bin about its centre, as wide as it is."""
-        return torch.tensor([0.0, (2 / self.width) ** 2, 0.0]).repeat(self.options.bins)
+        k = (2 / self.width) ** 2
+        length = math.sqrt((math.sqrt(1 + 4 * k**2) - 1) / 2)  # of which `natural` makes k
+        return torch.tensor([0.0, length, 0.0]).repeat(self.options.bins)
 
     def loss(self, raw: Tensor, angle: Tensor) -> Tensor:
         if self.options.train == "nll":
@@ -213,6 +215,15 @@ class ReadMultiBin(Family):
         reach = (0.5 + self.options.overlap) * self.width
         held = (distance <= reach) | (distance <= distance.amin(-1, keepdim=True))
         return held / held.sum(-1, keepdim=True)
+
+
+def natural(vector: Tensor) -> Tensor:
+    """Natural parameters (..., 2) of von Mises densities from vectors w (..., 2) of any length: w sqrt(1 + |w|^2).
+
+    So a concentration of 100, a standard deviation of 6 degrees, is a vector of length 10, as in a projected normal;
+    read as they are, numbers would have to grow to 100 before a network could say so.
+    """
+    return vector * (1 + vector.square().sum(-1, keepdim=True)).sqrt()
 
 
 FAMILIES: dict[str, tuple[type[Any], Callable[[Any], Family]]] = {
