@@ -2,11 +2,13 @@
 #
 #   PYTHON=python3.12     the interpreter that makes the environment
 #   TORCH_INDEX=URL       take torch from another index, e.g. https://download.pytorch.org/whl/cpu (see docs/install.md)
+#   TRAIN_ARGS='--epochs 4' further options of the training in `make demo`, for a slow or busy machine
 #   PYTEST_ARGS='-k crop' further arguments for pytest
 #   MUTATIONS=3000        changed files of each reader that `make fuzz` tries
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+TRAIN_ARGS ?=
 PYTEST_ARGS ?=
 MUTATIONS ?= 300
 
@@ -25,13 +27,14 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## train, evaluate and predict on the embedded data, then say where to look
-	$(BIN)/probpose train --dataset synthetic
+	$(BIN)/probpose train --dataset synthetic $(TRAIN_ARGS)
 	$(BIN)/probpose evaluate
 	$(BIN)/probpose predict $$(ls data/synthetic/val2017/*.jpg | head -n 6) \
 		--boxes data/synthetic/annotations/person_keypoints_val2017.json
 	@echo
 	@echo "The newest folder in runs/ holds the model, config.toml, curves.png, evaluation.json and predictions/ (overlays):"
 	@ls -td runs/*/ | head -n 1
+	@echo "To go on: . $(BIN)/activate; probpose calibrate"
 
 test: lint types imports tests  ## everything that must pass: lint, types, import contract, tests, doctests, coverage
 
@@ -96,6 +99,7 @@ ifneq ($(TORCH_INDEX),)
 	$(PIP) install --quiet --constraint $(PINS) --index-url $(TORCH_INDEX) torch
 	@echo '$(TORCH_INDEX)' > $(VENV)/.torch-index
 endif
+	@echo "Installing into $(VENV), some minutes of downloads without a word (docs/install.md: a small torch)"
 	$(PIP) install --quiet --constraint $(PINS) --editable .
 	@touch $@
 
