@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.vae import GaussianMixtureResidual
 from probpose.data.synthetic.annotate import GaussianMixtureNoise
 from probpose.densities import fit
 from probpose.models.densities import VAEResidual
-from tests.densities import random_density
+from tests.densities import chi_square_p, random_density, total_mass
 
 
 def random_vae(batch: int = 1) -> VAEResidual:
@@ -117,3 +118,15 @@ def test_some_steps_find_what_is_skewed() -> None:
     assert -0.005 < float(loss["vae"].mean()) < 0.1
     gain = loss["laplace"] - loss["vae"]
     assert float(gain.mean()) > 0.05 + 4 * float(gain.std()) / math.sqrt(len(gain))
+
+
+def test_the_mixture_that_it_is_compared_with_is_a_density() -> None:
+    torch.manual_seed(0)
+    density = GaussianMixtureResidual(components=3)
+    for parameter in density.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    residual = density.frozen()
+    assert np.isclose(total_mass(residual), 1, atol=1e-3).all()
+    draws = residual.sample(50_000)
+    assert chi_square_p(draws, residual) > 1e-4
+    assert chi_square_p(1.1 * draws, residual) < 1e-6

@@ -39,7 +39,7 @@ from probpose.models.densities.residual import Native, ResidualDensity, closed_f
 PARTICLES = 8
 """Draws of the guide in training: with one the density is held near what the guide can follow (docs/results.md)."""
 
-SIDE, REACH = 31, 5.0
+SIDE, REACH = 31, 6.0
 """Points of the grid along each axis of h, and where it ends."""
 
 LEAST_SCALE = 0.03
