@@ -51,7 +51,7 @@ NODES = 64
 """Of the metric, a keypoint and step."""
 
 POINTS_OF_PART = 4
-"""Where there are several parts: as good as `NODES` of the metric for a heatmap and a field (docs/results.md)."""
+"""Where there are several parts: about as good as `NODES` of the metric (docs/results.md)."""
 
 
 class Metric(ABC):
