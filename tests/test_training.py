@@ -174,7 +174,7 @@ def test_accumulated_gradient_is_the_mean_over_batches(figures: Path, tmp_path: 
     assert trainer.steps_per_epoch == -(-(len(train) // 8) // 3)
     group = list(itertools.islice(trainer._usable(sums := EpochSums()), 3))
     trainer._train_step(group, sums)
-    assert (sums.steps, sums.images) == (1, 24)
+    assert (len(sums.norms), sums.images) == (1, 24)
     weight = trainer.model.regressor.get_parameter("loc.weight")
     accumulated = weight.grad
     assert accumulated is not None

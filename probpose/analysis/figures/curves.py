@@ -132,5 +132,8 @@ def _label_errors(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any
 def _gradients(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> None:
     for stage in records[0]["gradient_norms"]:
         axis.plot(epochs, [record["gradient_norms"].get(stage, float("nan")) for record in records], label=stage)
+    for number, name in enumerate(dict.fromkeys(name for record in records for name in record["troubles"])):
+        hit = [epoch for epoch, record in zip(epochs, records, strict=True) if name in record["troubles"]]
+        axis.plot(hit, [0.03 + 0.05 * number] * len(hit), "x", transform=axis.get_xaxis_transform(), label=name)
     log_scale(axis)
     axis.set_ylabel("mean norm of the gradient")

@@ -8,15 +8,15 @@ __all__ = [
     "NonFinite",
     "NormaliserCheck",
     "check_normaliser",
-    "gradient_norms",
 ]
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from probpose.errors import TrainingError
+from probpose.inference.training.gradients import EXPLODED, largest_growth
 from probpose.models.densities import Residual, ResidualDensity
 
 LEAST_ESS = 0.05
@@ -67,16 +67,6 @@ def check_normaliser(density: ResidualDensity, independent: Residual) -> Normali
     return NormaliserCheck(ess=float(independent.native.ess.min()), gap=float(gap))
 
 
-def gradient_norms(module: nn.Module, stages: dict[str, list[str]]) -> dict[str, float]:
-    """Euclidean norm of the gradient of each stage's parameters."""
-    parameters = dict(module.named_parameters())
-    norms = {}
-    for stage, names in stages.items():
-        grads = [g for name in names if (g := parameters[name].grad) is not None]
-        norms[stage] = float(torch.stack([g.norm() for g in grads]).norm()) if grads else 0.0
-    return norms
-
-
 class NonFinite:
     """Counts steps whose loss or gradient is not finite, and stops training when they persist.
 
@@ -87,8 +77,10 @@ class NonFinite:
     def __init__(self, total: int = 0) -> None:
         self.total = total
         self._row = 0
+        self._first: Mapping[str, float] | None = None
+        self._last: Mapping[str, float] = {}
 
-    def skip(self, loss: float, norms: dict[str, float], lr: float) -> bool:
+    def skip(self, loss: float, norms: Mapping[str, float], lr: float) -> bool:
         """True when the step must be skipped.
 
         Raises:
@@ -97,6 +89,7 @@ class NonFinite:
         bad = [stage for stage, norm in norms.items() if not norm < float("inf")]
         if not bad and abs(loss) < float("inf"):
             self._row = 0
+            self._first, self._last = self._first or norms, norms
             return False
         self.total += 1
         self._row += 1
@@ -104,6 +97,12 @@ class NonFinite:
             where = f"the gradients of {', '.join(bad)} are" if bad else "the loss is"
             raise TrainingError(
                 f"{CONSECUTIVE} steps in a row were skipped because {where} not finite (loss {loss}, learning rate "
-                f"{lr:.2g}). Lower --lr, raise the warm-up, or train in --precision fp32; the last checkpoint is whole."
+                f"{lr:.2g}){self._growth()}. Lower --lr, raise the warm-up, or train in --precision fp32; the last "
+                "checkpoint is whole."
             )
         return True
+
+    def _growth(self) -> str:
+        """What the gradients did before."""
+        stage, times = largest_growth(self._first or {}, self._last)
+        return f"; before, the gradient of {stage} had grown {times:.2g} times" if times > EXPLODED else ""

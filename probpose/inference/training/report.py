@@ -81,6 +81,7 @@ class EpochRecord:
         unreadable: samples of this epoch whose image could not be read.
         best: whether the checkpoint became the best one.
         label_errors: rates by name, as learned after this epoch; empty unless training is robust.
+        troubles: what is wrong with the gradients of this epoch, by name (`Gradients.troubles`).
     """
 
     epoch: int
@@ -102,6 +103,7 @@ class EpochRecord:
     unreadable: int
     best: bool
     label_errors: dict[str, float] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
 
 
 class Report:

@@ -10,7 +10,7 @@ __all__ = ["Trainer"]
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import islice
 from typing import cast
@@ -38,8 +38,9 @@ from probpose.inference.training.checkpoint import (
 )
 from probpose.inference.training.config import TrainConfig, with_usual_flip
 from probpose.inference.training.epoch import EpochSums
+from probpose.inference.training.gradients import Gradients
 from probpose.inference.training.groups import AugmentationConfig
-from probpose.inference.training.guards import NonFinite, gradient_norms
+from probpose.inference.training.guards import NonFinite
 from probpose.inference.training.profile import NoProfile, Profile
 from probpose.inference.training.provenance import Provenance, TrainingRecord, read_facts
 from probpose.inference.training.report import (
@@ -48,6 +49,7 @@ from probpose.inference.training.report import (
     StepRecord,
     append_log,
     label_errors_text,
+    read_log,
     restore_log,
 )
 from probpose.inference.training.restoring import refuse_to_start_again, restore_best
@@ -65,6 +67,9 @@ MEASURE_EVERY = 10
 
 _REFUSED_BY_DISTRIBUTIONS = ("to satisfy the constraint", "to be within the support")
 """What torch says of parameters or labels that are not finite, as those of weights that have become so."""
+
+SETTLED = 20
+"""Steps before a network is judged: until then the running statistics of batch normalisation are not those of data."""
 
 LEAST_TOGETHER = 2
 """Persons that a process needs for a step: batch normalisation needs two."""
@@ -112,7 +117,8 @@ class Trainer:
         self.optimizer = adam(self.model, self.recipe.residual_lr, self.device)
         self.average = moving_average(self.model, self.recipe.ema) if self.recipe.ema else None
         self._kept().objective = self.model.objective
-        self.stages = parameter_groups(self.model)
+        self.gradients = Gradients(self.model, parameter_groups(self.model))
+        self.past: list[dict[str, float]] = []
         jitter = augmentation(with_usual_flip(config, train.skeleton).augmentation)
         workers = config.machine.workers
         self.profile = Profile(self.model.regressor, self.device, workers) if profile else NoProfile()
@@ -178,6 +184,7 @@ class Trainer:
         self.epoch, self.step = record.epoch, record.step
         self.best, self.seconds = record.best_nll_nats, record.seconds
         self.non_finite = NonFinite(record.skipped_steps)
+        self.past = [epoch["gradient_norms"] for epoch in read_log(self.folder.log)[: self.epoch]]
         if record.log.label_errors:
             self.model.objective.rates = record.log.label_errors
         if self.world.first:
@@ -195,6 +202,15 @@ class Trainer:
         Raises:
             TrainingError: training cannot go on.
         """
+        try:
+            self._fit(report, on_epoch)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise TrainingError(
+                f"the predicted densities have no covariance any more in epoch {self.epoch + 1}: their scale or R has "
+                "degenerated. Lower --lr, set --clip-norm, or raise the warm-up; the last checkpoint is whole."
+            ) from error
+
+    def _fit(self, report: Report, on_epoch: Callable[[], None]) -> None:
         while self.epoch < self.recipe.epochs:
             started = time.perf_counter()
             sums = self._train_epoch(report).joined(self.world)
@@ -207,7 +223,7 @@ class Trainer:
             with self.profile.part("checkpoint"):
                 record = self._finish_epoch(sums, score)
             report.epoch(record, self.seconds / self.epoch * (self.recipe.epochs - self.epoch))
-            self._warn(report, sums, score)
+            self._warn(report, sums, score, record.troubles)
             if self.world.first:
                 on_epoch()
         for line in self.profile.lines():
@@ -233,7 +249,7 @@ class Trainer:
                 with self.profile.part("measure"):
                     report.step(self.epoch + 1, self.step, self._measure(last, sums))
         self.model.objective.end_epoch(self.world.total)
-        if sums.steps == 0:
+        if not sums.norms:
             raise TrainingError(_nothing_trained(self.data.persons, sums, self.non_finite.total))
         if not sums.measured:
             self._measure(last, sums)
@@ -261,14 +277,13 @@ class Trainer:
         total = sum((self._backward(batch, len(group), last=batch is group[-1]) for batch in group), 0.0)
         self.step += 1
         with self.profile.part("optimiser"):
-            norms = gradient_norms(self.model, self.stages)
-            if self.non_finite.skip(total, norms, lr):
+            norms = self.gradients.norms()
+            by_stage = {stage: float(norm) for stage, norm in self.gradients.by_stage(norms).items()}
+            if self.non_finite.skip(total, by_stage, lr):
                 return
             self._step()
-        sums.steps += 1
         sums.images += sum(map(len, group))
-        for stage, norm in norms.items():
-            sums.norms[stage] = sums.norms.get(stage, 0.0) + norm
+        sums.norms.append(norms)
 
     def _step(self) -> None:
         if self.recipe.clip_norm:
@@ -325,7 +340,9 @@ class Trainer:
         chosen = batch.labelled
         nll = float(-image.log_prob(labels)[chosen].mean())
         error = float((image.mean - labels).norm(dim=-1)[chosen].mean())
-        sums.measured.append((nll, error, float(image.sigma.mean(-1)[chosen].median())))
+        area = batch.to_image[..., :2].det().abs().log().unsqueeze(-1).expand(chosen.shape)[chosen]
+        sigma = float(image.sigma.mean(-1)[chosen].median())
+        sums.measured.append((nll, error, sigma, nll - float(area.mean())))
         return StepRecord(
             nll_nats=sums.mean(0),
             epe_px=sums.mean(1),
@@ -338,6 +355,8 @@ class Trainer:
     def _finish_epoch(self, sums: EpochSums, score: SelectionScore) -> EpochRecord:
         best = score.nll_nats < self.best
         self.best = min(self.best, score.nll_nats)
+        norms = np.stack(sums.norms)
+        mean = {stage: float(steps.mean()) for stage, steps in self.gradients.by_stage(norms).items()}
         record = EpochRecord(
             epoch=self.epoch,
             step=self.step,
@@ -351,14 +370,16 @@ class Trainer:
             scale_max=score.sigma_range[1],
             ess=score.check.ess,
             log_z_gap=score.check.gap,
-            gradient_norms={stage: norm / sums.steps for stage, norm in sums.norms.items()},
+            gradient_norms=mean,
             images_per_s=sums.images_per_s,
             seconds=self.seconds,
             skipped_steps=self.non_finite.total,
             unreadable=len(sums.unreadable),
             best=best,
             label_errors=dict(self.model.objective.rates),
+            troubles=self.gradients.troubles(norms, self.past, sums.behind if self.step >= SETTLED else -math.inf),
         )
+        self.past.append(mean)
         if self.world.first:
             self._save(record, best)
             append_log(self.folder.log, record)
@@ -387,8 +408,12 @@ class Trainer:
         if best:
             save_checkpoint(self.folder.best, {"model": self._kept().state_dict()}, facts)
 
-    def _warn(self, report: Report, sums: EpochSums, score: SelectionScore) -> None:
-        """Say once what is wrong with the normaliser, and which images cannot be read: the first, and how many more."""
+    def _warn(self, report: Report, sums: EpochSums, score: SelectionScore, troubles: Mapping[str, str]) -> None:
+        """Say once what is wrong with gradients and normaliser, and which images cannot be read: some, and how many."""
+        for name, trouble in troubles.items():
+            if name not in self.warned:
+                report.say(f"warning: epoch {self.epoch}: {trouble}")
+        self.warned.update(troubles)
         complaint = score.check.complaint
         if complaint is not None and complaint not in self.warned:
             report.say(f"warning: {complaint}")
