@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,6 +65,31 @@ def coco(images: int = 5000) -> Turns:
     return alternate(*by, turns=5, unit=1)
 
 
+def field_beside_heatmap(persons: int = 32) -> Turns:
+    """`evaluate` of fresh networks on noise, 16 x 16 cells, decoders as benchmarks.field's small ones."""
+    import numpy as np
+    import torch
+
+    from probpose.analysis.evaluation.evaluate import evaluate
+    from probpose.api.data import persons as table_of
+    from probpose.models.backbones.registry import build_backbone
+    from probpose.models.registry import build_model
+
+    torch.manual_seed(0)
+    rng, size = np.random.default_rng(0), (64, 64)
+    images = list(rng.integers(0, 256, (persons, *size, 3), dtype=np.uint8))
+    names = [f"joint {k}" for k in range(JOINTS)]
+    table = table_of(images, rng.uniform(0, 63, (persons, JOINTS, 2)), skeleton=names)
+
+    def judge(family: str) -> Callable[[], object]:
+        options = {"layers": 2, "width": 32}
+        backbone = build_backbone("small", maps=True)
+        model = build_model("student_t", backbone, range(JOINTS), family=family, options=options, input_size=size)
+        return partial(evaluate, model.eval(), table, size, batch_size=persons)
+
+    return alternate(judge("field"), judge("heatmap"), turns=3)
+
+
 def _of_run(command: str) -> Turns:
     configs = sorted((ROOT / "runs").glob("*/config.toml"), key=lambda path: path.stat().st_mtime_ns)
     data = ROOT / "data" / "synthetic"
@@ -96,5 +122,8 @@ ROWS = (
     Row("calibrate-table", "`calibrate` of 17,000 keypoints in a table", "", "<= 20 s", calibrate_table, "s"),
     Row("evaluate", "`evaluate` of the run of `make demo`", "", "<= 8 s", evaluate_run, "s"),
     Row("draws", "500 draws of the residuals' shape, two chains, 17 x 400 residuals", "", "<= 15 s", draws, "s"),
+    Row(
+        "evaluate-field", "`evaluate` of 32 persons by `field`, 256 cells", "`heatmap`", ">= 0.5x", field_beside_heatmap
+    ),
     Row("coco", "COCO's metrics of 5,000 images by faster-coco-eval", "pycocotools", ">= 2x", coco, "s"),
 )

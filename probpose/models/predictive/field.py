@@ -13,7 +13,7 @@ __all__ = ["Decode", "FieldDensity", "hat"]
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +37,12 @@ _CANDIDATES = 16
 
 _AT_ONCE = {"cpu": 2**16, "cuda": 2**25}
 """Densities of cells that are computed at once where no gradient is asked for: what stays in a cache."""
+
+_HEAVY = 256
+"""Cells, those with the most weight, that choose where the mode of mass is looked for."""
+
+_NEAR = 64
+"""Cells, those with the most mass at the start, that the mode of mass follows from."""
 
 _SHIFTS = 12
 
@@ -82,6 +88,13 @@ class FieldDensity(Predictive):
     def rate(self) -> Tensor:
         """1 / s_c, (N, K, 2, C)."""
         return 1 / self.scale
+
+    @cached_property
+    def _stretched(self) -> tuple[Tensor, Tensor]:
+        """Slope and shift, (N, K, 2, C) each, of value -> w, of whose length R's native law is one."""
+        stretch, origin = (part.unsqueeze(-1).to(self.rate) for part in (_stretch(self.residual), self.residual.loc))
+        slope = self.rate * stretch
+        return slope, origin - self.loc * slope
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self._log_sum(value, lambda terms: terms.logsumexp(-1))
@@ -131,6 +144,10 @@ class FieldDensity(Predictive):
 
     def _log_terms(self, value: Tensor, rows: slice = slice(None)) -> Tensor:
         """log(w_c R((x - loc) / s) / det s), (..., n, K, C), at `value` (..., n, K, 2) of the persons in `rows`."""
+        if _closed_form(self.residual) == "lengths":
+            slope, shift = (part[rows] for part in self._stretched)
+            x, y = (torch.addcmul(shift[..., d, :], value[..., d, None], slope[..., d, :]) for d in (0, 1))
+            return _log_of_square(self.residual, torch.addcmul(x * x, y, y)) + self.log_heights[rows]
         z = (value.unsqueeze(-1) - self.loc[rows]) * self.rate[rows]
         return _log_residual(self.residual, z) + self.log_heights[rows]
 
@@ -198,20 +215,17 @@ class FieldDensity(Predictive):
 
         (Carreira-Perpinan, "Mode-finding for mixtures of Gaussian distributions", IEEE TPAMI 2000.)
         """
-        cell = 1 / self.loc.new_tensor([self.grid[1], self.grid[0]])
-        precision = 1 / (self.scale**2 + (self.blur * cell.unsqueeze(-1)) ** 2)
-        log_peaks = self.log_weights + 0.5 * precision.log().sum(-2)
-
-        def log_parts(at: Tensor) -> Tensor:  # (S, N, K, 2) -> (S, N, K, C)
-            return log_peaks - 0.5 * (precision * (at.unsqueeze(-1) - self.loc) ** 2).sum(-2)
-
-        best = self.log_weights.topk(min(_CANDIDATES, self.loc.shape[-1]), -1).indices
-        starts = self._taken(self.loc, best).movedim(-1, 0)
-        at = starts.gather(0, _top(log_parts(starts).logsumexp(-1)))
+        loc, scale, log_weights = self.loc.float(), self.scale.float(), self.log_weights.float()
+        cell = 1 / loc.new_tensor([self.grid[1], self.grid[0]])
+        precision = 1 / (scale**2 + (self.blur * cell.unsqueeze(-1)) ** 2)
+        cells = _Blurred(loc, precision, log_weights + 0.5 * precision.log().sum(-2))
+        heavy = log_weights.topk(min(_HEAVY, loc.shape[-1]), -1).indices
+        starts = self._taken(loc, heavy[..., :_CANDIDATES]).movedim(-1, 0)
+        at = starts.gather(0, _top(cells.of(heavy).log_parts(starts).logsumexp(-1)))
+        near = cells.of(cells.log_parts(at).squeeze(0).topk(min(_NEAR, loc.shape[-1]), -1).indices)
         for _ in range(_SHIFTS):
-            share = log_parts(at).softmax(-1).unsqueeze(-2) * precision
-            at = (share * self.loc).sum(-1) / share.sum(-1)
-        return at.squeeze(0)
+            at = near.shifted(at)
+        return at.squeeze(0).to(self.loc)
 
     def _placed(self, uniform: Tensor, z: Tensor) -> Tensor:
         """(..., N, K, 2): residuals z moved by the cells that numbers (..., N, K) pick."""
@@ -228,6 +242,34 @@ class FieldDensity(Predictive):
         return values.gather(-1, cells.unsqueeze(-2).expand(-1, -1, 2, -1))
 
 
+class _Blurred(NamedTuple):
+    """Gaussians in place of the cells.
+
+    Attributes:
+        loc: (N, K, 2, C).
+        precision: along each axis, (N, K, 2, C).
+        log_peaks: (N, K, C), up to a constant.
+    """
+
+    loc: Tensor
+    precision: Tensor
+    log_peaks: Tensor
+
+    def of(self, cells: Tensor) -> _Blurred:
+        """Those of some cells (N, K, B)."""
+        loc, precision = (FieldDensity._taken(part, cells) for part in (self.loc, self.precision))
+        return _Blurred(loc, precision, self.log_peaks.gather(-1, cells))
+
+    def log_parts(self, at: Tensor) -> Tensor:
+        """Log densities (S, N, K, C) at (S, N, K, 2)."""
+        return self.log_peaks - 0.5 * (self.precision * (at.unsqueeze(-1) - self.loc) ** 2).sum(-2)
+
+    def shifted(self, at: Tensor) -> Tensor:
+        """One mean shift from (S, N, K, 2)."""
+        share = self.log_parts(at).softmax(-1).unsqueeze(-2) * self.precision
+        return (share * self.loc).sum(-1) / share.sum(-1)
+
+
 def _closed_form(residual: Residual) -> Literal["axes", "lengths"] | None:
     """What R follows from in any precision: the law of an axis, or lengths stretched along the axes by its gauge."""
     if residual.native.axis is not None and residual.standardised:
@@ -241,15 +283,26 @@ def _log_residual(residual: Residual, z: Tensor) -> Tensor:
     if form == "axes" and native.axis is not None:
         along: Tensor = native.axis.log_prob(z)  # type: ignore[no-untyped-call]
         return along[..., 0, :] + along[..., 1, :]
-    if form == "lengths" and native.of_square is not None:
-        stretch = residual.factor.diagonal(dim1=-2, dim2=-1)
-        x, y = torch.addcmul(residual.loc.unsqueeze(-1).to(z), z, stretch.unsqueeze(-1).to(z)).unbind(-2)
-        square, log_det = torch.addcmul(x * x, y, y), stretch.log().sum(-1, keepdim=True).to(z)
-        if residual.batch == 1:
-            return (native.of_square(square.reshape(1, -1)) + log_det).view(square.shape)
-        by_joint = square.movedim(-2, 0)
-        return (native.of_square(by_joint.flatten(1)) + log_det).view(by_joint.shape).movedim(0, -2)
+    if form == "lengths":
+        origin, stretch = (part.unsqueeze(-1).to(z) for part in (residual.loc, _stretch(residual)))
+        x, y = torch.addcmul(origin, z, stretch).unbind(-2)
+        return _log_of_square(residual, torch.addcmul(x * x, y, y))
     return log_density(residual, z.movedim(-1, -3)).movedim(-2, -1)
+
+
+def _stretch(residual: Residual) -> Tensor:
+    """Along the axes, from the gauge to the native residual, (B, 2)."""
+    return residual.factor.diagonal(dim1=-2, dim2=-1)
+
+
+def _log_of_square(residual: Residual, square: Tensor) -> Tensor:
+    """log R, (..., K, C), of native residuals of the squared lengths (..., K, C)."""
+    of_square, log_det = residual.native.of_square, _stretch(residual).log().sum(-1, keepdim=True).to(square)
+    assert of_square is not None
+    if residual.batch == 1:
+        return (of_square(square.reshape(1, -1)) + log_det).view(square.shape)
+    by_joint = square.movedim(-2, 0)
+    return (of_square(by_joint.flatten(1)) + log_det).view(by_joint.shape).movedim(0, -2)
 
 
 def _top(heights: Tensor) -> Tensor:
