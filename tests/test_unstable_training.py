@@ -146,7 +146,7 @@ def test_a_network_that_explodes_after_a_sound_epoch_is_explained(figures: Path,
 
     def steeper() -> None:
         for parameter in trainer.model.regressor.backbone.parameters():
-            parameter.data *= 3.0
+            parameter.data *= 2.0
 
     stream = io.StringIO()
     with Report(2, trainer.steps_per_epoch, stream=stream) as report:
