@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -141,16 +142,16 @@ def test_a_sick_network_is_explained_once_and_logged(name: str, figures: Path, t
     assert text.count("warning: epoch") == len(set().union(*troubles))
 
 
-def test_a_network_that_explodes_after_a_sound_epoch_is_explained(figures: Path, tmp_path: Path) -> None:
-    trainer = trainer_of(figures, tmp_path, plain)
+def test_a_network_whose_sigma_collapses_after_a_sound_epoch_is_explained(figures: Path, tmp_path: Path) -> None:
+    """The gradient of a Laplace density's location is that of |x - mu| / sigma, that of its log sigma in proportion."""
+    trainer = trainer_of(figures, tmp_path, sound)
 
-    def steeper() -> None:
-        for parameter in trainer.model.regressor.backbone.parameters():
-            parameter.data *= 2.0
+    def collapse() -> None:
+        trainer.model.regressor.get_parameter("scale.linear.bias").data -= math.log(10 * EXPLODED)
 
     stream = io.StringIO()
     with Report(2, trainer.steps_per_epoch, stream=stream) as report:
-        trainer.fit(report, on_epoch=steeper)
+        trainer.fit(report, on_epoch=collapse)
     first, second = (record["troubles"] for record in read_log(trainer.folder.log))
     assert first == {}
     assert second["exploded"] in stream.getvalue()
