@@ -21,7 +21,7 @@ INSTALLED_TEST := $(VENV)/.installed-test
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types imports tests fuzz look wheel bench clean distclean FORCE
+.PHONY: help demo test docs lint format types imports tests fuzz look wheel bench clean distclean FORCE
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,9 +64,15 @@ look: $(INSTALLED_TEST)  ## the calibration report as a browser shows it, as pic
 	PROBPOSE_LOOK=build/look MPLBACKEND=Agg $(BIN)/python -m pytest -q -rs tests/test_report_look.py
 	@ls build/look/*.png 2>/dev/null || true
 
+# Browsers refuse some of a page's parts from the disk, search among them: `python -m http.server -d build/site` has all.
+docs: $(INSTALLED_TEST)  ## the site of the documentation into build/site/, every warning an error
+	rm -rf build/gallery build/site
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site: build/site/index.html"
+
 wheel: $(INSTALLED_TEST)  ## build the wheel into dist/
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
-	@rm -rf build
+	@rm -rf build/bdist.* build/lib
 
 bench: $(INSTALLED)  ## regression with known noise, every residual family (docs/results.md)
 	$(BIN)/python -m benchmarks.recover_noise
@@ -104,5 +110,5 @@ endif
 	@touch $@
 
 $(INSTALLED_TEST): $(INSTALLED)
-	$(PIP) install --quiet --constraint $(PINS) --editable '.[test]'
+	$(PIP) install --quiet --constraint $(PINS) --editable '.[test,docs]'
 	@touch $@
