@@ -9,6 +9,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,18 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "probpose/py.typed" in names
     assert "probpose/analysis/pages/templates/report.html" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_wheel_describes_itself_by_the_readme(wheel: Path) -> None:
+    """As Markdown, which the package index renders: without this type it would be taken for reStructuredText."""
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    told = message_from_bytes(archive.read(name))
+    assert told["Description-Content-Type"] == "text/markdown"
+    assert told["Name"] == "probpose"
+    text = told.get_payload(decode=True)
+    assert isinstance(text, bytes)
+    assert text.decode().strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()
 
 
 def test_wheel_holds_every_module(wheel: Path) -> None:

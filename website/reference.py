@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["GROUPS", "api_pages", "command_pages", "tutorial_pages"]
 
 from types import ModuleType
+from typing import Any
 
 import click
 
@@ -79,13 +80,17 @@ def _entry(name: str) -> str:
     return f"::: {entry_of(name)}\n    options: {{heading: pp.{name}, toc_label: pp.{name}}}\n"
 
 
+_SECTIONS = {"data": "probpose-data-check", "ensemble": "several-networks"}
+"""Of docs/commands.md where they are not called as the command."""
+
+
 def command_pages() -> dict[str, str]:
     """Markdown by file name: the help of each command, and of the commands in it."""
     return {name: _command_page(name, main.load(name)) for name in COMMANDS}
 
 
 def _command_page(name: str, command: click.Command) -> str:
-    told = f"In words: [probpose {name}](../commands.md#probpose-{name})."
+    told = f"In words: [the commands](../commands.md#{_SECTIONS.get(name, f'probpose-{name}')})."
     return f"# probpose {name}\n\n{COMMANDS[name]} {told}\n\n{_help(f'probpose {name}', command)}"
 
 
@@ -102,11 +107,13 @@ def tutorial_pages() -> dict[str, str]:
     """Markdown by file name: each notebook, as the tests run it."""
     import jupytext  # type: ignore[import-untyped]
 
-    texts = {file.stem: jupytext.read(file) for file in sorted((ROOT / "notebooks").glob("*.py"))}
-    return {name: _tutorial(name, jupytext.writes(text, fmt="md")) for name, text in texts.items()}
+    return {file.stem: _tutorial(jupytext.read(file), file.stem) for file in sorted((ROOT / "notebooks").glob("*.py"))}
 
 
-def _tutorial(name: str, text: str) -> str:
-    """Without jupytext's header, and with the notebook to download below the title."""
-    title, rest = text.split("\n---\n", 1)[-1].strip().split("\n", 1)
-    return f"{title}\n\n[Download the notebook](../repository/notebooks/{name}.ipynb), which the tests run.\n{rest}\n"
+def _tutorial(notebook: Any, name: str) -> str:
+    """Without header and empty cells, and with the notebook to download below the title."""
+    import jupytext
+
+    notebook.cells = [cell for cell in notebook.cells if cell.source.strip()]
+    title, rest = jupytext.writes(notebook, fmt="md").split("\n---\n", 1)[-1].strip().split("\n", 1)
+    return f"{title}\n\n[Download the notebook]({name}.ipynb), which the tests run.\n{rest}\n"

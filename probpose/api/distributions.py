@@ -127,7 +127,7 @@ class Distribution:
             return as_array(self.predictive.sample((count,)))
 
     def region(self, level: float = 0.9) -> list[list[Outline]]:
-        """Outlines of the smallest regions that hold `level` of the probability: `[row][joint]`, closed curves (m, 2)."""
+        """Outlines of the smallest regions that hold a share `level`: `[row][joint]`, closed curves (m, 2)."""
         return [[levels[0] for levels in row] for row in regions(self.predictive, [share(level, "level")])]
 
     def radius_px(self, level: float = 0.9) -> Array:
