@@ -18,7 +18,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -75,40 +75,10 @@ class Workshop:
         """Those that are not trained on."""
         return pp.open_data("synthetic", root=self.data)
 
-    def results(self, seed: int) -> Path:
-        """A file of predictions whose errors are normal, and whose sigmas are right."""
-        rng, persons = np.random.default_rng(seed), self.persons
-        size = 0.02 * np.sqrt(persons.area)[:, None, None]
-        points = persons.keypoints + size * rng.normal(size=persons.keypoints.shape)
-        rows = np.concatenate([points, np.ones((*points.shape[:2], 1))], axis=-1).reshape(len(points), -1)
-        sigmas = np.broadcast_to(size, points.shape).reshape(len(points), -1)
-        records = [
-            {
-                "image_id": int(image),
-                "category_id": 1,
-                "score": 1.0,
-                "keypoints": row.tolist(),
-                "sigma_px": sigma.tolist(),
-            }
-            for image, row, sigma in zip(persons.image_id, np.nan_to_num(rows), sigmas, strict=True)
-        ]
-        pp.write_results(file := self.folder / f"model-{seed}.json", records)
-        return file
-
-    def mislabelled(self, share: float = 0.06) -> pp.Persons:
-        """The persons with the sides of some pairs of joints exchanged, and some joints half a person away."""
-        rng, labels = np.random.default_rng(SEED), self.persons.keypoints.copy()
-        for left, right in self.persons.skeleton.flip_pairs:
-            turned = rng.random(len(labels)) < share
-            labels[np.ix_(turned, [left, right])] = labels[np.ix_(turned, [right, left])]
-        far = rng.random(labels.shape[:2]) < share / 3
-        labels[far] += 0.5 * np.sqrt(self.persons.area)[np.nonzero(far)[0], None]
-        return replace(self.persons, keypoints=labels)
-
     def run(self, family: str, ensemble: int = 1) -> pp.Run:
         """Trained for a moment."""
         how: dict[str, Any] = {"epochs": 6, "workers": 0, "batch_size": 16, "seed": SEED, "device": "cpu"}
-        kind = {"dataset": "synthetic", "data_root": str(self.data), "residual": family}
+        kind: dict[str, Any] = {"dataset": "synthetic", "data_root": str(self.data), "residual": family}
         return pp.train(out=self.folder / family, quiet=True, ensemble=ensemble, **kind, **how)
 
     @cached_property
@@ -142,7 +112,7 @@ def prediction(shop: Workshop) -> Iterator[Shown]:
     apart = shop.poses.save_overlays(shop.folder / "decomposed", decompose=True)[0]
     beside = f"{held} Beside them what is unsure of labels, which more of them would not narrow, and of the networks."
     yield Shown(apart, "An ensemble taken apart", f"{call} with `--decompose`", beside)
-    page = pp.show(shop.results(1), shop.persons, out=shop.folder / "show")[0]
+    page = pp.show(shop.poses, out=shop.folder / "show")[0]
     yield Shown(
         page,
         "Predictions to look through",
@@ -226,18 +196,18 @@ def data(shop: Workshop) -> Iterator[Shown]:
 def labels(shop: Workshop) -> Iterator[Shown]:
     """Which labels are wrong, and how annotators err."""
     call, folder = "`pp.audit`, [probpose audit](command/audit.md)", shop.folder / "audit"
-    files = [shop.results(seed) for seed in (1, 2)]
-    pp.save_audit(pp.audit(files, shop.mislabelled()), folder)
+    pp.save_audit(shop.ensemble.audit(shop.persons, device="cpu"), folder)
     yield Shown(folder / "audit.png", "First suspects", call, "Labels that are probably wrong, and what is proposed.")
     yield Shown(folder / "audit.html", "Review of labels", call, "Suspects one by one, to accept or to reject.")
     call, page = (
         "`pp.annotators`, [probpose annotators](command/annotators.md)",
         shop.folder / "annotators" / "annotators.html",
     )
-    found = pp.annotators(_repeated(shop.folder / "repeated.csv"), draws=250, warmup=100)
+    found = pp.annotators(_repeated(shop.folder / "repeated.csv"), draws=60, warmup=60)
     found.save(page.parent)
     yield Shown(page, "How annotators err", call, "Biases, precisions and a consensus with its uncertainty.")
     yield from _pictures(page, call)
+    files = [_results(shop, seed) for seed in (1, 2)]
     of_models = pp.oks_sigmas(shop.data / "annotations" / "person_keypoints_val2017.json", files, replicates=50)
     for name, sigmas in (
         ("of labels and models", of_models),
@@ -260,6 +230,19 @@ def _repeated(file: Path) -> Path:
         x, y = truth[i, k] + rng.normal((bias, 0), scale * (1 + 0.3 * k))
         rows.append(f"{i},{name},{landmarks[k]},{x},{y}")
     file.write_text("\n".join(rows), encoding="utf-8")
+    return file
+
+
+def _results(shop: Workshop, seed: int) -> Path:
+    """A file of results whose errors are normal."""
+    rng, persons = np.random.default_rng(seed), shop.persons
+    points = persons.keypoints + 0.05 * np.sqrt(persons.area)[:, None, None] * rng.normal(size=persons.keypoints.shape)
+    rows = np.concatenate([points, np.ones((*points.shape[:2], 1))], axis=-1).reshape(len(points), -1)
+    file = shop.folder / f"model-{seed}.json"
+    pp.write_results(file, [
+        {"image_id": int(image), "category_id": 1, "score": 1.0, "keypoints": np.nan_to_num(row).tolist()}
+        for image, row in zip(persons.image_id, rows, strict=True)
+    ])  # fmt: skip
     return file
 
 
@@ -291,11 +274,7 @@ def make(out: Path) -> None:
         shop = Workshop(Path(folder))
         for title, stage in STAGES.items():
             parts.append(f"## {title}\n\n{stage.__doc__}\n")
-            import time
-
-            t0 = sum(__import__("os").times()[:4])
             parts += [_entry(shown, _kept(shown, out, Path(folder))) for shown in stage(shop)]
-            print(title, sum(__import__("os").times()[:4]) - t0)
     if missing := sorted(figure_makers() - ELSEWHERE - seen):
         raise LookupError(f"the gallery shows nothing of {', '.join(missing)}: add it in website/gallery.py.")
     (out / "gallery.md").write_text("\n".join([*parts, _of_results()]), encoding="utf-8")
