@@ -18,7 +18,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -75,6 +75,37 @@ class Workshop:
         """Those that are not trained on."""
         return pp.open_data("synthetic", root=self.data)
 
+    def results(self, seed: int) -> Path:
+        """A file of predictions whose errors are normal, and whose sigmas are right."""
+        rng, persons = np.random.default_rng(seed), self.persons
+        size = 0.02 * np.sqrt(persons.area)[:, None, None]
+        points = persons.keypoints + size * rng.normal(size=persons.keypoints.shape)
+        rows = np.concatenate([points, np.ones((*points.shape[:2], 1))], axis=-1).reshape(len(points), -1)
+        sigmas = np.broadcast_to(size, points.shape).reshape(len(points), -1)
+        records = [
+            {
+                "image_id": int(image),
+                "category_id": 1,
+                "score": 1.0,
+                "keypoints": row.tolist(),
+                "sigma_px": sigma.tolist(),
+            }
+            for image, row, sigma in zip(persons.image_id, np.nan_to_num(rows), sigmas, strict=True)
+        ]
+        pp.write_results(file := self.folder / f"model-{seed}.json", records)
+        return file
+
+    def relabelled(self, share: float = 0.06) -> pp.Persons:
+        """Labels with errors: normal, the sides of some pairs of joints exchanged, some joints half a person away."""
+        rng, labels = np.random.default_rng(SEED), self.persons.keypoints.copy()
+        for left, right in self.persons.skeleton.flip_pairs:
+            turned = rng.random(len(labels)) < share
+            labels[np.ix_(turned, [left, right])] = labels[np.ix_(turned, [right, left])]
+        far = rng.random(labels.shape[:2]) < share / 3
+        labels[far] += 0.5 * np.sqrt(self.persons.area)[np.nonzero(far)[0], None]
+        noise = 0.03 * np.sqrt(self.persons.area)[:, None, None] * rng.normal(size=labels.shape)
+        return replace(self.persons, keypoints=labels + noise)
+
     def run(self, family: str, ensemble: int = 1) -> pp.Run:
         """Trained for a moment."""
         how: dict[str, Any] = {"epochs": 6, "workers": 0, "batch_size": 16, "seed": SEED, "device": "cpu"}
@@ -88,8 +119,8 @@ class Workshop:
 
     @cached_property
     def poses(self) -> pp.Poses:
-        """What they say of some figures."""
-        chosen = self.persons.select(np.arange(12))
+        """What they say of a figure."""
+        chosen = self.persons.select(np.arange(1))
         images = [chosen.image_dir / name for name in chosen.file_name]
         return self.ensemble.predict(images, chosen.box[:, None], device="cpu")
 
@@ -112,7 +143,7 @@ def prediction(shop: Workshop) -> Iterator[Shown]:
     apart = shop.poses.save_overlays(shop.folder / "decomposed", decompose=True)[0]
     beside = f"{held} Beside them what is unsure of labels, which more of them would not narrow, and of the networks."
     yield Shown(apart, "An ensemble taken apart", f"{call} with `--decompose`", beside)
-    page = pp.show(shop.poses, out=shop.folder / "show")[0]
+    page = pp.show(shop.results(1), shop.persons, out=shop.folder / "show")[0]
     yield Shown(
         page,
         "Predictions to look through",
@@ -196,19 +227,19 @@ def data(shop: Workshop) -> Iterator[Shown]:
 def labels(shop: Workshop) -> Iterator[Shown]:
     """Which labels are wrong, and how annotators err."""
     call, folder = "`pp.audit`, [probpose audit](command/audit.md)", shop.folder / "audit"
-    pp.save_audit(shop.ensemble.audit(shop.persons, device="cpu"), folder)
+    files = [shop.results(seed) for seed in (1, 2)]
+    pp.save_audit(pp.audit(files, shop.relabelled()), folder)
     yield Shown(folder / "audit.png", "First suspects", call, "Labels that are probably wrong, and what is proposed.")
     yield Shown(folder / "audit.html", "Review of labels", call, "Suspects one by one, to accept or to reject.")
     call, page = (
         "`pp.annotators`, [probpose annotators](command/annotators.md)",
         shop.folder / "annotators" / "annotators.html",
     )
-    found = pp.annotators(_repeated(shop.folder / "repeated.csv"), draws=60, warmup=60)
+    found = pp.annotators(_repeated(shop.folder / "repeated.csv"), draws=300, warmup=200)
     found.save(page.parent)
     yield Shown(page, "How annotators err", call, "Biases, precisions and a consensus with its uncertainty.")
     yield from _pictures(page, call)
-    files = [_results(shop, seed) for seed in (1, 2)]
-    of_models = pp.oks_sigmas(shop.data / "annotations" / "person_keypoints_val2017.json", files, replicates=50)
+    of_models = pp.oks_sigmas(shop.relabelled(), files, replicates=50)
     for name, sigmas in (
         ("of labels and models", of_models),
         ("of repeated labels", pp.oks_sigmas(found, replicates=50)),
@@ -230,19 +261,6 @@ def _repeated(file: Path) -> Path:
         x, y = truth[i, k] + rng.normal((bias, 0), scale * (1 + 0.3 * k))
         rows.append(f"{i},{name},{landmarks[k]},{x},{y}")
     file.write_text("\n".join(rows), encoding="utf-8")
-    return file
-
-
-def _results(shop: Workshop, seed: int) -> Path:
-    """A file of results whose errors are normal."""
-    rng, persons = np.random.default_rng(seed), shop.persons
-    points = persons.keypoints + 0.05 * np.sqrt(persons.area)[:, None, None] * rng.normal(size=persons.keypoints.shape)
-    rows = np.concatenate([points, np.ones((*points.shape[:2], 1))], axis=-1).reshape(len(points), -1)
-    file = shop.folder / f"model-{seed}.json"
-    pp.write_results(file, [
-        {"image_id": int(image), "category_id": 1, "score": 1.0, "keypoints": np.nan_to_num(row).tolist()}
-        for image, row in zip(persons.image_id, rows, strict=True)
-    ])  # fmt: skip
     return file
 
 
