@@ -196,7 +196,9 @@ _FIGURE = re.compile(
 def _pictures(page: Path, call: str) -> Iterator[Shown]:
     """Those of a report, with its words for them."""
     for title, name, caption in _FIGURE.findall(page.read_text(encoding="utf-8")):
-        yield Shown(page.parent / "figures" / f"{name}.png", html.unescape(title), call, html.unescape(caption))
+        state = next((f", {state}" for state in ("before", "after") if state in name.split("_")), "")
+        file = page.parent / "figures" / f"{name}.png"
+        yield Shown(file, html.unescape(title) + state, call, html.unescape(caption))
 
 
 def comparison(shop: Workshop) -> Iterator[Shown]:
