@@ -100,7 +100,7 @@ class Workshop:
         rng, labels = np.random.default_rng(SEED), self.persons.keypoints.copy()
         for left, right in self.persons.skeleton.flip_pairs:
             turned = rng.random(len(labels)) < share
-            labels[np.ix_(turned, [left, right])] = labels[np.ix_(turned, [right, left])]
+            labels[turned, left], labels[turned, right] = labels[turned, right], labels[turned, left]
         far = rng.random(labels.shape[:2]) < share / 3
         labels[far] += 0.5 * np.sqrt(self.persons.area)[np.nonzero(far)[0], None]
         noise = 0.03 * np.sqrt(self.persons.area)[:, None, None] * rng.normal(size=labels.shape)
@@ -119,8 +119,8 @@ class Workshop:
 
     @cached_property
     def poses(self) -> pp.Poses:
-        """What they say of a figure."""
-        chosen = self.persons.select(np.arange(1))
+        """What they say of two figures."""
+        chosen = self.persons.select(np.arange(2))
         images = [chosen.image_dir / name for name in chosen.file_name]
         return self.ensemble.predict(images, chosen.box[:, None], device="cpu")
 
