@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from probpose.api.distributions import Heatmap as Heatmap
     from probpose.api.distributions import Laplace as Laplace
     from probpose.api.distributions import Samples as Samples
+    from probpose.api.ensembles import draw_last_layer as draw_last_layer
     from probpose.api.ensembles import ensemble as ensemble
     from probpose.api.importing import import_model as import_model
     from probpose.api.oks_sigmas import oks_sigmas as oks_sigmas
@@ -113,6 +114,7 @@ _HOMES = {
     "check_data": "probpose.api.data",
     "compare": "probpose.api.comparison",
     "coverage": "probpose.api.scoring",
+    "draw_last_layer": "probpose.api.ensembles",
     "describe_data": "probpose.api.data",
     "diagnose": "probpose.api.diagnosing",
     "draw_levels": "probpose.api.posterior",

@@ -95,6 +95,16 @@ def test_the_covariance_of_a_mixture_is_that_of_its_draws() -> None:
     assert ((draws.T.cov() - mixture.covariance[0, 0]).abs().diagonal() < 4 * error).all()
 
 
+@pytest.mark.parametrize("members", [4, 16])
+def test_levels_of_members_that_agree_are_those_of_one(members: int) -> None:
+    one = LocationScale(
+        torch.zeros(500, 1, 2).double(), torch.eye(2).double().expand(500, 1, 2, 2), LaplaceResidual().frozen()
+    )
+    label = one.sample()
+    level = MemberMixture([one] * members).hdr_level(label)
+    assert float((level - one.hdr_level(label)).abs().max()) < 0.05  # the same 256 points for 16 members: 0.2
+
+
 def test_gauges_that_differ_become_the_quantile_gauge() -> None:
     laplace = LocationScale(WHERE, torch.eye(2, dtype=torch.float64).expand(1, 2, 2, 2), LaplaceResidual().frozen())
     other = LocationScale(WHERE, laplace.scale, LaplaceResidual(gauge="quantile").frozen())

@@ -148,12 +148,14 @@ class LastLayerDraws(nn.Module):
 
     def heads(self, image: Tensor, flipped: Tensor | None = None) -> MemberHeads:
         """See `KeypointModel.heads`."""
-        maps = self.model.regressor.encode(image)
+        found = self.heads_of(self.model.regressor.encode(image))
+        return found if flipped is None else found.unmirror(flipped, self.model.flip_permutation)
+
+    def heads_of(self, maps: Tensor) -> MemberHeads:
+        """The heads of feature maps (N, C, h, w)."""
         draws = zip(*(getattr(self, f"draws{place}") for place in range(len(self.names))), strict=True)
-        found = [heads_with(self.model.regressor, dict(zip(self.names, draw, strict=True)), maps) for draw in draws]
-        if flipped is not None:
-            found = [one.unmirror(flipped, self.model.flip_permutation) for one in found]
-        return MemberHeads.of(found)
+        named = (dict(zip(self.names, draw, strict=True)) for draw in draws)
+        return MemberHeads.of([heads_with(self.model.regressor, one, maps) for one in named])
 
     def predictive(self, heads: MemberHeads, residual: Residual | None = None) -> Predictive:
         """The mixture; see `Predictor`."""

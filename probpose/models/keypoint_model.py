@@ -94,6 +94,31 @@ class KeypointModel(PyroModule):
         residual: Residual = self.residual.frozen()
         return residual
 
+    def log_likelihood(
+        self, heads: Heads, residual: Residual, keypoints: Tensor, labelled: Tensor, visible: Tensor | None = None
+    ) -> Tensor:
+        """Nats (N,) of all that is known of each person's labels: the densities of `model`, summed, by the likelihood.
+
+        Args:
+            heads: of N crops that are not mirrored.
+            residual: R.
+            keypoints: (N, K, 2) in network units; unlabelled ones may hold anything.
+            labelled: (N, K) bool.
+            visible: see `model`.
+        """
+        known = dist.Bernoulli(logits=heads.presence).log_prob(labelled.to(heads.presence))
+        if heads.visible_logit is not None and visible is not None:
+            seen = dist.Bernoulli(logits=heads.visible_logit).log_prob(visible.to(heads.visible_logit))
+            known = known + torch.where(labelled, seen, 0.0)
+            heads = heads.condition(visible.to(heads.presence))
+        lost: Tensor | float = 0.0
+        if self.standardisation is not None:
+            keypoints, lost = self.standardisation.to_unit(keypoints), self.standardisation.log_det
+        filled = torch.where(labelled.unsqueeze(-1), keypoints.to(heads.placeholder), heads.placeholder)
+        given = heads.density(residual).log_prob(filled.to(residual.loc)) - lost
+        found: Tensor = (known + torch.where(labelled, given, 0.0)).sum(-1)
+        return found
+
     def _in_network_units(self, density: Predictive) -> Predictive:
         return density if self.standardisation is None else self.standardisation.from_unit(density)
 

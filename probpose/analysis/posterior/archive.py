@@ -6,7 +6,7 @@ netCDF pass over; one without a digest is first read by another process, for a l
 
 from __future__ import annotations
 
-__all__ = ["load_posterior", "save_posterior", "write_groups"]
+__all__ = ["load_posterior", "save_last_layer", "save_posterior", "write_groups"]
 
 import hashlib
 import subprocess
@@ -25,6 +25,7 @@ from probpose.analysis.posterior.library import az
 from probpose.arrays import Index
 from probpose.errors import DataError
 from probpose.files import read_bytes, reading, write_atomically
+from probpose.inference.fitting.last_layer_posterior import LastLayerPosterior
 from probpose.inference.fitting.residual_posterior import ResidualPosterior
 from probpose.models.scores import LabelScores
 
@@ -91,14 +92,27 @@ def save_posterior(
     write_groups(file, groups if posterior is None else groups.join(groups_of_posterior(posterior)))
 
 
+def save_last_layer(file: Path, posterior: LastLayerPosterior) -> None:
+    """Write draws of a network's last layer: group `posterior`, a variable (chain 1, draw M, ...) for each parameter.
+
+    What else is known of the posterior is in the file's attributes (`LastLayerPosterior.facts`).
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    draws = {name: values.numpy(force=True)[None] for name, values in posterior.draws.items()}
+    attrs = {"created_by": f"probpose {__version__}", **posterior.facts()}
+    write_groups(file, Groups({"posterior": draws}, {}, attrs))
+
+
 def load_posterior(file: str | PathLike[str]) -> Any:
     """Read a saved posterior into memory as `arviz.InferenceData`.
 
     Args:
-        file: posterior.nc, as `save_posterior` or a calibration wrote it.
+        file: posterior.nc, as `save_posterior`, a calibration or `draw_last_layer` wrote it.
 
     Raises:
-        DataError: the file is missing, damaged, not netCDF, or not written by `save_posterior`.
+        DataError: the file is missing, damaged, not netCDF, or not written by probpose.
     """
     if not Path(file).is_file():
         raise DataError(f"{file} does not exist. `probpose calibrate` and `probpose annotators` write posterior.nc.")
@@ -110,7 +124,8 @@ def load_posterior(file: str | PathLike[str]) -> Any:
         raise DataError(
             f"{file} cannot be read as netCDF ({error}): it is truncated or another kind of file."
         ) from None
-    missing = [group for group in _NEEDED if group not in found.groups()]
+    needed = ("posterior",) if "last_layer" in found.attrs else _NEEDED
+    missing = [group for group in needed if group not in found.groups()]
     if missing:
         raise DataError(f"{file} has no group {', '.join(missing)}: it is not a posterior that probpose saved.")
     return found

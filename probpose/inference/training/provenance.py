@@ -76,11 +76,25 @@ class Provenance:
                 f"{file} was trained with other settings than those in config.toml: {'; '.join(differences)}. A "
                 "resumed run keeps its settings, except for more epochs: set them back, or start a new run."
             )
+        self.check_persons(train, selection, file, "Go on with the data as they were, or start a new run.")
+
+    def check_persons(self, train: Persons, selection: Persons, file: Path, remedy: str) -> None:
+        """Refuse other persons than it was made from.
+
+        Args:
+            train: persons to train on.
+            selection: persons that choose the checkpoint.
+            file: the checkpoint.
+            remedy: what to do about it.
+
+        Raises:
+            DataError: they are others.
+        """
         for persons, digest, what in ((train, self.train, "train on"), (selection, self.selection, "choose by")):
             if persons.digest() != digest:
                 raise DataError(
                     f"the {len(persons)} persons of {persons.name} to {what} are not those that {file} was trained "
-                    "with: the data have changed. Go on with the data as they were, or start a new run."
+                    f"with: the data have changed. {remedy}"
                 )
 
     def check_opened(self, config: TrainConfig, skeleton: Skeleton, file: Path) -> None:

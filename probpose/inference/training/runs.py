@@ -75,6 +75,11 @@ class RunFolder:
         """Draws of the last layer."""
         return self.path / "draws.safetensors"
 
+    @property
+    def posterior(self) -> Path:
+        """The same draws for ArviZ."""
+        return self.path / "posterior.nc"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from training into the folder, which is made where missing.
@@ -99,14 +104,22 @@ class RunFolder:
         finally:
             lock.release()
 
+    def refuse_taken(self) -> None:
+        """Refuse a folder that already holds a run.
+
+        Raises:
+            ConfigError: it does.
+        """
+        if self.config.exists() or self.members.exists():
+            raise ConfigError(f"{self.path} already holds a run: go on with --resume, or name another --out.")
+
     def create(self, config: TrainConfig, skeleton: Skeleton) -> None:
         """Make the folder with configuration and skeleton.
 
         Raises:
             ConfigError: a run is already there.
         """
-        if self.config.exists() or self.members.exists():
-            raise ConfigError(f"{self.path} already holds a run: go on with --resume, or name another --out.")
+        self.refuse_taken()
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.skeleton, json.dumps(asdict(skeleton), indent=1).encode())
         save_config(config, self.config)

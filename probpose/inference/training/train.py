@@ -10,6 +10,7 @@ __all__ = [
     "resume_training",
     "saw",
     "start_training",
+    "trained_on",
 ]
 
 from collections.abc import Callable
@@ -28,10 +29,12 @@ from probpose.data.persons import Persons, target_points
 from probpose.data.plausible import fit_to_train, look_at_pictures, refuse_other_units, remarks_on
 from probpose.errors import ConfigError, DataError
 from probpose.inference.device import open_device
+from probpose.inference.training.checkpoint import load_checkpoint
 from probpose.inference.training.config import TrainConfig, refuse_without_effect, with_usual_flip
 from probpose.inference.training.groups import MachineConfig
+from probpose.inference.training.provenance import Facts, read_facts
 from probpose.inference.training.report import Report
-from probpose.inference.training.runs import RunFolder, read_config, read_skeleton, untrained_model
+from probpose.inference.training.runs import RunFolder, SingleRun, read_config, read_skeleton, untrained_model
 from probpose.inference.training.trainer import Trainer
 from probpose.inference.world import ALONE, World
 from probpose.models.backbones.registry import build_backbone
@@ -127,6 +130,24 @@ def saw(config: TrainConfig, judged: TrainConfig, split: Split) -> bool:
         split: of the data.
     """
     return split == "train" or judged.data.val_annotations == config.data.train_annotations is not None
+
+
+def trained_on(run: SingleRun, persons: Persons | None = None) -> tuple[Persons, Persons]:
+    """The persons that a run was trained on, and those that chose its checkpoint.
+
+    Args:
+        run: of one network.
+        persons: both together, where its configuration does not name them.
+
+    Raises:
+        DataError: they are not those that the checkpoint was made from.
+    """
+    train, selection = _training_data(run.config, persons)
+    file = run.folder.best
+    made_from = read_facts(Facts, load_checkpoint(file), file).made_from
+    if made_from is not None and made_from.train:
+        made_from.check_persons(train, selection, file, "Name those that it was trained on.")
+    return train, selection
 
 
 def start_training(

@@ -20,11 +20,12 @@ __all__ = ["Decomposition", "MemberMixture", "decompose"]
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from probpose.errors import ConfigError
-from probpose.models.predictive.contract import HDR_CHUNK, Predictive
+from probpose.models.predictive.contract import HDR_CHUNK, POINTS, Predictive
 from probpose.models.predictive.mixtures import EqualMixture
 
 _POINTS = 1024
@@ -40,6 +41,17 @@ class MemberMixture(EqualMixture):
     @property
     def members(self) -> tuple[Predictive, ...]:
         return self.components
+
+    def points(self, count: int = POINTS) -> tuple[Tensor, Tensor]:
+        """A part of each member's points, another one of each: the first ones of members that agree would coincide."""
+        parts = [self._part(place, *member.points(count)) for place, member in enumerate(self.components)]
+        return torch.cat([points for points, _ in parts], -2), torch.cat([weights for _, weights in parts], -1)
+
+    def _part(self, place: int, points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        order = np.random.default_rng(0).permutation(points.shape[-2])
+        own = torch.from_numpy(np.sort(order[place :: len(self.components)])).to(points.device)
+        kept = weights.expand(points.shape[:-1])[..., own]
+        return points[..., own, :], kept / (len(self.components) * kept.sum(-1, keepdim=True))
 
 
 class Decomposition(NamedTuple):
