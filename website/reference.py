@@ -33,7 +33,7 @@ GROUPS = {
     "training": (
         "Training, and runs",
         "Models that are trained, found again, compared, put together and imported.",
-        "fit train resume load newest new_folder Run Poses compare ensemble import_model",
+        "fit train resume load newest new_folder Run Poses compare ensemble draw_last_layer import_model",
     ),
     "data": (
         "Data sets",
