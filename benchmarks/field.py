@@ -150,7 +150,7 @@ def jobs() -> Iterator[Job]:
     yield from (Job(m, d, s, c) for s in SEEDS[1:] for m, c in OTHERS.items() for d in data)
     yield from (Job(m, "moved", 0, c, epochs=60) for m, c in LEADERS.items())
     yield from (_ablated(name, d, 1) for name in ABLATION for d in data)
-    yield from (Job(m, "small", s, c) for s in SEEDS for m, c in LEADERS.items())
+    yield from (Job(m, "small", s, c) for s in SEEDS for m, c in (LEADERS | OTHERS).items())
     yield from (_ablated(name, "small", 0) for name in ABLATION if name != "student_t")
 
 
