@@ -183,27 +183,47 @@ def ensembles(model: str, data: str, source: Data, work: Path) -> tuple[list[Pat
     return members, folder
 
 
-def judged(runs: Mapping[str, Path], persons: Persons) -> tuple[dict[str, dict[int, Scores]], dict[str, float]]:
-    """Scores of runs by name, and the processor time of each person, milliseconds."""
-    scores, cost = {}, {}
-    for name, folder in runs.items():
-        begun = time.process_time()
-        scores[name] = {0: score_run(open_run(folder), persons)}
-        cost[name] = 1e3 * (time.process_time() - begun) / len(persons)
+def judged(
+    members: Sequence[Path], others: Mapping[str, Path], persons: Persons
+) -> tuple[dict[str, dict[int, Scores]], dict[str, float]]:
+    """Scores of single networks by seed and of other runs, the ensemble first, which is compared with each of them.
+
+    Returns:
+        The scores by name, and what a person costs by name, milliseconds.
+    """
+    scores = {"single": {seed: score_run(open_run(folder), persons) for seed, folder in enumerate(members)}}
+    cost = {"single": milliseconds(members[0], persons)}
+    for name, folder in others.items():
+        found = score_run(open_run(folder), persons)
+        scores[name] = dict.fromkeys(range(len(members)) if len(scores) == 1 else (0,), found)
+        cost[name] = milliseconds(folder, persons)
     return scores, cost
 
 
+TIMED = 128
+"""Persons of whom the time is taken."""
+
+
+def milliseconds(folder: Path, persons: Persons) -> float:
+    """Processor time of predicting a person and of the levels of the labels."""
+    run, some = open_run(folder), persons.select(np.arange(min(TIMED, len(persons))))
+    begun = time.process_time()
+    with_labels(run.model, run, some)
+    return 1e3 * (time.process_time() - begun) / len(some)
+
+
 COLUMNS = {
-    "model": "model", "nll_nats": "NLL", "d_nll_nats": "NLL - single", "d_nll_nats_se": "±", "coverage50": "in 50%",
-    "coverage90": "in 90%", "r90_px": "r90 px", "pck0.2_mean": "PCK mean", "pck0.2_mode": "mode",
-    "d_pck0.2_mean": "mean - single", "d_pck0.2_mean_se": "±", "ms": "ms a person",
+    "model": "model", "seeds": "seeds", "nll_nats": "NLL", "d_nll_nats": "NLL - single", "d_nll_nats_se": "±",
+    "coverage50": "in 50%", "coverage90": "in 90%", "r90_px": "r90 px", "pck0.2_mean": "PCK mean",
+    "pck0.2_mode": "mode",
+    "d_pck0.2_mode": "mode - single", "d_pck0.2_mode_se": "±", "ms": "ms a person",
 }  # fmt: skip
 
 
-def compared(title: str, runs: Mapping[str, Path], persons: Persons, out: Path) -> None:
-    """The table of runs, the first of which the others are compared with."""
-    scores, cost = judged(runs, persons)
-    rows = Comparison.of(title, scores, next(iter(runs))).records()
+def compared(members: Sequence[Path], others: Mapping[str, Path], persons: Persons, out: Path) -> None:
+    """The table of runs, compared with single networks; draws of a last layer with the network that they are of."""
+    scores, cost = judged(members, others, persons)
+    rows = Comparison.of(persons.name, scores, "single").records()
     report([dict.fromkeys(COLUMNS) | row | {"ms": cost[str(row["model"])]} for row in rows], COLUMNS, out)
 
 
@@ -284,11 +304,12 @@ def _named(also: Sequence[str], data: str) -> Iterator[tuple[str, str]]:
 @click.option("--data", "sets", type=click.Choice(list(SETS)), multiple=True, default=tuple(SETS), show_default=True)
 @click.option("--also", multiple=True, metavar="DATA/NAME=RUN", help="Judge another run.")
 @click.option("--persons", type=int, help="Use no more of each part.")
+@click.option("--tables", is_flag=True, help="The table of runs alone, without corruptions.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path("runs/unsure"), help="Of runs.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/unsure-tables"), show_default=True)
 def main(
-    data_root: Path, models: Sequence[str], sets: Sequence[str], also: Sequence[str], persons: int | None, work: Path,
-    out: Path,
+    data_root: Path, models: Sequence[str], sets: Sequence[str], also: Sequence[str], persons: int | None,
+    tables: bool, work: Path, out: Path,
 ) -> None:  # fmt: skip
     """Train, judge, corrupt."""
     torch.set_num_threads(1)
@@ -299,11 +320,14 @@ def main(
         other = other.select(np.arange(min(len(other), len(judge_on))))
         for model in models:
             members, together = ensembles(model, data, source, work)
-            runs = {"single": members[0], f"ensemble of {MEMBERS}": together}
-            runs |= {name: Path(run) for name, run in _named(also, data)}
+            others = {f"ensemble of {MEMBERS}": together}
+            others |= {name: Path(run) for name, run in _named(also, data)}
             click.echo(f"\n{SETS[data]}, {model}\n")
             place = out / slug(f"{data}-{model}")
-            compared(judge_on.name, runs, judge_on, place)
+            compared(members, others, judge_on, place)
+            if tables:
+                continue
+            runs = {"single": members[0], **others}
             found = {name: list(corrupted(open_run(folder), judge_on, other)) for name, folder in runs.items()}
             strangeness(found, place / "strange", "single")
             (place / "strange" / "records.json").write_text(json.dumps(found, indent=1))
