@@ -31,6 +31,7 @@ from probpose.data.loading import CropDataset, loader
 from probpose.errors import ConfigError
 from probpose.inference.training.checkpoint import save_checkpoint
 from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.members import open_run
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run, untrained_model
 from probpose.models.backbones.registry import BACKBONES
 from probpose.models.noise_model import NoiseModel
@@ -148,6 +149,20 @@ def test_a_traced_run_says_what_predict_says_for_any_number_of_persons(tmp_path:
         with torch.no_grad():
             found = module(torch.from_numpy(crops), torch.from_numpy(scale))
         assert_same(list(found), run, persons, scale, to_image)
+
+
+def test_a_traced_ensemble_says_what_predict_says(tmp_path: Path) -> None:
+    run_of(tmp_path / "laplace", residual="laplace")
+    run_of(tmp_path / "heatmap", family="heatmap", options={"layers": 1, "width": 8})
+    both = pp.ensemble([tmp_path / "laplace", tmp_path / "heatmap"], tmp_path / "both")
+    [file, card] = both.export(tmp_path / "both.pt2", format="pt2")
+    assert json.loads(card.read_text())["model"] == "laplace + heatmap[layers=1,width=8]"
+    run = open_run(tmp_path / "both")
+    persons = persons_of(run, 5)
+    crops, scale, to_image = inputs(run, persons)
+    with torch.no_grad():
+        found = torch.export.load(file).module()(torch.from_numpy(crops), torch.from_numpy(scale))
+    assert_same(list(found), run, persons, scale, to_image)
 
 
 ONNX: dict[str, tuple[dict[str, Any], str | None]] = {
