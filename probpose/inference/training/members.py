@@ -17,7 +17,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -81,7 +81,7 @@ def members_of(folder: RunFolder) -> Members | None:
 
 
 def label_of(folder: RunFolder, config: TrainConfig) -> str:
-    """The model's name in tables: that of its configuration, or such as "4 x rle", "heatmap + rle", "rle, laplace"."""
+    """The model's name in tables: that of its configuration, or such as "4 x rle", "heatmap + rle"."""
     found = members_of(folder)
     if found is None:
         return config.label
@@ -128,7 +128,7 @@ def seal(folder: RunFolder, runs: Sequence[Path], *, own: bool = False) -> Loade
 
     Args:
         folder: of the ensemble; made where missing.
-        runs: folders of at least two runs, of the same joints and size of crops, or of one and the same run.
+        runs: folders of at least two runs, of the same joints and size of crops.
         own: it was begun by `begin_ensemble`; otherwise it must not hold a run.
 
     Raises:
@@ -137,9 +137,13 @@ def seal(folder: RunFolder, runs: Sequence[Path], *, own: bool = False) -> Loade
     """
     loaded = [load_run(run) for run in runs]
     _check_together(loaded)
-    _create(folder, loaded[0], own)
+    first = loaded[0]
+    if own:
+        folder.write_skeleton(first.skeleton)
+    else:
+        folder.create(first.config, first.skeleton)
     _write(folder, Members(tuple(_member(folder, run) for run in loaded)))
-    return open_run(folder.path)
+    return _as_one(folder, loaded, Ensemble([run.model for run in loaded]))
 
 
 def seal_draws(folder: RunFolder, run: LoadedRun, posterior: str, draws: Mapping[str, Tensor]) -> LoadedRun:
@@ -155,7 +159,7 @@ def seal_draws(folder: RunFolder, run: LoadedRun, posterior: str, draws: Mapping
         ConfigError: the folder holds a run.
         TrainingError: the disk is full or not writable.
     """
-    _create(folder, run, False)
+    folder.create(run.config, run.skeleton)
     save_checkpoint(folder.draws, {"draws": draws}, {"posterior": posterior})
     _write(folder, Members((_member(folder, run),), posterior))
     return open_run(folder.path)
@@ -181,14 +185,16 @@ def open_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
     if not found.whole:
         raise CheckpointError(f"{path}: a member is not trained yet: go on with --resume --out {path}.")
     runs = [_checked(folder, member) for member in found.members]
-    first = runs[0]
-    model: Ensemble | LastLayerDraws
-    if found.posterior is None:
-        _check_together(runs)
-        model = Ensemble([run.model for run in runs])
-    else:
-        model = LastLayerDraws(first.model, load_checkpoint(folder.draws).part("draws"))
-    return LoadedRun(folder, first.config, first.skeleton, model.eval(), first.epoch, all(r.verified for r in runs))
+    if found.posterior is not None:
+        return _as_one(folder, runs, LastLayerDraws(runs[0].model, load_checkpoint(folder.draws).part("draws")))
+    _check_together(runs)
+    return _as_one(folder, runs, Ensemble([run.model for run in runs]))
+
+
+def _as_one(folder: RunFolder, runs: Sequence[SingleRun], model: Ensemble | LastLayerDraws) -> LoadedRun:
+    """The run of a model that is made of these."""
+    first, verified = runs[0], all(run.verified for run in runs)
+    return LoadedRun(folder, first.config, first.skeleton, model.eval(), first.epoch, verified)
 
 
 def weights_digest(folder: RunFolder) -> str:
@@ -200,14 +206,6 @@ def weights_digest(folder: RunFolder) -> str:
     file = folder.members if folder.members.exists() else folder.best
     with reading(file, "cannot be read", CheckpointError, "restore it."):
         return hashlib.sha256(read_bytes(file)).hexdigest()
-
-
-def _create(folder: RunFolder, first: LoadedRun, own: bool) -> None:
-    """Configuration and joints of the first member; `own`: the configuration is there."""
-    if own:
-        write_atomically(folder.skeleton, json.dumps(asdict(first.skeleton), indent=1).encode())
-    else:
-        folder.create(first.config, first.skeleton)
 
 
 def _write(folder: RunFolder, members: Members) -> None:

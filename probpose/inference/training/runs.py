@@ -113,6 +113,10 @@ class RunFolder:
         if self.config.exists() or self.members.exists():
             raise ConfigError(f"{self.path} already holds a run: go on with --resume, or name another --out.")
 
+    def write_skeleton(self, skeleton: Skeleton) -> None:
+        """Write the joints that the model predicts."""
+        write_atomically(self.skeleton, json.dumps(asdict(skeleton), indent=1).encode())
+
     def create(self, config: TrainConfig, skeleton: Skeleton) -> None:
         """Make the folder with configuration and skeleton.
 
@@ -121,7 +125,7 @@ class RunFolder:
         """
         self.refuse_taken()
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.skeleton, json.dumps(asdict(skeleton), indent=1).encode())
+        self.write_skeleton(skeleton)
         save_config(config, self.config)
 
 
