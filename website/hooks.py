@@ -54,7 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Links as they are on the site, sessions of Python as such; tables of results are not searched."""
     at = page.file.src_uri
-    if at.startswith("results/"):
+    if at.count("/") > 1 and at.startswith("results/"):
         page.meta["search"] = {"exclude": True}
     return _SESSION.sub("```pycon\n", linked(markdown, _path(at), at))
 
