@@ -84,7 +84,7 @@ class Predictive(TorchDistribution):
     per_person: ClassVar[tuple[str, ...]] = ()
     parts: ClassVar[tuple[str, ...]] = ()
     shared: ClassVar[tuple[str, ...]] = ()
-    hdr_points: ClassVar[int] = POINTS
+    hdr_points: int = POINTS
 
     arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.real_vector

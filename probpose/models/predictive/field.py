@@ -29,6 +29,9 @@ from probpose.models.predictive.location_scale import LocationScale
 Decode = Literal["mode", "mass"]
 """The highest point of the density, or of the density blurred by a Gaussian: the point with the most mass about it."""
 
+_HDR_POINTS, _HDR_TERMS = 256, 2**17
+"""Points from which levels are found: the least, and how many times cells there may be of more."""
+
 _TAIL_SHARE = 8
 """One point in so many represents T."""
 
@@ -63,7 +66,6 @@ class FieldDensity(Predictive):
 
     per_person: ClassVar[tuple[str, ...]] = ("loc", "scale", "log_weights", "inside")
     shared: ClassVar[tuple[str, ...]] = ("residual", "grid", "decode", "blur")
-    hdr_points = 512
 
     def __init__(
         self, loc: Tensor, scale: Tensor, log_weights: Tensor, inside: Tensor, residual: Residual,
@@ -72,6 +74,7 @@ class FieldDensity(Predictive):
         self.loc, self.scale, self.log_weights, self.inside = loc, scale, log_weights, inside
         self.residual, self.grid, self.decode, self.blur = residual, grid, decode, blur
         self.gauge = residual.gauge
+        self.hdr_points = max(_HDR_POINTS, min(POINTS, _HDR_TERMS // log_weights.shape[-1]))
         super().__init__(*inside.shape)
 
     @cached_property
