@@ -7,9 +7,9 @@ Leeds Sports Pose: trained on images 1 to 3,000 with the budget of benchmarks/ls
 4,000, reported on 3,001 to 3,500; with boxes drawn around the labels (*drawn*) and with boxes that are moved and
 enlarged at random, so that they say nothing of labels, in training as in judging (*moved*); both with the small network
 at 64x64 pixels for 12 epochs, too, which a processor can train (*small drawn*, and *small*, moved). Synthetic figures:
-64x64 pixels, 12 epochs. Jobs run in processes of their own, those that matter most first, and each leaves the scores of its labels in
-`--out`/runs.tar, from which `--tables` makes the tables again. Differences are paired by keypoint and seed, with
-standard errors over images and seeds.
+64x64 pixels, 12 epochs. Jobs run in processes of their own, those that matter most first, and each leaves the scores of
+its labels in `--out`/runs.tar, from which `--tables` makes the tables again. Differences are paired by keypoint and
+seed, with standard errors over images and seeds.
 """
 
 from __future__ import annotations
