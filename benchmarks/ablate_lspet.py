@@ -22,9 +22,10 @@ from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.evaluation.scores import Scores, score_run
 from probpose.analysis.prediction.estimates import ESTIMATORS
 from probpose.inference.training.config import TrainConfig, load_config
+from probpose.inference.training.initial import initial_model
 from probpose.inference.training.report import Report, read_log
 from probpose.inference.training.runs import RunFolder, load_run
-from probpose.inference.training.train import initial_model, open_split
+from probpose.inference.training.train import open_split
 from probpose.inference.training.trainer import Trainer
 from probpose.models.densities import RLEResidual
 from probpose.models.densities.rle import gaussian_log_q

@@ -178,6 +178,8 @@ def test_faults_of_groups_are_named(tmp_path: Path, text: str, message: str) -> 
         ({"workers": -1}, "workers is -1"),
         ({"seed": -1}, "seed is -1"),
         ({"standardise": True, "oks_weight": 1.0}, "leave out standardise"),
+        ({"standardise": True, "robust": True}, "leave out standardise"),
+        ({"pck_weight": 1.0, "expected_by": "gumbel"}, "no gradient along it"),
         ({"family": "multibin", "options": {"cells": 3}}, "has no option 'cells'"),
         ({"family": "poses"}, "unknown family 'poses'"),
         ({"speed": 3}, "there is no setting 'speed'"),

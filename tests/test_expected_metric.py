@@ -7,18 +7,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from scipy import stats
 from torch import Tensor
 
 from benchmarks.gradients import Gradients, over_all_parts
+from probpose.cli import main
 from probpose.errors import ConfigError
+from probpose.experimental.gradient_estimators import ESTIMATORS
 from probpose.inference.training.config import default_config
+from probpose.inference.training.initial import check_model
 from probpose.inference.training.runs import RunFolder
+from probpose.inference.training.specs import parse_spec
 from probpose.inference.training.train import start_training
 from probpose.models.densities import GaussianResidual
 from probpose.models.expected_metric import AREA_OF_CROP, OKS, PCK, Exact, Metric, over_metric
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.location_scale import LocationScale
+from probpose.models.registry import FAMILIES
 from tests.predictives import JOINTS, VARIANTS, images, random_predictive, small_model
 
 SIGMAS = (0.05, 0.1)
@@ -154,7 +160,7 @@ def test_alone_it_drives_sigma_to_zero_and_the_likelihood_keeps_it() -> None:
     assert 0.02 < fitted(1.0, 5.0) < 0.05
 
 
-def test_trains_for_either_metric_and_refuses_what_has_no_gradient(figures: Path, tmp_path: Path) -> None:
+def test_trains_for_either_metric(figures: Path, tmp_path: Path) -> None:
     options = {"data_root": str(figures), "input_height": 32, "input_width": 32, "epochs": 1, "batch_size": 16}
     for name, changes in {
         "one": {"residual": "laplace", "oks_weight": 2.0},
@@ -163,12 +169,64 @@ def test_trains_for_either_metric_and_refuses_what_has_no_gradient(figures: Path
         folder = RunFolder(tmp_path / name)
         start_training(default_config("synthetic", **changes, **options), folder)
         assert folder.best.exists()
-    with pytest.raises(ConfigError, match="jump from cell to cell"):
-        start_training(
-            default_config("synthetic", family="simcc", oks_weight=2.0, expected_by="pathwise", **options),
-            RunFolder(tmp_path / "x"),
-        )
-    with pytest.raises(ConfigError, match="oks_weight is -1"):
-        default_config("synthetic", oks_weight=-1.0)
-    with pytest.raises(ConfigError, match="no gradient along it"):
-        default_config("synthetic", pck_weight=1.0, expected_by="gumbel")
+
+
+ONE, SEVERAL, NEITHER = "exact or pathwise or score", "exact or gumbel or straight-through or score", "exact or score"
+SERVING = {
+    "regression": ONE,
+    "conditional": ONE,
+    "softargmax": ONE,
+    "mixture": SEVERAL,
+    "mixture[components=1]": ONE,
+    "multibin": NEITHER,
+    "multibin[space=plane]": SEVERAL,
+    "heatmap": SEVERAL,
+    "field": SEVERAL,
+    "field[cells=1]": SEVERAL,
+    "simcc": NEITHER,
+}
+"""By what E[oks] may be estimated: a field of one cell has a tail too."""
+
+
+@pytest.mark.parametrize("model", SERVING)
+def test_estimators_that_do_not_serve_a_family_are_refused(model: str) -> None:
+    family = model.partition("[")[0]
+    for by in ("exact", *ESTIMATORS):
+        config = default_config("synthetic", **parse_spec(model), oks_weight=1.0, expected_by=by)
+        if by in SERVING[model].split(" or "):
+            check_model(config)
+            continue
+        with pytest.raises(ConfigError, match=f"--expected-by {by} does not fit .* {family}: choose {SERVING[model]}"):
+            check_model(config)
+
+
+def test_the_table_has_every_family() -> None:
+    assert {model.partition("[")[0] for model in SERVING} == set(FAMILIES)
+
+
+OPTIONS_THAT_CLASH = [
+    ["--family", "simcc", "--oks-weight", "1", "--expected-by", "gumbel"],
+    ["--family", "heatmap", "--scale", "full"],
+    ["--residual", "l1", "--laplace-until", "0.5"],
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS_THAT_CLASH, ids=" ".join)
+@pytest.mark.parametrize("networks", ["1", "2"])
+def test_options_that_clash_are_refused_before_there_is_a_folder(
+    options: list[str], networks: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    arguments = ["train", *options, "--data-root", str(tmp_path / "none"), "--ensemble", networks, "--out", str(out)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2, result.output
+    assert options[-2] in result.stderr
+    assert not out.exists()
+
+
+def test_a_comparison_trains_nothing_where_one_model_cannot(figures: Path, tmp_path: Path) -> None:
+    models = ["--residual", "laplace", "--family", "simcc", "--scale", "full"]
+    out = tmp_path / "out"
+    result = CliRunner().invoke(main, ["compare", *models, "--data-root", str(figures), "--out", str(out)])
+    assert (result.exit_code, "family simcc has no scale head" in result.stderr) == (2, True)
+    assert not out.exists()

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.gradients import Gradients, SmoothPCK, over_all_parts, over_points
-from probpose.errors import ConfigError
-from probpose.experimental.gradient_estimators import ESTIMATORS, Gumbel, Pathwise, Score, estimator
+from probpose.experimental.gradient_estimators import ESTIMATORS, Gumbel, Pathwise, Score
 from probpose.models.densities import GaussianResidual
 from probpose.models.expected_metric import OKS, PCK, Exact, Expectation, Metric, over_metric
 from probpose.models.predictive.location_scale import LocationScale
@@ -109,14 +108,14 @@ def test_whether_a_draw_is_correct_has_no_gradient_along_it() -> None:
     assert wide.bias2 > narrow.bias2
 
 
-def test_temperature_falls_and_names_are_those_of_the_option() -> None:
+def test_temperature_falls() -> None:
     gumbel = Gumbel(start=2.0, end=0.5)
     assert gumbel.temperature == pytest.approx(2.0)
     gumbel.share = 0.5
     assert gumbel.temperature == pytest.approx(1.0)
-    assert all(isinstance(estimator(name), Expectation) for name in ESTIMATORS)
-    label = torch.zeros(1, 1, 2, dtype=torch.float64)
-    with pytest.raises(ConfigError, match="Gumbel-softmax chooses between parts"):
-        estimator("gumbel")(one(1)[0], label, OKS_METRIC)
-    with pytest.raises(ConfigError, match="jump from cell to cell"):
-        estimator("pathwise")(three(1)[0], label, OKS_METRIC)
+
+
+def test_estimators_know_which_densities_they_serve() -> None:
+    made = {name: make() for name, make in ESTIMATORS.items()}
+    for case, unfit in ((one, {"gumbel", "straight-through"}), (three, {"pathwise"})):
+        assert {name for name, estimate in made.items() if not estimate.serves(case(1)[0])} == unfit

@@ -30,7 +30,7 @@ from probpose.data.plausible import (
     spoilt_labels,
 )
 from probpose.errors import DataError
-from probpose.inference.training.train import training_targets
+from probpose.inference.training.initial import training_targets
 from probpose.models.heads.base import Targets
 from tests.conftest import Document, coco_document, person_record
 from tests.faulty import IMAGES, write_data

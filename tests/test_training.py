@@ -23,10 +23,11 @@ from probpose.inference import device as devices
 from probpose.inference.training.checkpoint import load_checkpoint
 from probpose.inference.training.config import TrainConfig, default_config
 from probpose.inference.training.epoch import EpochSums
+from probpose.inference.training.initial import training_targets
 from probpose.inference.training.report import Report, StepRecord, read_log
 from probpose.inference.training.runs import RunFolder, load_run, newest_run, untrained_model
 from probpose.inference.training.selection import SelectionScorer
-from probpose.inference.training.train import open_split, resume_training, start_training, training_targets
+from probpose.inference.training.train import open_split, resume_training, start_training
 from probpose.inference.training.trainer import Trainer
 
 

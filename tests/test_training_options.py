@@ -40,8 +40,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "laplace_until": ("0.5", 0.5),
     "location_by": ("laplace", "laplace"),
     "standardise": ("", True),
-    "oks_weight": ("0.0", 0.0),
-    "pck_weight": ("0.0", 0.0),
+    "oks_weight": ("0.5", 0.5),
+    "pck_weight": ("0.25", 0.25),
     "expected_by": ("score", "score"),
     "robust": ("", True),
     "exchanged_sides": ("", True),
@@ -75,6 +75,9 @@ GIVEN: dict[str, tuple[str, Any]] = {
 }
 """For each setting but the size of the crop, a value as it is typed and as it arrives."""
 
+ALONE = "standardise"
+"""It goes neither with the metric's weights nor with wrong labels."""
+
 
 def parsed(*arguments: str) -> TrainConfig:
     """The configuration that `probpose train` makes of its arguments."""
@@ -88,11 +91,13 @@ def test_every_setting_has_an_option_and_arrives() -> None:
     assert GIVEN.keys() == config_fields().keys() - {"input_height", "input_width"}
     arguments = ["--input-size", "48x32"]
     for name, (typed, _) in GIVEN.items():
-        arguments += [OPTIONS[name].opts[0], *([typed] if typed else [])]
+        arguments += [] if name == ALONE else [OPTIONS[name].opts[0], *([typed] if typed else [])]
     assert parsed(*arguments).flat() == {name: value for name, (_, value) in GIVEN.items()} | {
         "input_height": 48,
         "input_width": 32,
+        ALONE: False,
     }
+    assert parsed(OPTIONS[ALONE].opts[0]).flat()[ALONE]
 
 
 def test_what_is_not_given_stays_at_the_default_of_the_data_set() -> None:

@@ -18,9 +18,10 @@ from probpose.analysis.figures.curves import draw_curves
 from probpose.errors import TrainingError
 from probpose.inference.training.config import TrainConfig, default_config
 from probpose.inference.training.gradients import EPS, EXPLODED, Gradients
+from probpose.inference.training.initial import initial_model
 from probpose.inference.training.report import Report, read_log
 from probpose.inference.training.runs import RunFolder
-from probpose.inference.training.train import initial_model, open_split
+from probpose.inference.training.train import open_split
 from probpose.inference.training.trainer import Trainer
 from probpose.models.backbones.base import Backbone
 from probpose.models.keypoint_model import KeypointModel

@@ -50,6 +50,8 @@ def test_an_option_without_effect_is_refused(
         {"box_from": "labels", "dataset": "lspet"},
         {"lr_steps": (3,), "schedule": "cosine"},
         {"prior_scale": 2.0},
+        {"expected_by": "score"},
+        {"exchanged_sides": True},
     ],
     ids=str,
 )

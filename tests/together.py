@@ -22,8 +22,9 @@ from probpose.api.runs import load
 from probpose.errors import ConfigError
 from probpose.inference.training.config import TrainConfig, default_config
 from probpose.inference.training.epoch import EpochSums
+from probpose.inference.training.initial import initial_model
 from probpose.inference.training.runs import LoadedRun, RunFolder, load_run
-from probpose.inference.training.train import initial_model, open_split, resume_training, start_training
+from probpose.inference.training.train import open_split, resume_training, start_training
 from probpose.inference.training.trainer import Trainer
 from probpose.inference.world import ALONE, World
 

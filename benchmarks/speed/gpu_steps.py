@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from benchmarks.speed.photographs import packed_photographs, repeated
 from probpose.inference.training.config import TrainConfig, default_config
+from probpose.inference.training.initial import initial_model
 from probpose.inference.training.report import Report
 from probpose.inference.training.runs import RunFolder
-from probpose.inference.training.train import initial_model
 from probpose.inference.training.trainer import Trainer
 from probpose.models.densities import ResidualDensity
 from probpose.models.densities.nodes import uniform_nodes

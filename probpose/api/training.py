@@ -21,6 +21,7 @@ from probpose.data.persons import Persons
 from probpose.errors import ConfigError
 from probpose.inference.training.comparison import Entry, is_finished
 from probpose.inference.training.config import TrainConfig, config_from
+from probpose.inference.training.initial import check_model
 from probpose.inference.training.members import begin_ensemble, members_of, seal
 from probpose.inference.training.runs import RunFolder, load_run, new_run_folder, newest_run, read_config
 from probpose.inference.training.specs import parse_spec
@@ -174,6 +175,7 @@ def _trained_all(
     if size == 1:
         return _trained(config, out, quiet, table, profile=profile)
     folder = RunFolder(new_folder(config) if out is None else Path(out))
+    check_model(config)
     places = begin_ensemble(folder, config, size)
     for number, place in enumerate(places):
         one = config.changed(seed=config.seed + number)

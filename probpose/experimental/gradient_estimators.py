@@ -17,7 +17,7 @@ Each returns the mean of its k, and carries its gradient. `Exact` is better, and
 
 from __future__ import annotations
 
-__all__ = ["DRAWS", "ESTIMATORS", "Gumbel", "Pathwise", "Score", "estimator"]
+__all__ = ["DRAWS", "ESTIMATORS", "Gumbel", "Pathwise", "Score"]
 
 import math
 from collections.abc import Callable, Mapping
@@ -25,31 +25,30 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 from torch.nn import functional as F
 
-from probpose.errors import ConfigError
 from probpose.models.expected_metric import Expectation, Metric
-from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.contract import Predictive, Strata
 
 DRAWS = 8
 """A keypoint and step."""
 
 
 class Pathwise(Expectation):
-    """Draws of the density's weighted points, which move with its parameters.
+    """Draws of the weighted points of a density of one part, which move with its parameters.
 
     Args:
         draws: S.
-
-    Raises:
-        ConfigError: when called with a density of several parts.
     """
 
     def __init__(self, draws: int = DRAWS) -> None:
         self.draws = draws
 
+    def serves(self, predictive: Predictive) -> bool:
+        """Draws of several parts jump from one to the other."""
+        return _parts(predictive.strata(1)) == 1
+
     def __call__(self, predictive: Predictive, keypoints: Tensor, metric: Metric) -> Tensor:
         strata = predictive.strata(self.draws)
-        if strata is None or strata.log_weights.shape[-1] > 1:
-            raise ConfigError("draws of this density jump from cell to cell: expect by exact, gumbel or score.")
+        assert strata is not None
         points, share = strata.points.squeeze(-2).movedim(0, -2), strata.shares.squeeze(-1).movedim(0, -1)
         index = share.detach().flatten(0, 1).multinomial(self.draws, replacement=True).view(*share.shape[:2], -1)
         at, chosen = points.gather(-2, index.unsqueeze(-1).expand(*index.shape, 2)), share.gather(-1, index)
@@ -77,16 +76,13 @@ class Score(Expectation):
 
 
 class Gumbel(Expectation):
-    """The part that a draw comes from is softened, or chosen with the gradient of the softened choice.
+    """The part, one of several, that a draw comes from is softened, or chosen with the gradient of the softened choice.
 
     Args:
         draws: S.
         straight_through: choose.
         start: temperature tau at the beginning of training.
         end: at its end; in between it falls geometrically.
-
-    Raises:
-        ConfigError: when called with a density that is not made of several parts.
     """
 
     def __init__(
@@ -100,17 +96,21 @@ class Gumbel(Expectation):
         """tau by now."""
         return math.exp((1 - self.share) * math.log(self.start) + self.share * math.log(self.end))
 
+    def serves(self, predictive: Predictive) -> bool:
+        return _parts(predictive.strata(1)) > 1
+
     def __call__(self, predictive: Predictive, keypoints: Tensor, metric: Metric) -> Tensor:
         strata = predictive.strata(self.draws)
-        if strata is None or strata.log_weights.shape[-1] == 1:
-            raise ConfigError(
-                "Gumbel-softmax chooses between parts, which field, heatmap, mixture and multibin of the plane have: "
-                "expect by exact or score."
-            )
+        assert strata is not None
         logits = strata.log_weights.expand(self.draws, *strata.log_weights.shape)
         chosen = F.gumbel_softmax(logits, tau=self.temperature, hard=self.straight_through)
         at = (chosen.unsqueeze(-2) @ strata.points).squeeze(-2)
         return (metric(at - keypoints) * (chosen * strata.shares).sum(-1)).sum(0)
+
+
+def _parts(strata: Strata | None) -> int:
+    """Of how many parts a density is made, that move smoothly; 0 where of none."""
+    return 0 if strata is None else strata.log_weights.shape[-1]
 
 
 ESTIMATORS: Mapping[str, Callable[[], Expectation]] = {
@@ -119,8 +119,4 @@ ESTIMATORS: Mapping[str, Callable[[], Expectation]] = {
     "straight-through": lambda: Gumbel(straight_through=True),
     "score": Score,
 }
-
-
-def estimator(name: str) -> Expectation:
-    """The estimator of `--expected-by` with its usual number of draws."""
-    return ESTIMATORS[name]()
+"""Of `--expected-by`, with their usual number of draws."""

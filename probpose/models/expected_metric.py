@@ -157,7 +157,11 @@ class Expectation(ABC):
 
     @abstractmethod
     def __call__(self, predictive: Predictive, keypoints: Tensor, metric: Metric) -> Tensor:
-        """E (N, K) of labels (N, K, 2), network units."""
+        """E (N, K) of labels (N, K, 2), network units, under a density that it `serves`."""
+
+    def serves(self, predictive: Predictive) -> bool:
+        """Whether E can be estimated so under densities such as this one: under all by default."""
+        return True
 
 
 class Exact(Expectation):

@@ -11,6 +11,7 @@ from pathlib import Path
 from probpose.data.persons import Persons
 from probpose.errors import ConfigError, RunInUseError, TrainingError
 from probpose.inference.training.config import TrainConfig
+from probpose.inference.training.initial import check_model
 from probpose.inference.training.members import is_whole, label_of
 from probpose.inference.training.report import read_log
 from probpose.inference.training.runs import RunFolder, read_config
@@ -48,7 +49,7 @@ class Entry:
 def entries(base: TrainConfig, models: Sequence[str], seeds: int, root: Path) -> list[Entry]:
     """The runs of `models` with seeds 0, 1, ..., each in `root/MODEL-seedN`; all models of a seed come first.
 
-    Models whose scale head, gauge or data do not allow the base's options are refused when they are trained.
+    Models that do not allow the base's options are refused by `train_entries`, before it trains any.
 
     Args:
         base: what all have in common.
@@ -123,9 +124,12 @@ def train_entries(
         The reason of each run whose training stopped early.
 
     Raises:
-        ProbposeError: what is wrong with the data or the options of a run.
+        ConfigError: the options of a run do not go together; nothing is trained then.
+        ProbposeError: what is wrong with the data of a run.
     """
-    failed = []
+    failed, chosen = [], list(chosen)
+    for entry in chosen:
+        check_model(entry.config)
     for entry in chosen:
         if is_finished(entry):
             continue

@@ -194,12 +194,17 @@ def _has_file(config: TrainConfig) -> bool:
     return (config.data.train_annotations or config.data.val_annotations) is not None
 
 
+def _expects(config: TrainConfig) -> bool:
+    return bool(config.model.oks_weight or config.model.pck_weight)
+
+
 _DEPENDENT: Mapping[str, tuple[Callable[[TrainConfig], bool], str]] = {
     "image_dir": (_has_file, "without train_annotations; the folder of a data set is data_root"),
     **dict.fromkeys(("flip_pairs", "category", "box_from"), (_has_file, "without an annotation file")),
     "lr_steps": (lambda config: config.optimiser.schedule == "step", "without schedule=step"),
     "prior_scale": (lambda config: config.model.prior is not None, "without a prior"),
     "exchanged_sides": (lambda config: config.model.robust, "without robust"),
+    "expected_by": (_expects, "without oks_weight or pck_weight"),
 }
 """Settings that count only beside others."""
 

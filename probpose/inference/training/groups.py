@@ -128,6 +128,8 @@ class ModelConfig:
             )
         if self.pck_weight and self.expected_by not in ("exact", "score"):
             raise ConfigError("whether a draw is correct has no gradient along it: expect pck by exact or score.")
+        if self.robust and self.standardise:
+            raise ConfigError("robust expects wrong labels anywhere in the crop: leave out standardise.")
         options_of(self.family, self.options)
 
 

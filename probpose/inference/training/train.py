@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "initial_model",
     "judged_on",
     "make_what_is_missing",
     "open_split",
@@ -18,40 +17,27 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from probpose.data.datasets.catalogue import Split, make_figures, open_dataset
 from probpose.data.datasets.coco import CocoOptions
 from probpose.data.datasets.coco import read_skeleton as skeleton_of_file
 from probpose.data.joints import joint_columns
-from probpose.data.persons import Persons, target_points
+from probpose.data.persons import Persons
 from probpose.data.plausible import fit_to_train, look_at_pictures, refuse_other_units, remarks_on
 from probpose.errors import ConfigError, DataError
 from probpose.inference.device import open_device
 from probpose.inference.training.checkpoint import load_checkpoint
 from probpose.inference.training.config import TrainConfig, refuse_without_effect, with_usual_flip
 from probpose.inference.training.groups import MachineConfig
+from probpose.inference.training.initial import check_model, for_training, initial_model
 from probpose.inference.training.provenance import Facts, read_facts
 from probpose.inference.training.report import Report
 from probpose.inference.training.runs import RunFolder, SingleRun, read_config, read_skeleton, untrained_model
 from probpose.inference.training.trainer import Trainer
 from probpose.inference.world import ALONE, World
-from probpose.models.backbones.registry import build_backbone
-from probpose.models.backbones.weights import load_backbone_weights
-from probpose.models.expected_metric import OKS, PCK, Exact, Expectation, Metric, WithExpected
-from probpose.models.heads.base import Targets
-from probpose.models.heads.cell_labels import CellLabels
-from probpose.models.keypoint_model import KeypointModel
-from probpose.models.objectives import WeightPrior
-from probpose.models.robust import Robust
 from probpose.skeleton import Skeleton
 
 LEAST_PERSONS = 4
 """Of a split: some to train on, and some to choose the checkpoint."""
-
-PRETRAINED = "pretrained"
-"""In place of a file of weights: those that the hub of a backbone has."""
 
 LEAST_TRAINED = 2
 """What batch normalisation needs."""
@@ -174,16 +160,18 @@ def start_training(
     Raises:
         ProbposeError: with the file, the record or the option that is wrong.
     """
-    open_device(world.device(config.machine.device))  # before the data are read, which takes minutes
+    folder.refuse_taken()  # this and the next before the data are read, which takes minutes
+    check_model(config)
+    open_device(world.device(config.machine.device))
     train, selection = world.first_goes_first(lambda: _training_data(config, persons))
     _check_validation(config, train.skeleton)
     config = with_usual_flip(config, train.skeleton)
     model, notes = initial_model(config, train)
     notes += [*_mirroring(config, train.skeleton), *look_at_pictures(train)]
+    trainer = Trainer(config, folder, model, train, selection, world, profile=profile)
     with folder.locked() if world.first else nullcontext():
         if world.first:
             folder.create(config, train.skeleton)
-        trainer = Trainer(config, folder, model, train, selection, world, profile=profile)
         _fit(trainer, [*_machines(trainer), *_describe(train, selection), *notes], on_epoch, quiet)
 
 
@@ -219,7 +207,7 @@ def resume_training(
         raise DataError(f"{train.name} has another skeleton than the run in {folder.path}: did the data change?")
     with folder.locked() if world.first else nullcontext():
         begun = folder.last.exists()
-        model = _for_training(untrained_model(config, train.skeleton), config, train) if begun else None
+        model = for_training(untrained_model(config, train.skeleton), config, train) if begun else None
         model = model or initial_model(config, train)[0]
         trainer = Trainer(config, folder, model, train, selection, world, profile=profile)
         notes = world.first_goes_first(trainer.resume)
@@ -262,62 +250,6 @@ def _check_validation(config: TrainConfig, skeleton: Skeleton) -> None:
         joint_columns(joints, skeleton.joints, file.stem)
 
 
-def initial_model(config: TrainConfig, train: Persons) -> tuple[KeypointModel, list[str]]:
-    """The model that training starts from, and what there is to say of its weights."""
-    torch.manual_seed(config.seed)
-    model = untrained_model(config, train.skeleton)
-    notes = []
-    if (weights := config.model.weights) == PRETRAINED:
-        hub = build_backbone(config.model.backbone, pretrained=True)
-        model.regressor.backbone.load_state_dict(hub.state_dict())
-        notes.append(f"{config.model.backbone}: with the weights of its hub")
-    elif weights is not None:
-        loaded = load_backbone_weights(model.regressor.backbone, Path(weights))
-        notes.append(f"{weights}: {loaded.loaded} tensors, missing {_listed(loaded.missing)}")
-        notes.append(f"  not used: {_listed(loaded.unused)}")
-    model.start_at(training_targets(train, config.input_size))
-    return _for_training(model, config, train), notes
-
-
-def _for_training(model: KeypointModel, config: TrainConfig, train: Persons) -> KeypointModel:
-    """The model with what only training needs: blurred labels, the metric's term, label errors, a prior on weights."""
-    chosen = config.model
-    if run := chosen.options.get("label_density"):
-        from probpose.experimental.learned_blur import learned_blur
-
-        model.objective = CellLabels(learned_blur(Path(run), train))
-    height, width = config.input_size
-    metrics: tuple[tuple[float, Metric], ...] = (
-        (chosen.oks_weight, OKS.of_crop(train.skeleton.oks_sigmas, width / height)),
-        (chosen.pck_weight, PCK.of_crop(len(train.skeleton), width / height)),
-    )
-    for weight, metric in metrics:
-        if weight:
-            model.objective = WithExpected(model.objective, weight, metric, _expectation(chosen.expected_by))
-    if chosen.robust:
-        if chosen.standardise:
-            raise ConfigError("--robust expects wrong labels anywhere in the crop: leave out --standardise.")
-        model.objective = Robust(model.objective, train.skeleton.flip_permutation, sides=chosen.exchanged_sides)
-    if chosen.prior is not None:
-        model.prior = WeightPrior(chosen.prior, chosen.prior_scale, max(1, int(train.labelled.sum())))
-    return model
-
-
-def _expectation(name: str) -> Expectation:
-    """How expected metrics are estimated."""
-    if name == "exact":
-        return Exact()
-    from probpose.experimental.gradient_estimators import estimator
-
-    return estimator(name)
-
-
-def training_targets(persons: Persons, input_size: tuple[int, int]) -> Targets:
-    """Where the labels lie in the un-augmented training crops, network units."""
-    points = np.nan_to_num(target_points(persons, input_size))
-    return Targets.of(torch.from_numpy(points).float(), torch.from_numpy(persons.labelled))
-
-
 def _fit(trainer: Trainer, notes: list[str], on_epoch: Callable[[RunFolder], None], quiet: bool) -> None:
     epochs = trainer.config.optimiser.epochs
     quiet = quiet or not trainer.world.first
@@ -332,11 +264,6 @@ def _describe(train: Persons, selection: Persons) -> list[str]:
     lines = [f"{train.name}: {len(train)} persons to train on, {len(selection)} to choose the checkpoint"]
     said = [f"  {text}" for text in (*train.remarks, *remarks_on(train))]
     return [*lines, *(f"  skipped: {text}" for text in train.left_out), *said]
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:6]) or "none"
-    return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown
 
 
 def _training_data(config: TrainConfig, persons: Persons | None = None) -> tuple[Persons, Persons]:

@@ -83,7 +83,7 @@ class Trainer:
 
     Args:
         config: the run's configuration.
-        folder: the run's folder, already created.
+        folder: the run's folder, which has to be there when it is to `fit`.
         model: fresh; `resume` overwrites it.
         train: persons to train on.
         selection: persons that choose the checkpoint.
