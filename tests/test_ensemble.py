@@ -14,6 +14,8 @@ from matplotlib.pyplot import imread
 from torch import Tensor
 
 import probpose as pp
+from probpose.analysis.evaluation.scores import score_run
+from probpose.analysis.prediction import estimates
 from probpose.analysis.prediction.forward import predict_persons
 from probpose.errors import CheckpointError, ConfigError
 from probpose.inference.training.checkpoint import load_checkpoint
@@ -171,6 +173,15 @@ def test_evaluation_says_both_kinds(trained: pp.Run) -> None:
     assert found["epistemic_share"] == pytest.approx((model / (label + model)).mean(), rel=1e-6)
     assert found["mutual_information_nats"] == pytest.approx(parts.mutual_information.mean(), rel=1e-6)
     assert "uncertainty" not in pp.load(trained.path / "member-1").evaluate(persons).to_json()
+
+
+def test_a_comparison_takes_no_ensemble_apart(trained: pp.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would show neither part."""
+    run, persons = open_run(shutil.copytree(trained.path, tmp_path / "two")), trained.data().select(np.arange(3))
+    calls: list[Predictive] = []
+    monkeypatch.setattr(estimates, "decompose", calls.append)
+    assert np.isfinite(score_run(run, persons).log_prob).all()
+    assert not calls
 
 
 def test_a_member_that_was_trained_further_is_refused(trained: pp.Run, tmp_path: Path) -> None:

@@ -317,8 +317,3 @@ def test_sides_are_as_they_are_unless_asked_for() -> None:
     assert not bool(found.pair.any() or found.exchanged.any())
     with pytest.raises(ConfigError, match="exchanged_sides is without effect without robust"):
         config_from(None, {"exchanged_sides": True})
-
-
-def test_it_needs_units_of_the_crop(figures: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--robust expects wrong labels anywhere in the crop: leave out"):
-        start_training(tiny(figures, standardise=True), RunFolder(tmp_path / "run"))

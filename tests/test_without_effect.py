@@ -51,7 +51,6 @@ def test_an_option_without_effect_is_refused(
         {"lr_steps": (3,), "schedule": "cosine"},
         {"prior_scale": 2.0},
         {"expected_by": "score"},
-        {"exchanged_sides": True},
     ],
     ids=str,
 )

@@ -282,9 +282,9 @@ class Run:
         with World.joined() as world, (counting if world.first else silent)("evaluating", total) as progress:
             found = evaluate(
                 self._loaded.model, persons, self._loaded.input_size, flip_test=flip_test, estimator=estimator,
-                score=score, boxes=detected, nms=nms, batch_size=batch_size, device=open_device(world.device(device)),
-                workers=workers, recalibrate=recalibrated, progress=progress, world=world,
-                observe=(lambda _: None) if writer is None else writer.add,
+                score=score, boxes=detected, nms=nms, apart=True, batch_size=batch_size,
+                device=open_device(world.device(device)), workers=workers, recalibrate=recalibrated,
+                progress=progress, world=world, observe=(lambda _: None) if writer is None else writer.add,
             )  # fmt: skip
         if writer is not None:
             writer.close()

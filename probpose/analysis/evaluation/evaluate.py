@@ -41,6 +41,7 @@ def evaluate(
     score: Score = "usual",
     boxes: Boxes | None = None,
     nms: float = OKS_NMS,
+    apart: bool = False,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     workers: int = 0,
@@ -63,6 +64,8 @@ def evaluate(
         score: what poses are ranked by, in NMS and in COCO's metrics; "expected-oks" also gives `AP_by_score`.
         boxes: detected boxes to predict for, in place of the annotated ones; only COCO's metrics are then defined.
         nms: OKS above which one of two poses in detected boxes goes (`probpose.analysis.evaluation.coco`); 1 keeps all.
+        apart: say of an ensemble what is unsure of labels and what of the model, which takes half as long again, or
+            twice as long.
         batch_size: persons at a time.
         device: of the network.
         workers: processes that read images.
@@ -84,7 +87,7 @@ def evaluate(
         residual=residual, recalibrate=recalibrate, progress=progress, world=world,
     ):  # fmt: skip
         observe(forward)
-        found = Estimates.of(forward, estimator, kernel, apart=len(forward.keypoints.members) > 1)
+        found = Estimates.of(forward, estimator, kernel, apart=apart and len(forward.keypoints.members) > 1)
         judged = None if boxes is not None else _Labels.of(forward, persons)
         batches.append(_Batch(forward.keypoints.gauge, found, forward.unreadable, judged))
     batches = world.together(batches)

@@ -109,7 +109,7 @@ class Evaluation:
         coco: average precision and recall by OKS.
         keypoints: labelled keypoints that count.
         labels: label by label and joint by joint; None with detected boxes.
-        uncertainty: of an ensemble; None of a single network.
+        uncertainty: of an ensemble, where it was asked for; None of a single network.
         ess: effective share of the nodes behind log Z, the least of all residual densities.
         unreadable: images left out, one "file: reason" each.
         skipped: annotations or boxes left out while reading, by reason.
