@@ -88,6 +88,8 @@ ABLATION: dict[str, dict[str, Any]] = {
     "8 x 8 cells": {"options": {"cells": 8}},
 }
 """Changes of `field`; with one cell it is regression from the decoder's pooled features."""
+COARSE_HEATMAP = {**LEADERS["heatmap"], "options": {**LEADERS["heatmap"]["options"], "layers": 1}}
+"""Of 64 x 64 pixels, with 8 x 8 cells."""
 
 MAPS = ("field", "heatmap", "softargmax")
 SMALL_DECODER = {"layers": 2, "width": 32}
@@ -152,6 +154,7 @@ def jobs() -> Iterator[Job]:
     yield from (_ablated(name, d, 1) for name in ABLATION for d in data)
     yield from (Job(m, "small", s, c) for s in SEEDS for m, c in (LEADERS | OTHERS).items())
     yield from (_ablated(name, "small", 0) for name in ABLATION if name != "student_t")
+    yield Job("heatmap, 8 x 8 cells", "small", 0, COARSE_HEATMAP)
     yield from (Job(m, "small drawn", s, c) for s in SEEDS for m, c in LEADERS.items())
 
 
