@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from probpose.api.data import synthesise as synthesise
     from probpose.api.data import write_predictions as write_predictions
     from probpose.api.diagnosing import diagnose as diagnose
-    from probpose.api.distributions import Decomposition as Decomposition
     from probpose.api.distributions import Distribution as Distribution
     from probpose.api.distributions import Gaussian as Gaussian
     from probpose.api.distributions import Heatmap as Heatmap
@@ -77,6 +76,7 @@ if TYPE_CHECKING:
     from probpose.data.predictions.instances import Instances as Instances
     from probpose.data.repeated_labels import RepeatedLabels as RepeatedLabels
     from probpose.errors import ProbposeError as ProbposeError
+    from probpose.models.predictive.decomposition import Decomposition as Decomposition
     from probpose.progress import bars as bars
     from probpose.skeleton import Skeleton as Skeleton
 
@@ -91,7 +91,7 @@ _HOMES = {
     "save_audit": "probpose.api.auditing",
     "save_corrected": "probpose.analysis.audit.corrections",
     "Calibration": "probpose.api.calibration",
-    "Decomposition": "probpose.api.distributions",
+    "Decomposition": "probpose.models.predictive.decomposition",
     "Distribution": "probpose.api.distributions",
     "Gaussian": "probpose.api.distributions",
     "Heatmap": "probpose.api.distributions",

@@ -5,10 +5,9 @@ Arrays come in as numpy or torch and go out as numpy, in pixels of the image wit
 
 from __future__ import annotations
 
-__all__ = ["Decomposition", "Distribution", "Gaussian", "Heatmap", "Laplace", "Samples"]
+__all__ = ["Distribution", "Gaussian", "Heatmap", "Laplace", "Samples"]
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
@@ -27,7 +26,7 @@ from probpose.data.predictions.heatmaps import read_heatmaps
 from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual, LaplaceResidual, Residual, StudentTResidual
 from probpose.models.predictive.contract import Predictive
-from probpose.models.predictive.decomposition import decompose
+from probpose.models.predictive.decomposition import Decomposition, decompose
 from probpose.models.predictive.grids import HeatmapDensity, Surface
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import LocationScaleMixture
@@ -36,22 +35,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _TAIL_NODES = 2**12
-
-
-@dataclass(frozen=True)
-class Decomposition:
-    """What is unsure of N rows with K joints, in two parts.
-
-    Attributes:
-        aleatoric: (N, K, 2, 2) square pixels, the covariance that is left on average when the model is known.
-        epistemic: (N, K, 2, 2) square pixels, the covariance of the models' means; both sum to the covariance.
-        mutual_information: (N, K) nats, between label and model: from 0, where all models predict the same, to the
-            logarithm of their number, where none predicts what another does.
-    """
-
-    aleatoric: Array
-    epistemic: Array
-    mutual_information: Array
 
 
 class Distribution:
@@ -102,7 +85,7 @@ class Distribution:
         """(N, K, 2, 2) covariance in square pixels, of the points that represent the density."""
         return as_array(self.predictive.covariance)
 
-    def decompose(self) -> Decomposition:
+    def decompose(self) -> Decomposition[Array]:
         """What an annotator's label is unsure of, and what the model is (Depeweg et al., ICML 2018).
 
         Raises:

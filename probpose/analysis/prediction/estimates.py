@@ -188,9 +188,9 @@ class Estimates:
             score of regression codes (Li et al., ICCV 2021).
         expected_oks: (N, K), expected OKS of `point` if the joint is labelled; None where no OKS kernel was given.
         score: (N,), what poses are ranked by, apart from the score of the box; None for the mean of `confidence`.
-        aleatoric: (N, K, 2, 2) square pixels, what is unsure of labels (`decompose`); None where it was not asked for.
-        epistemic: (N, K, 2, 2) square pixels, what is unsure of the model; likewise.
-        mutual_information: (N, K) nats, between label and model; likewise.
+        aleatoric: of an ensemble, see `Decomposition`; None where it was not asked for.
+        epistemic: likewise.
+        mutual_information: likewise.
     """
 
     rows: npt.NDArray[np.int64]

@@ -18,7 +18,7 @@ from __future__ import annotations
 __all__ = ["Decomposition", "MemberMixture", "decompose"]
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ from torch import Tensor
 from probpose.errors import ConfigError
 from probpose.models.predictive.contract import HDR_CHUNK, POINTS, Predictive
 from probpose.models.predictive.mixtures import EqualMixture
+
+Values = TypeVar("Values")
 
 _POINTS = 1024
 """Of all members together, from which the mutual information is found."""
@@ -54,21 +56,23 @@ class MemberMixture(EqualMixture):
         return points[..., own, :], kept / (len(self.components) * kept.sum(-1, keepdim=True))
 
 
-class Decomposition(NamedTuple):
-    """Of N persons with K joints.
+class Decomposition(NamedTuple, Generic[Values]):
+    """What is unsure of N rows with K joints, in two parts; arrays where users see them, tensors before.
 
     Attributes:
-        aleatoric: (N, K, 2, 2), in squares of the density's unit.
-        epistemic: (N, K, 2, 2); with `aleatoric` it sums to the covariance.
-        mutual_information: (N, K), nats.
+        aleatoric: (N, K, 2, 2) square pixels, or squares of the unit that the density is in: the covariance that is
+            left on average when the model is known.
+        epistemic: (N, K, 2, 2), the same unit, the covariance of the models' means; both sum to the covariance.
+        mutual_information: (N, K) nats, between label and model: from 0, where all models predict the same, to the
+            logarithm of their number, where none predicts what another does.
     """
 
-    aleatoric: Tensor
-    epistemic: Tensor
-    mutual_information: Tensor
+    aleatoric: Values
+    epistemic: Values
+    mutual_information: Values
 
 
-def decompose(predictive: Predictive) -> Decomposition:
+def decompose(predictive: Predictive) -> Decomposition[Tensor]:
     """Take a mixture over models apart, without gradient.
 
     The mutual information is found on points that represent each member, where it is E_m of log p_m - log p.
