@@ -20,14 +20,15 @@ from probpose.analysis.prediction.forward import predict_persons
 from probpose.errors import CheckpointError, ConfigError
 from probpose.inference.training.checkpoint import load_checkpoint
 from probpose.inference.training.config import default_config
-from probpose.inference.training.members import open_run, seal_draws
-from probpose.inference.training.runs import RunFolder, load_run
+from probpose.inference.training.members import begin_ensemble, open_run, seal_draws
+from probpose.inference.training.runs import RunFolder, load_run, read_config
 from probpose.models.densities import GaussianResidual, LaplaceResidual
 from probpose.models.ensemble import last_layer
 from probpose.models.predictive.contract import Predictive
 from probpose.models.predictive.decomposition import MemberMixture, decompose
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.models.predictive.mixtures import EqualMixture
+from probpose.skeleton import COCO
 from tests.predictives import VARIANTS, small_model
 
 WHERE = torch.tensor([[[0.0, 0.0], [3.0, -1.0]]], dtype=torch.float64)
@@ -213,6 +214,21 @@ def test_an_interrupted_ensemble_goes_on(trained: pp.Run, tmp_path: Path) -> Non
     )
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_settings_may_change_until_a_member_has_begun(tmp_path: Path) -> None:
+    """As where the first attempt names data that are not there."""
+    folder, config = RunFolder(tmp_path / "two"), default_config("synthetic", epochs=3)
+    begin_ensemble(folder, config.changed(epochs=1), 2)
+    first, _ = begin_ensemble(folder, config, 2)
+    assert read_config(folder) == config
+    first.create(config, COCO)
+    begin_ensemble(folder, config.changed(epochs=9), 2)
+    assert read_config(folder) == config
+    with pytest.raises(ConfigError, match="already holds another ensemble"):
+        begin_ensemble(folder, config, 3)
+    with pytest.raises(ConfigError, match="already holds a run"):
+        begin_ensemble(first, config, 2)
 
 
 @pytest.mark.parametrize(("runs", "message"), [(["member-1"], "at least 2"), (["member-1", "member-1"], "named twice")])

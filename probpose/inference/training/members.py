@@ -100,27 +100,31 @@ def is_whole(folder: RunFolder) -> bool:
 def begin_ensemble(folder: RunFolder, config: TrainConfig, size: int) -> list[RunFolder]:
     """Name the folders of members that are to be trained, and remember how many.
 
+    An ensemble of as many members that was begun there goes on. Its settings are those of `config` until a member has
+    begun; whether a member that has begun has the same is compared when it is trained.
+
     Args:
-        folder: of the ensemble; where it was begun with the same settings, it goes on.
+        folder: of the ensemble.
         config: of the first member; the others have the seeds that follow.
         size: number of members.
 
     Raises:
-        ConfigError: fewer than two, or a run or another ensemble is there.
+        ConfigError: fewer than two, or a run, draws of a last layer or an ensemble of another size are there.
     """
     if size < _SMALLEST:
         raise ConfigError(f"an ensemble of {size}: it needs at least {_SMALLEST}.")
     found = members_of(folder)
     if found is None:
-        if folder.config.exists():
-            raise ConfigError(f"{folder.path} already holds a run: name another --out.")
+        folder.refuse_taken()
         found = Members(tuple(Member(f"member-{number}") for number in range(1, size + 1)))
         folder.path.mkdir(parents=True, exist_ok=True)
         _write(folder, found)
-        save_config(config, folder.config)
     elif len(found.members) != size or found.posterior is not None:
         raise ConfigError(f"{folder.path} already holds another ensemble: name another --out.")
-    return [_folder_of(folder, member) for member in found.members]
+    places = [_folder_of(folder, member) for member in found.members]
+    if not any(place.config.exists() for place in places):
+        save_config(config, folder.config)
+    return places
 
 
 def seal(folder: RunFolder, runs: Sequence[Path], *, own: bool = False) -> LoadedRun:
