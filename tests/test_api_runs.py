@@ -16,6 +16,9 @@ from click.testing import CliRunner
 from matplotlib.figure import Figure
 
 import probpose as pp
+from probpose.analysis.calibration.recalibration.base import ScaleRecalibration
+from probpose.analysis.calibration.recalibration.store import load_recalibration
+from probpose.analysis.calibration.sources import run as sources
 from probpose.cli import main
 from probpose.errors import CheckpointError, ConfigError, DataError
 from tests.api_cases import blobs, train_blobs
@@ -231,6 +234,26 @@ def test_a_calibrated_run_predicts_recalibrated(run: pp.Run, tmp_path: Path) -> 
     assert not np.allclose(after.sigma_px, before.sigma_px, rtol=1e-3)
     np.testing.assert_allclose(own.predict(PICTURES, recalibrate=False).sigma_px, before.sigma_px, rtol=1e-6)
     assert own.evaluate(persons).recalibration == "scale"
+
+
+def test_a_recalibration_is_read_once_and_again_when_it_was_written(
+    run: pp.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = pp.load(shutil.copytree(run.path, tmp_path / "run"))
+    read: list[Path] = []
+
+    def load(file: Path) -> Any:
+        read.append(file)
+        return load_recalibration(file)
+
+    monkeypatch.setattr(sources, "load_recalibration", load)
+    assert own.recalibration is None
+    for count, factor in ((1, 2.0), (2, 3.0)):
+        sources.save_run_recalibration(own._loaded, ScaleRecalibration(np.full(1, factor)), "blobs")
+        assert [own.recalibration, own.predict(PICTURES).recalibration, own.recalibration] == ["scale"] * 3
+        assert len(read) == count
+    own_sigma, plain = (own.predict(PICTURES, recalibrate=wanted).sigma_px for wanted in (True, False))
+    np.testing.assert_allclose(own_sigma, 3 * plain, rtol=1e-5)
 
 
 def test_persons_of_other_joints_are_refused(run: pp.Run) -> None:

@@ -18,7 +18,7 @@ from probpose.analysis.audit.evidence import evidence_of_network
 from probpose.analysis.audit.judge import THRESHOLD, dealt
 from probpose.analysis.audit.record import Audit
 from probpose.analysis.calibration.recalibration.choose import Method
-from probpose.analysis.calibration.sources.run import RunSource, run_recalibration
+from probpose.analysis.calibration.sources.run import RunSource, recalibration_file, run_recalibration
 from probpose.analysis.evaluation.coco import OKS_NMS
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.outcome import Evaluation
@@ -64,6 +64,7 @@ class Run:
 
     def __init__(self, loaded: LoadedRun) -> None:
         self._loaded = loaded
+        self._recalibrated: tuple[int | None, tuple[Recalibrate, str] | None] = None, None
 
     def __repr__(self) -> str:
         made = f"epoch {self.epoch}" if self.imported is None else f"imported from {self.imported.file}"
@@ -114,8 +115,7 @@ class Run:
     @property
     def recalibration(self) -> str | None:
         """Method of the recalibration that `calibrate` kept in the folder and `predict` uses; None without one."""
-        found = run_recalibration(self._loaded)
-        return None if found is None else found[1]
+        return self._recalibration(wanted=True)[1]
 
     def predict(
         self,
@@ -469,8 +469,14 @@ class Run:
         return judged_on(self.config, dataset=dataset, **named)
 
     def _recalibration(self, wanted: bool) -> tuple[Recalibrate | None, str | None]:
-        found = run_recalibration(self._loaded) if wanted else None
-        return (None, None) if found is None else found
+        """What the folder holds, and its method: read once, and again when `calibrate` has written it since."""
+        if not wanted:
+            return None, None
+        file = recalibration_file(self._loaded.folder)
+        written = file.stat().st_mtime_ns if file.exists() else None
+        if written != self._recalibrated[0]:
+            self._recalibrated = written, run_recalibration(self._loaded)
+        return self._recalibrated[1] or (None, None)
 
 
 def load(path: str | PathLike[str] | None = None, *, checkpoint: str = "best") -> Run:
