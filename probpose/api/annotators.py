@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
+
+from rich.console import Group
 
 from probpose.analysis.annotators.checks import checks, prior_replicates, replicates
 from probpose.analysis.annotators.consensus import consensus_document, consensus_table
@@ -30,9 +32,6 @@ from probpose.inference.fitting.annotation_posterior import AnnotationPosterior,
 from probpose.inference.fitting.annotation_replicates import draw_prior
 from probpose.inference.fitting.annotation_sampling import sample_annotation_posterior
 from probpose.progress import Counting, silent
-
-if TYPE_CHECKING:
-    from rich.console import Group
 
 Repeated = RepeatedLabels | PathOrText | Sequence[PathOrText]
 """Repeated labels, a table of them, or the COCO-format files of several annotators."""
@@ -101,8 +100,6 @@ class Annotators:
 
     def tables(self) -> Group:
         """Annotators, landmarks and checks for the terminal."""
-        from rich.console import Group
-
         return Group(*(table.terminal() for table in annotator_tables(self.record)[:-1]))
 
     def to_html(self) -> str:

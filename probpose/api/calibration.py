@@ -9,10 +9,11 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Group
 from torch import Tensor
 
 from probpose.analysis.calibration.calibrate import Outcome, Settings
@@ -49,9 +50,6 @@ from probpose.data.predictions.tables import survey_shards
 from probpose.errors import DataError
 from probpose.models.residual_families import refittable
 from probpose.progress import Counting, silent
-
-if TYPE_CHECKING:
-    from rich.console import Group
 
 
 class Calibration:

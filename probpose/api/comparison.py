@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["compare"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -18,7 +18,14 @@ from probpose.data.persons import Persons
 from probpose.data.plausible import remarks_on
 from probpose.errors import ConfigError, TrainingError
 from probpose.inference.device import open_device
-from probpose.inference.training.comparison import check_reference, entries, entry_of_run, is_finished, train_entries
+from probpose.inference.training.comparison import (
+    Entry,
+    check_reference,
+    entries,
+    entry_of_run,
+    is_finished,
+    train_entries,
+)
 from probpose.inference.training.config import TrainConfig, config_from
 from probpose.inference.training.runs import read_skeleton
 from probpose.inference.training.train import make_what_is_missing, open_split
@@ -70,28 +77,17 @@ def compare(
     if models and out is None:
         raise ConfigError("the models that are trained need a folder: name out.")
     named = config is not None or bool(settings)
-    if isinstance(config, TrainConfig):
-        config = config.changed(**settings)
-    else:
-        config = config_from(None if config is None else Path(config), settings)
-    own = entries(config, models, seeds, Path(out)) if models and out is not None else []
-    chosen = [*own, *(entry_of_run(Path(run)) for run in runs)]
-    check_reference(reference, chosen)
+    config = config_from(config, settings)
+    own = [] if out is None or not models else entries(config, models, seeds, Path(out))
+    others = [entry_of_run(Path(run)) for run in runs]
+    check_reference(reference, [*own, *others])
     opened = open_device(device or config.machine.device)
     if persons is None and (models or named):
-        make_what_is_missing(config)
-        persons = open_split(config, "val")
+        persons = _judged_on(config)
     if persons is not None:
-        for entry in chosen[len(own) :]:
-            match_joints(persons, read_skeleton(entry.folder), common=common_joints)
-    with LiveCurves() as curves:
-        failed = train_entries(own, on_epoch=curves, say=say) if training else []
-    finished = [entry for entry in chosen if is_finished(entry)]
-    for entry in chosen:
-        if entry not in finished:
-            say(f"not compared, for it is not finished: {entry.name}")
-    if not finished:
-        raise TrainingError("no run is finished yet.")
+        _check_joints(others, persons, common=common_joints)
+    failed = _trained(own, say) if training else []
+    finished = _finished([*own, *others], say)
     if persons is None:
         persons = open_split(finished[0].config, "val")
     for line in (*persons.remarks, *remarks_on(persons)):
@@ -100,3 +96,32 @@ def compare(
     if out is not None:
         say("written: " + ", ".join(map(str, save_comparison(comparison, Path(out)))))
     return replace(comparison, failed=tuple(failed))
+
+
+def _judged_on(config: TrainConfig) -> Persons:
+    """The validation data of a configuration."""
+    make_what_is_missing(config)
+    return open_split(config, "val")
+
+
+def _check_joints(runs: Iterable[Entry], persons: Persons, *, common: bool) -> None:
+    """Refuse finished runs of other joints, before anything is trained."""
+    for run in runs:
+        match_joints(persons, read_skeleton(run.folder), common=common)
+
+
+def _trained(own: Sequence[Entry], say: Callable[[str], None]) -> list[str]:
+    """Train what is not finished; the reason of each run whose training stopped."""
+    with LiveCurves() as curves:
+        return train_entries(own, on_epoch=curves, say=say)
+
+
+def _finished(chosen: Sequence[Entry], say: Callable[[str], None]) -> list[Entry]:
+    """The runs that can be compared; `say` names the others."""
+    finished = [entry for entry in chosen if is_finished(entry)]
+    for entry in chosen:
+        if entry not in finished:
+            say(f"not compared, for it is not finished: {entry.name}")
+    if not finished:
+        raise TrainingError("no run is finished yet.")
+    return finished

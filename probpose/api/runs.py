@@ -22,6 +22,7 @@ from probpose.analysis.calibration.sources.run import RunSource, recalibration_f
 from probpose.analysis.evaluation.coco import OKS_NMS
 from probpose.analysis.evaluation.evaluate import evaluate
 from probpose.analysis.evaluation.outcome import Evaluation
+from probpose.analysis.graph import FORMATS, Format, export_run
 from probpose.analysis.prediction.estimates import Estimator, Score
 from probpose.analysis.prediction.forward import Recalibrate, predict_held_out, predict_persons
 from probpose.analysis.prediction.predict import predict_table
@@ -50,8 +51,7 @@ from probpose.inference.world import World, under_torchrun
 from probpose.progress import Counting, silent
 from probpose.skeleton import Skeleton
 
-if TYPE_CHECKING:  # predict and evaluate need neither ArviZ nor matplotlib
-    from probpose.analysis.graph import Format
+if TYPE_CHECKING:
     from probpose.api.calibration import Calibration
 
 
@@ -338,7 +338,7 @@ class Run:
                 self._loaded, persons, batch_size=batch_size, device=open_device(device), workers=workers,
                 progress=progress,
             )  # fmt: skip
-        from probpose.api.calibration import calibrate_source
+        from probpose.api.calibration import calibrate_source  # ArviZ and matplotlib, which predicting does without
 
         return calibrate_source(source, method, residual, per_joint, radius_px, seed, counting)
 
@@ -360,8 +360,6 @@ class Run:
             DataError: the file cannot be written.
             CheckpointError: the run's recalibration is damaged.
         """
-        from probpose.analysis.graph import FORMATS, export_run
-
         one_of(format, FORMATS, "format")
         return export_run(self._loaded, Path(file), format, recalibrate=recalibrate)
 
@@ -415,7 +413,7 @@ class Run:
             else:
                 said = predict_held_out(networks, persons, **how)
             evidence = evidence_of_network(persons, said, model)
-        from probpose.api.auditing import judged
+        from probpose.api.auditing import judged  # matplotlib
 
         return judged(evidence, threshold, seed, counting)
 

@@ -53,11 +53,7 @@ def train(
     Raises:
         ProbposeError: with the file, the record or the option that is wrong.
     """
-    if not isinstance(config, TrainConfig):
-        config = config_from(None if config is None else Path(config), settings)
-    elif settings:
-        config = config.changed(**settings)
-    return _trained_all(config, ensemble, out, quiet, None, profile=profile)
+    return _trained_all(config_from(config, settings), ensemble, out, quiet, None, profile=profile)
 
 
 def resume(

@@ -5,8 +5,9 @@ from __future__ import annotations
 __all__ = ["evaluate"]
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -78,56 +79,21 @@ def evaluate(
         DataError: no image can be read, or the log density of a label is not finite.
         CheckpointError: the network's output is not finite.
     """
+    task = _Task(persons, boxes, input_size, estimator, score, nms, flip_test, apart)
     residual = freeze(model, device if recalibrate is None else "cpu")
-    targets = persons if boxes is None else unlabelled_persons(boxes, persons)
-    kernel = oks_kernel(targets, estimator, score)
     batches: list[_Batch] = []
     for forward in predict_persons(
-        model, targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
+        model, task.targets, input_size, batch_size=batch_size, flip_test=flip_test, device=device, workers=workers,
         residual=residual, recalibrate=recalibrate, progress=progress, world=world,
     ):  # fmt: skip
         observe(forward)
-        found = Estimates.of(forward, estimator, kernel, apart=apart and len(forward.keypoints.members) > 1)
-        judged = None if boxes is not None else _Labels.of(forward, persons)
-        batches.append(_Batch(forward.keypoints.gauge, found, forward.unreadable, judged))
-    batches = world.together(batches)
-    unreadable = [fault for batch in batches for fault in batch.unreadable]
-    joined = Estimates.join([batch.estimates for batch in batches]).ranked_by(score)
-    if not len(joined):
-        raise DataError(f"None of the {len(targets)} persons' images could be read, such as {unreadable[0]}.")
-    poses = PoseEvaluator(GroundTruth.of(persons), targets, boxes, input_size, nms)
-    ranking, counts = poses.ranking(joined), np.isin(persons.image_id, list(poses.images(joined)))
-    by_label = None
-    if labels := [batch.labels for batch in batches if batch.labels is not None]:
-        scores = LabelScores.join([one.scores for one in labels])
-        inside = np.concatenate([one.inside for one in labels])
-        by_label = _by_label(scores, joined, inside, persons, residual, input_size)
-    return Evaluation(
-        dataset=persons.name,
-        persons=int(counts.sum()),
-        boxes=None if boxes is None else len(joined),
-        estimator=estimator,
-        score=score,
-        AP_by_score=None if score == "usual" else poses.precision_by_score(joined, ranking),
-        gauge=batches[-1].gauge,
-        flip_test=flip_test,
-        nms=nms if boxes is not None and boxes.detected else None,
-        suppressed=ranking.suppressed,
-        coco=ranking.coco,
-        keypoints=int(persons.labelled[counts].sum()) if by_label is None else len(by_label.scores),
-        labels=by_label,
-        uncertainty=Uncertainty.of(joined),
-        ess=float(residual.ess.min()),
-        unreadable=list(dict.fromkeys(unreadable)),
-        skipped=targets.skipped,
-        results=ranking.results,
-        remarks=[*_remarks(persons.select(np.flatnonzero(counts)), by_label), *persons.remarks],
-    )
+        batches.append(task.kept_of(forward))
+    return task.evaluation(world.together(batches), residual)
 
 
 @dataclass(frozen=True)
 class _Labels:
-    """What was predicted for the labels of a batch.
+    """What was predicted for the labels of n persons.
 
     Attributes:
         scores: of the labels.
@@ -142,6 +108,13 @@ class _Labels:
         labels = Labels.of_persons(persons, forward.rows)
         scores = LabelScores.of(forward.keypoints, labels, "level", "sigma", "radii")
         return cls(scores, as_array(forward.inside))
+
+    @classmethod
+    def join(cls, parts: Sequence[_Labels]) -> _Labels | None:
+        """Those of several batches; None of none."""
+        if not parts:
+            return None
+        return cls(LabelScores.join([part.scores for part in parts]), np.concatenate([part.inside for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -159,6 +132,70 @@ class _Batch:
     estimates: Estimates
     unreadable: list[str]
     labels: _Labels | None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be evaluated, and how: see `evaluate`."""
+
+    persons: Persons
+    boxes: Boxes | None
+    input_size: tuple[int, int]
+    estimator: Estimator
+    score: Score
+    nms: float
+    flip_test: bool
+    apart: bool
+
+    @cached_property
+    def targets(self) -> Persons:
+        """What is predicted for."""
+        return self.persons if self.boxes is None else unlabelled_persons(self.boxes, self.persons)
+
+    @cached_property
+    def kernel(self) -> Array | None:
+        """Of OKS, where something asks for it (`oks_kernel`)."""
+        return oks_kernel(self.targets, self.estimator, self.score)
+
+    def kept_of(self, forward: Forward) -> _Batch:
+        """What is kept of a batch's predictions."""
+        apart = self.apart and len(forward.keypoints.members) > 1
+        found = Estimates.of(forward, self.estimator, self.kernel, apart=apart)
+        labels = None if self.boxes is not None else _Labels.of(forward, self.persons)
+        return _Batch(forward.keypoints.gauge, found, forward.unreadable, labels)
+
+    def evaluation(self, batches: Sequence[_Batch], residual: Residual | Residuals) -> Evaluation:
+        """The outcome of all batches; `residual` is R."""
+        unreadable = list(dict.fromkeys(fault for batch in batches for fault in batch.unreadable))
+        joined = Estimates.join([batch.estimates for batch in batches]).ranked_by(self.score)
+        if not len(joined):
+            raise DataError(f"None of the {len(self.targets)} persons' images could be read, such as {unreadable[0]}.")
+        poses = PoseEvaluator(GroundTruth.of(self.persons), self.targets, self.boxes, self.input_size, self.nms)
+        ranking = poses.ranking(joined)
+        counted = self.persons.select(np.flatnonzero(np.isin(self.persons.image_id, list(poses.images(joined)))))
+        labels = _Labels.join([batch.labels for batch in batches if batch.labels is not None])
+        by_label = None if labels is None else _by_label(labels, joined, self.persons, residual, self.input_size)
+        return Evaluation(
+            dataset=self.persons.name,
+            persons=len(counted),
+            boxes=None if self.boxes is None else len(joined),
+            estimator=self.estimator,
+            score=self.score,
+            AP_by_score=None if self.score == "usual" else poses.precision_by_score(joined, ranking),
+            gauge=batches[-1].gauge,
+            flip_test=self.flip_test,
+            nms=self.nms if self.boxes is not None and self.boxes.detected else None,
+            suppressed=ranking.suppressed,
+            coco=ranking.coco,
+            keypoints=int(counted.labelled.sum()) if by_label is None else len(by_label.scores),
+            labels=by_label,
+            uncertainty=Uncertainty.of(joined),
+            ess=float(residual.ess.min()),
+            unreadable=unreadable,
+            skipped=self.targets.skipped,
+            results=ranking.results,
+            remarks=[*_remarks(counted, by_label), *self.persons.remarks],
+        )
 
 
 def _remarks(persons: Persons, by_label: LabelEvaluation | None) -> list[str]:
@@ -179,20 +216,18 @@ def _remarks(persons: Persons, by_label: LabelEvaluation | None) -> list[str]:
 
 
 def _by_label(
-    scores: LabelScores, estimates: Estimates, inside: Array, persons: Persons, residual: Residual | Residuals,
-    input_size: tuple[int, int],
-) -> LabelEvaluation:  # fmt: skip
+    labels: _Labels, estimates: Estimates, persons: Persons, residual: Residual | Residuals, input_size: tuple[int, int]
+) -> LabelEvaluation:
     """What was predicted for annotated boxes against the labels.
 
     Args:
-        scores: of the labels of the N persons whose image could be read.
+        labels: of the persons whose image could be read.
         estimates: of these persons.
-        inside: (N, K), probability that a labelled joint is labelled inside the crop.
         persons: all of them.
         residual: R.
         input_size: height and width of the network's input.
     """
-    read = persons.select(estimates.rows)
+    scores, read = labels.scores, persons.select(estimates.rows)
     reference, by_torso = pck_reference(persons)
     error = (read.keypoints - estimates.point)[read.labelled]
     distance = np.linalg.norm(error, axis=-1)
@@ -201,7 +236,7 @@ def _by_label(
     def statistics(chosen: Mask) -> Statistics:
         return Statistics.of(scores.select(chosen), distance[chosen], correct[chosen])
 
-    existence = _existence(estimates.presence, inside, read, input_size)
+    existence = _existence(estimates.presence, labels.inside, read, input_size)
     return LabelEvaluation(
         scores=scores,
         estimate_error=error,

@@ -158,16 +158,19 @@ def default_config(dataset: str, **changes: Any) -> TrainConfig:
     return TrainConfig().changed(**{"dataset": dataset, **defaults, **changes})
 
 
-def config_from(base: Path | None, changes: Mapping[str, Any]) -> TrainConfig:
-    """The configuration in the file `base`, or the defaults of the data set, with `changes` by name.
+def config_from(base: TrainConfig | str | PathLike[str] | None, changes: Mapping[str, Any]) -> TrainConfig:
+    """The configuration `base`, or that in the file `base`, or the defaults of the data set, with `changes` by name.
 
-    Without a file, the data set is the synthetic figures, or `custom` where annotations are named.
+    Without one, the data set is the synthetic figures, or `custom` where annotations are named.
 
     Raises:
-        ConfigError: the file cannot be read, no setting has this name, or a value is out of range.
+        ConfigError: the file cannot be read, no setting has this name, a value is out of range, or one that is named
+            is without effect.
     """
-    if base is not None:
-        config = load_config(base).changed(**changes)
+    if isinstance(base, TrainConfig):
+        config = base.changed(**changes)
+    elif base is not None:
+        config = load_config(Path(base)).changed(**changes)
     else:
         usual = "custom" if "train_annotations" in changes else "synthetic"
         config = default_config(**{"dataset": usual, **changes})
