@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from scipy import stats
 from torch import Tensor
 
-from benchmarks.gradients import Gradients, over_all_parts
+from benchmarks.gradients.batch import Gradients
+from benchmarks.gradients.estimators import over_all_parts
 from probpose.cli import main
 from probpose.errors import ConfigError
 from probpose.experimental.gradient_estimators import ESTIMATORS

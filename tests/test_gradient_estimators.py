@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.gradients import Gradients, SmoothPCK, over_all_parts, over_points
+from benchmarks.gradients.batch import Gradients
+from benchmarks.gradients.estimators import SmoothPCK, over_all_parts, over_points
 from probpose.experimental.gradient_estimators import ESTIMATORS, Gumbel, Pathwise, Score
 from probpose.models.densities import GaussianResidual
 from probpose.models.expected_metric import OKS, PCK, Exact, Expectation, Metric, over_metric
