@@ -70,9 +70,10 @@ docs: $(INSTALLED_TEST)  ## the site of the documentation into build/site/, ever
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "The site: build/site/index.html"
 
-wheel: $(INSTALLED_TEST)  ## build the wheel into dist/
+wheel: $(INSTALLED_TEST)  ## build the wheel into dist/, and see that the package index can render its README
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@rm -rf build/bdist.* build/lib
+	$(BIN)/python -m twine --no-color check --strict dist/*.whl
 
 bench: $(INSTALLED)  ## regression with known noise, every residual family (docs/results.md)
 	$(BIN)/python -m benchmarks.recover_noise

@@ -10,6 +10,7 @@ import sysconfig
 import venv
 import zipfile
 from email import message_from_bytes
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,12 @@ def test_wheel_describes_itself_by_the_readme(wheel: Path) -> None:
     text = told.get_payload(decode=True)
     assert isinstance(text, bytes)
     assert text.decode().strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()
+
+
+def test_the_package_index_can_render_the_readme(wheel: Path) -> None:
+    if find_spec("twine") is None:
+        pytest.skip("needs twine, which the extra test installs")
+    assert "PASSED" in run(sys.executable, "-m", "twine", "--no-color", "check", "--strict", wheel, cwd=wheel.parent)
 
 
 def test_wheel_holds_every_module(wheel: Path) -> None:

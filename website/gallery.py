@@ -38,7 +38,7 @@ SEED = 0
 HEAD = """# Gallery
 
 Every picture that the project draws, small: made when this site was built, of synthetic figures, networks that
-trained for seconds, and predictions whose fault is known. Each stands beside the call that makes it.
+trained for half a minute each, and predictions whose fault is known. Each stands beside the call that makes it.
 """
 
 
@@ -106,21 +106,26 @@ class Workshop:
         noise = 0.03 * np.sqrt(self.persons.area)[:, None, None] * rng.normal(size=labels.shape)
         return replace(self.persons, keypoints=labels + noise)
 
-    def run(self, family: str, ensemble: int = 1) -> pp.Run:
-        """Trained for a moment."""
-        how: dict[str, Any] = {"epochs": 6, "workers": 0, "batch_size": 16, "seed": SEED, "device": "cpu"}
-        kind: dict[str, Any] = {"dataset": "synthetic", "data_root": str(self.data), "residual": family}
+    @cached_property
+    def lessons(self) -> Path:
+        """More figures, to learn from."""
+        return pp.synthesise(self.folder / "lessons", 700, seed=SEED + 1, progress=False)
+
+    def run(self, family: str, epochs: int, ensemble: int = 1) -> pp.Run:
+        """Trained on them: 12 epochs take half a minute."""
+        how: dict[str, Any] = {"epochs": epochs, "workers": 0, "batch_size": 32, "seed": SEED, "device": "cpu"}
+        kind: dict[str, Any] = {"dataset": "synthetic", "data_root": str(self.lessons), "residual": family}
         return pp.train(out=self.folder / family, quiet=True, ensemble=ensemble, **kind, **how)
 
     @cached_property
     def ensemble(self) -> pp.Run:
         """Two networks."""
-        return self.run("gaussian", ensemble=2)
+        return self.run("gaussian", 12, ensemble=2)
 
     @cached_property
     def poses(self) -> pp.Poses:
-        """What they say of two figures."""
-        chosen = self.persons.select(np.arange(2))
+        """What they say of a figure that stands clear of what is around it."""
+        chosen = self.persons.select(np.array([1]))
         images = [chosen.image_dir / name for name in chosen.file_name]
         return self.ensemble.predict(images, chosen.box[:, None], device="cpu")
 
@@ -203,7 +208,7 @@ def _pictures(page: Path, call: str) -> Iterator[Shown]:
 
 def comparison(shop: Workshop) -> Iterator[Shown]:
     """Models side by side."""
-    runs, folder = [shop.ensemble.path / "member-1", shop.run("laplace").path], shop.folder / "comparison"
+    runs, folder = [shop.ensemble.path / "member-1", shop.run("laplace", 4).path], shop.folder / "comparison"
     pp.compare(runs, persons=shop.persons, out=folder, device="cpu")
     yield Shown(
         folder / "comparison.png",

@@ -44,7 +44,8 @@ def draw_curves(log: Path, out: Path) -> None:
         axes[2, 1].set_axis_off()
     for axis in axes.flat[: 5 if rates else 4]:
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=8)
+        if axis.get_legend() is None:
+            axis.legend(frameon=False, fontsize=8)
     for axis in axes[-1]:
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -113,6 +114,8 @@ def _scale(axis: Axes, epochs: list[int], records: Sequence[dict[str, Any]]) -> 
     axis.fill_between(epochs, low, high, color=_THIRD, alpha=0.2, label="range of the scale")
     log_scale(axis)
     axis.set_ylabel("crop units")
+    # above the panel: inside, the line of the other axis may lie over it
+    axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     other = axis.twinx()
     other.plot(epochs, _column(records, "ess"), color=_HELD_OUT, linewidth=1)
     other.set_ylim(0, 1.05)
