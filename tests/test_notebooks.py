@@ -17,6 +17,8 @@ import probpose
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+CELL_S = 120
+"""Seconds after which a cell is stopped and its notebook fails: whole notebooks take about ten."""
 PACKAGES = {"IPython", "cv2", "matplotlib", "numpy", "scipy", "statsmodels", *sys.stdlib_module_names}
 
 
@@ -31,7 +33,7 @@ def read(name: str) -> nbformat.NotebookNode:
 
 def execute(notebook: nbformat.NotebookNode, folder: Path) -> str:
     """Run a notebook in a new kernel that starts in `folder`; what it printed."""
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(notebook, timeout=CELL_S, resources={"metadata": {"path": str(folder)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return "".join(output.text for output in outputs if output.get("name") == "stdout")
 

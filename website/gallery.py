@@ -242,7 +242,7 @@ def labels(shop: Workshop) -> Iterator[Shown]:
         "`pp.annotators`, [probpose annotators](command/annotators.md)",
         shop.folder / "annotators" / "annotators.html",
     )
-    found = pp.annotators(_repeated(shop.folder / "repeated.csv"), draws=300, warmup=200)
+    found = pp.annotators(_repeated(shop.folder / "repeated.csv"), draws=700, warmup=200)
     found.save(page.parent)
     yield Shown(page, "How annotators err", call, "Biases, precisions and a consensus with its uncertainty.")
     yield from _pictures(page, call)
