@@ -156,9 +156,9 @@ class Desk:
         pp.write_results(file, records)
 
     def annotator(self, file: Path) -> None:
-        """Two joints of ten persons as another person labels them."""
+        """Two joints of six persons as another person labels them."""
         document = first_joints(self.document, 2)
-        document["annotations"] = document["annotations"][:10]
+        document["annotations"] = document["annotations"][:6]
         for one in document["annotations"]:
             keypoints = np.array(one["keypoints"], dtype=float).reshape(-1, 3)
             error = 0.02 * one["area"] ** 0.5 * self.rng.normal(size=(len(keypoints), 2))

@@ -39,8 +39,8 @@ CHEAP = {
     "train": TRAINING,
     "compare": [*TRAINING, "--seeds", "1"],
     "calibrate": ["--no-report", "--residual", "gaussian"],
-    "annotators": ["--draws", "20", "--warmup", "20"],
-    "oks-sigmas": ["--draws", "20"],
+    "annotators": ["--draws", "8", "--warmup", "8"],
+    "oks-sigmas": ["--draws", "8"],
     "models": ["--backbone", "small", "--input-size", "32x32", "--joints", "2"],
 }
 """What is added behind the examples of a command, to save time alone."""
