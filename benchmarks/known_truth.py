@@ -28,7 +28,7 @@ from probpose.analysis.calibration.recalibration.base import NoRecalibration
 from probpose.analysis.calibration.recalibration.choose import choose, log_prob
 from probpose.analysis.calibration.recalibration.noise import NoiseRecalibration
 from probpose.analysis.calibration.sources.base import MemorySource
-from probpose.api.calibration import cases_of_arrays
+from probpose.api.labels import cases_of_arrays
 from probpose.arrays import Array
 
 COLUMNS = {"simulation": "simulation", "truth": "truth", "asked": "asked", "found": "found"}

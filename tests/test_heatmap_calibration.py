@@ -15,7 +15,7 @@ import probpose as pp
 from benchmarks.heatmap_fakes import MadeUp, made_up
 from probpose.analysis.calibration.recalibration.heatmap import HeatmapRecalibration, fit_heatmap
 from probpose.analysis.calibration.recalibration.store import load_recalibration, save_recalibration
-from probpose.api.calibration import cases_of_arrays
+from probpose.api.labels import cases_of_arrays
 from probpose.cli import main
 from probpose.errors import CheckpointError, ConfigError, DataError
 from probpose.models.predictive.mixtures import EqualMixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_source", "calibrate_table", "cases_of_arrays"]
+__all__ = ["Calibration", "calibrate", "calibrate_results", "calibrate_source", "calibrate_table"]
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from probpose.analysis.calibration.calibrate import Outcome, Settings
 from probpose.analysis.calibration.calibrate import calibrate as diagnose
-from probpose.analysis.calibration.cases import Cases
 from probpose.analysis.calibration.cluster import AUTO, Here, Workers, start_workers
 from probpose.analysis.calibration.export import recalibrated_instances
 from probpose.analysis.calibration.recalibration.choose import METHODS, Method
@@ -35,10 +34,8 @@ from probpose.analysis.posterior import load_posterior
 from probpose.api.data import open_data, read_predictions, write_predictions
 from probpose.api.distributions import Distribution, Heatmap
 from probpose.api.inputs import PathOrText, one_of
-from probpose.api.labels import Images, check_distribution, labels_of, numbered
-from probpose.api.tensors import positive
-from probpose.arrays import Index, as_array, numbers
-from probpose.data.datasets.arrays import checked_boxes
+from probpose.api.labels import Images, cases_of_arrays, check_distribution, numbered
+from probpose.arrays import Index
 from probpose.data.datasets.drawn_boxes import BoxSource
 from probpose.data.joints import JointMap
 from probpose.data.persons import Persons
@@ -418,37 +415,3 @@ def calibrate_source(
     )
     with counting("judging", source.persons) as progress:
         return Calibration(source, diagnose(source, settings, progress), seed=seed)
-
-
-def cases_of_arrays(
-    predictions: Distribution,
-    labels: npt.ArrayLike | Tensor | None,
-    images: Images | None,
-    visibility: npt.ArrayLike | Tensor | None,
-    confidence: npt.ArrayLike | Tensor | None,
-    boxes: npt.ArrayLike | Tensor | None,
-    oks_sigmas: npt.ArrayLike | Tensor | None,
-    name: str,
-) -> Cases:
-    """Predictions with their labels, or with none."""
-    check_distribution(predictions)
-    rows, joints = len(predictions), len(predictions.joints)
-    keypoints, flags = np.zeros((rows, joints, 2)), np.zeros((rows, joints), dtype=np.int64)
-    image = np.arange(rows, dtype=np.int64)
-    if labels is not None:
-        found = labels_of(predictions, labels, visibility, images)
-        keypoints, flags, image = found.keypoints, found.visibility, found.image
-    box = np.full((rows, 4), np.nan) if boxes is None else checked_boxes(boxes, rows)
-    return Cases(
-        name=name,
-        joints=predictions.joints,
-        oks_sigmas=None if oks_sigmas is None else as_array(positive(oks_sigmas, (joints,), "oks_sigmas")),
-        image=image,
-        instance=np.arange(rows, dtype=np.int64),
-        keypoints=keypoints,
-        visibility=flags,
-        area=box[:, 2] * box[:, 3],
-        box=box,
-        predictive=predictions.predictive,
-        confidence=None if confidence is None else numbers(confidence, "confidence", (rows, joints), finite=False),
-    )

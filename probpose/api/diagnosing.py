@@ -12,8 +12,8 @@ from torch import Tensor
 from probpose.analysis.calibration.diagnostics.base import DIAGNOSED, DiagnosticRecord, Setting
 from probpose.analysis.calibration.diagnostics.registry import DIAGNOSTICS, Make
 from probpose.analysis.calibration.sources.base import MemorySource
-from probpose.api.calibration import cases_of_arrays
 from probpose.api.distributions import Distribution
+from probpose.api.labels import cases_of_arrays
 from probpose.models.named import lookup
 
 

@@ -1,8 +1,8 @@
-"""Labels as arrays: checked, with image names as numbers."""
+"""Labels as arrays: checked, with image names as numbers, and beside predictions as cases to be judged."""
 
 from __future__ import annotations
 
-__all__ = ["Images", "Labelled", "check_distribution", "image_names", "labels_of", "numbered"]
+__all__ = ["Images", "Labelled", "cases_of_arrays", "check_distribution", "image_names", "labels_of", "numbered"]
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from probpose.analysis.calibration.cases import Cases
 from probpose.api.distributions import Distribution
-from probpose.arrays import Array, Index
-from probpose.data.datasets.arrays import checked_labels
+from probpose.api.tensors import positive
+from probpose.arrays import Array, Index, as_array, numbers
+from probpose.data.datasets.arrays import checked_boxes, checked_labels
 from probpose.errors import DataError
 
 Images = Sequence[Hashable] | npt.ArrayLike | Tensor
@@ -62,6 +64,40 @@ def labels_of(
         raise DataError("there is no label: every coordinate is NaN, or every visibility 0.")
     image, names = numbered(images, rows)
     return Labelled(points, flags, image, names)
+
+
+def cases_of_arrays(
+    predictions: Distribution,
+    labels: npt.ArrayLike | Tensor | None,
+    images: Images | None,
+    visibility: npt.ArrayLike | Tensor | None,
+    confidence: npt.ArrayLike | Tensor | None,
+    boxes: npt.ArrayLike | Tensor | None,
+    oks_sigmas: npt.ArrayLike | Tensor | None,
+    name: str,
+) -> Cases:
+    """Predictions with their labels, or with none."""
+    check_distribution(predictions)
+    rows, joints = len(predictions), len(predictions.joints)
+    keypoints, flags = np.zeros((rows, joints, 2)), np.zeros((rows, joints), dtype=np.int64)
+    image = np.arange(rows, dtype=np.int64)
+    if labels is not None:
+        found = labels_of(predictions, labels, visibility, images)
+        keypoints, flags, image = found.keypoints, found.visibility, found.image
+    box = np.full((rows, 4), np.nan) if boxes is None else checked_boxes(boxes, rows)
+    return Cases(
+        name=name,
+        joints=predictions.joints,
+        oks_sigmas=None if oks_sigmas is None else as_array(positive(oks_sigmas, (joints,), "oks_sigmas")),
+        image=image,
+        instance=np.arange(rows, dtype=np.int64),
+        keypoints=keypoints,
+        visibility=flags,
+        area=box[:, 2] * box[:, 3],
+        box=box,
+        predictive=predictions.predictive,
+        confidence=None if confidence is None else numbers(confidence, "confidence", (rows, joints), finite=False),
+    )
 
 
 def check_distribution(predictions: object) -> None:

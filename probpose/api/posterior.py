@@ -15,8 +15,8 @@ from probpose.analysis.calibration.cases import residuals_of
 from probpose.analysis.calibration.recalibration.levels import LevelMap
 from probpose.analysis.posterior import draw_levels, draw_pit, load_posterior, loo, summary
 from probpose.analysis.posterior import save_posterior as save_cases
-from probpose.api.calibration import cases_of_arrays
 from probpose.api.distributions import Distribution
+from probpose.api.labels import cases_of_arrays
 from probpose.errors import DataError
 from probpose.inference.fitting.residual_posterior import sample_residual_posterior
 

@@ -15,7 +15,7 @@ __all__ = [
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -106,6 +106,10 @@ class EpochRecord:
     troubles: dict[str, str] = field(default_factory=dict)
 
 
+NAMED = 5
+"""Images that cannot be read and are named, an epoch; the others are counted."""
+
+
 class Report:
     """Shows progress on a stream: a live bar where the stream is a terminal, one line an epoch otherwise.
 
@@ -125,6 +129,7 @@ class Report:
         self.console = Console(file=stream or sys.stderr, highlight=False, soft_wrap=True, quiet=quiet)
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
+        self._warned: set[str] = set()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         if self.console.is_terminal and not quiet:
@@ -144,6 +149,27 @@ class Report:
     def say(self, message: str) -> None:
         """Print a line above the bar."""
         self.console.print(shown(message), markup=False)
+
+    def warn(self, message: str, trouble: str | None = None) -> None:
+        """Say what is wrong, once.
+
+        Args:
+            message: in words.
+            trouble: what it is about, of which it is said once; the message itself by default.
+        """
+        trouble = trouble or message
+        if trouble not in self._warned:
+            self.say(f"warning: {message}")
+            self._warned.add(trouble)
+
+    def skipped(self, faults: Iterable[str]) -> None:
+        """Name the images that cannot be read and are new: `NAMED` of them, and how many others."""
+        new = [fault for fault in dict.fromkeys(faults) if fault not in self._warned]
+        for fault in new[:NAMED]:
+            self.warn(f"skipped {fault}", fault)
+        if len(new) > NAMED:
+            self.say(f"warning: skipped images, {len(new) - NAMED} more; `probpose data check` names what is faulty")
+        self._warned.update(new)
 
     def step(self, epoch: int, step: int, record: StepRecord) -> None:
         """Move the bar."""

@@ -74,9 +74,6 @@ SETTLED = 20
 LEAST_TOGETHER = 2
 """Persons that a process needs for a step: batch normalisation needs two."""
 
-NAMED = 5
-"""Images that cannot be read and are named, an epoch; the others are counted."""
-
 
 class Trainer:
     """Fits a model to the persons of a run.
@@ -136,7 +133,6 @@ class Trainer:
         self.seconds = 0.0
         self.best = float("inf")
         self.non_finite = NonFinite()
-        self.warned: set[str] = set()
 
     def _shared_loss(self) -> ELBOModule | DistributedDataParallel:
         """The training loss; with several processes, one whose gradient is that of the whole batch."""
@@ -409,23 +405,12 @@ class Trainer:
             save_checkpoint(self.folder.best, {"model": self._kept().state_dict()}, facts)
 
     def _warn(self, report: Report, sums: EpochSums, score: SelectionScore, troubles: Mapping[str, str]) -> None:
-        """Say once what is wrong with gradients and normaliser, and which images cannot be read: some, and how many."""
+        """Say what is wrong with gradients and normaliser, and which images cannot be read."""
         for name, trouble in troubles.items():
-            if name not in self.warned:
-                report.say(f"warning: epoch {self.epoch}: {trouble}")
-        self.warned.update(troubles)
-        complaint = score.check.complaint
-        if complaint is not None and complaint not in self.warned:
-            report.say(f"warning: {complaint}")
-            self.warned.add(complaint)
-        faults = [fault for fault in dict.fromkeys(sums.unreadable) if fault not in self.warned]
-        for fault in faults[:NAMED]:
-            report.say(f"warning: skipped {fault}")
-        if len(faults) > NAMED:
-            report.say(
-                f"warning: skipped images, {len(faults) - NAMED} more; `probpose data check` names what is faulty"
-            )
-        self.warned.update(faults)
+            report.warn(f"epoch {self.epoch}: {trouble}", name)
+        if (complaint := score.check.complaint) is not None:
+            report.warn(complaint)
+        report.skipped(sums.unreadable)
 
     def _batches(self, epoch: int) -> torch.utils.data.DataLoader[Batch]:
         return loader(
