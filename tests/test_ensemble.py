@@ -145,13 +145,17 @@ def test_runs_of_different_families_are_one(trained: pp.Run, tmp_path: Path, fig
 
 
 def test_both_kinds_are_in_results_and_on_overlays(trained: pp.Run, tmp_path: Path) -> None:
-    poses = trained.predict(trained.data().select(np.arange(2)), decompose=True)
-    found, row = poses.decompose(), poses.to_coco()[1]
+    persons = trained.data().select(np.arange(2))
+    poses = trained.predict(persons, decompose=True)
+    found, row = trained.predict(persons).decompose(), poses.to_coco()[1]
     for name in ("aleatoric", "epistemic"):
         triangle = np.reshape(row[name], (-1, 3))
         full = getattr(found, name)[1]
         assert np.allclose(triangle, np.stack([full[:, 0, 0], full[:, 0, 1], full[:, 1, 1]], -1), atol=1e-4)
     assert np.allclose(row["mutual_information"], found.mutual_information[1], atol=1e-6)
+    kept = trained.predict(persons, decompose=True, keep_distributions=False).decompose()
+    for once, again in zip(kept, found, strict=True):
+        np.testing.assert_allclose(once, again)
     plain, apart = (poses.save_overlays(tmp_path / f"{name}", decompose=name) for name in (False, True))
     assert imread(apart[0]).shape[1] > 2 * imread(plain[0]).shape[1]
 

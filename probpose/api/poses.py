@@ -22,6 +22,7 @@ from probpose.arrays import Array, Index
 from probpose.errors import DataError
 from probpose.models.densities import GaussianResidual
 from probpose.models.predictive.contract import Predictive
+from probpose.models.predictive.decomposition import Decomposition
 from probpose.models.predictive.location_scale import LocationScale
 from probpose.progress import Counting, silent
 from probpose.skeleton import Skeleton
@@ -65,6 +66,10 @@ class Poses(Distribution):
             return type(parts[0]).join(parts)
         none = torch.zeros(0, len(self.joints), 2, dtype=torch.float64)
         return LocationScale(none, torch.diag_embed(none), GaussianResidual().frozen())
+
+    def decompose(self) -> Decomposition[Array]:
+        found = self._predictions.estimates.decomposition
+        return super().decompose() if found is None else found
 
     @property
     def keypoints(self) -> Array:

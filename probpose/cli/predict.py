@@ -100,7 +100,7 @@ def predict(
     name = poses.server_file(run.path) if server else "results.json"
     file = poses.save(out or run.path / "predictions" / name, server=server)
     _report(poses, file)
-    if decompose and drawn:
+    if decompose:
         _report_parts(poses)
     if drawn:
         files = poses.save_overlays(
@@ -143,9 +143,9 @@ def _report_parts(poses: pp.Poses) -> None:
     """Medians of what is unsure of labels and of the model."""
     from statistics import median
 
-    parts = poses.decompose()
     if not len(poses):
         return
+    parts = poses.decompose()
     aleatoric, epistemic = (
         median(((part[..., 0, 0] + part[..., 1, 1]) / 2).ravel().tolist()) ** 0.5
         for part in (parts.aleatoric, parts.epistemic)

@@ -77,15 +77,14 @@ class Uncertainty:
 
     @classmethod
     def of(cls, estimates: Estimates) -> Uncertainty | None:
-        """None where the model is a single network."""
-        known = (estimates.aleatoric, estimates.epistemic, estimates.mutual_information)
-        aleatoric, epistemic, information = known
-        if aleatoric is None or epistemic is None or information is None:
+        """None where the model is a single network, or nobody asked."""
+        found = estimates.decomposition
+        if found is None:
             return None
-        label, model = (np.trace(part, axis1=-2, axis2=-1) / 2 for part in (aleatoric, epistemic))
+        label, model = (np.trace(part, axis1=-2, axis2=-1) / 2 for part in (found.aleatoric, found.epistemic))
         return cls(
             float(np.median(np.sqrt(label))), float(np.median(np.sqrt(model))), float((model / (label + model)).mean()),
-            float(information.mean()),
+            float(found.mutual_information.mean()),
         )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from probpose.analysis.prediction.predict import Predictions
 from probpose.arrays import Array, as_array
 from probpose.data.images import Image
 from probpose.errors import DataError
-from probpose.models.predictive.decomposition import decompose
+from probpose.models.predictive.decomposition import covariances
 from probpose.skeleton import Skeleton
 
 LEVELS = (0.5, 0.9)
@@ -276,11 +276,11 @@ def _drawn(forward: Forward, index: int, estimator: Estimator, kernel: Array | N
 
 def _taken_apart(places: Sequence[tuple[Forward, int]], drawn: Sequence[Drawn]) -> dict[str, list[Drawn]]:
     """The same persons with ellipses of both kinds of covariance, about the points that are drawn."""
-    found = [decompose(forward.keypoints.rows(slice(index, index + 1))) for forward, index in places]
+    found = [covariances(forward.keypoints.rows(slice(index, index + 1))) for forward, index in places]
     pairs = list(zip(drawn, found, strict=True))
     return {
-        "aleatoric: what all models leave open": [_with_ellipses(one, kinds.aleatoric) for one, kinds in pairs],
-        "epistemic: where the models disagree": [_with_ellipses(one, kinds.epistemic) for one, kinds in pairs],
+        "aleatoric: what all models leave open": [_with_ellipses(one, aleatoric) for one, (aleatoric, _) in pairs],
+        "epistemic: where the models disagree": [_with_ellipses(one, epistemic) for one, (_, epistemic) in pairs],
     }
 
 

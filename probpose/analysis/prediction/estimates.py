@@ -46,7 +46,7 @@ from probpose.arrays import Array, Mask, as_array
 from probpose.data.datasets.coco import AREA_OF_BOX
 from probpose.data.persons import Persons
 from probpose.models.predictive.contract import POINTS, Predictive
-from probpose.models.predictive.decomposition import decompose
+from probpose.models.predictive.decomposition import Decomposition, decompose
 
 STEPS = 10
 """Mean shifts from each start; over random mixtures of two densities E is then within 0.2% of its maximum."""
@@ -206,6 +206,14 @@ class Estimates:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def decomposition(self) -> Decomposition[Array] | None:
+        """All that is unsure, in two parts; None where it was not asked for."""
+        aleatoric, epistemic, information = self.aleatoric, self.epistemic, self.mutual_information
+        if aleatoric is None or epistemic is None or information is None:
+            return None
+        return Decomposition(aleatoric, epistemic, information)
 
     @classmethod
     def of(

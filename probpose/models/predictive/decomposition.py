@@ -15,7 +15,7 @@ and m, which sees disagreement of any shape, is
 
 from __future__ import annotations
 
-__all__ = ["Decomposition", "MemberMixture", "decompose"]
+__all__ = ["Decomposition", "MemberMixture", "covariances", "decompose"]
 
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
@@ -80,6 +80,18 @@ def decompose(predictive: Predictive) -> Decomposition[Tensor]:
     Raises:
         ConfigError: it is what a single model predicts.
     """
+    aleatoric, epistemic = covariances(predictive)
+    with torch.no_grad():
+        pieces = [[member.rows(rows) for member in predictive.members] for rows in predictive.pieces(HDR_CHUNK)]
+        return Decomposition(aleatoric, epistemic, torch.cat([_information(members) for members in pieces]))
+
+
+def covariances(predictive: Predictive) -> tuple[Tensor, Tensor]:
+    """The aleatoric and the epistemic covariance of `decompose`, which cost little.
+
+    Raises:
+        ConfigError: it is what a single model predicts.
+    """
     members = predictive.members
     if len(members) == 1:
         raise ConfigError(
@@ -87,14 +99,9 @@ def decompose(predictive: Predictive) -> Decomposition[Tensor]:
             "layer (probpose ensemble RUN --posterior laplace)."
         )
     with torch.no_grad():
-        covariances = torch.stack([member.covariance for member in members])
         means = torch.stack([member.mean for member in members])
         away = (means - means.mean(0)).unsqueeze(-1)
-        epistemic = (away @ away.mT).mean(0)
-        information = torch.cat(
-            [_information([member.rows(rows) for member in members]) for rows in predictive.pieces(HDR_CHUNK)]
-        )
-    return Decomposition(covariances.mean(0), epistemic, information)
+        return torch.stack([member.covariance for member in members]).mean(0), (away @ away.mT).mean(0)
 
 
 def _information(members: Sequence[Predictive]) -> Tensor:
