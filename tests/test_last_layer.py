@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,9 @@ def test_last_layers_that_cannot_be_drawn(trained: pp.Run, tmp_path: Path, figur
     made = pp.draw_last_layer(trained.path, tmp_path / "b", draws=2, device="cpu")
     with pytest.raises(ConfigError, match="is an ensemble"):
         pp.draw_last_layer(made.path, tmp_path / "c")
+    shutil.copy(trained.path / "best.safetensors", made.path / "draws.safetensors")
+    with pytest.raises(CheckpointError, match=r"draws\.safetensors holds no draws of the last layer"):
+        pp.load(made.path)
 
 
 def test_options_that_do_not_go_together() -> None:

@@ -133,11 +133,13 @@ class LastLayerDraws(nn.Module):
         draws: by the name of a parameter of `model.regressor` outside its backbone, M values of it, (M, ...).
 
     Raises:
-        ValueError: a name that the regressor has not, or another shape.
+        ValueError: no draws, a name that the regressor has not, or another shape.
     """
 
     def __init__(self, model: KeypointModel, draws: Mapping[str, Tensor]) -> None:
         super().__init__()
+        if not draws:
+            raise ValueError("there are none.")
         self.model = model
         self.names = tuple(draws)
         own = dict(model.regressor.named_parameters())

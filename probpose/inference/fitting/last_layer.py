@@ -21,6 +21,7 @@ __all__ = ["Encoded", "Features", "Information", "LastLayer", "information"]
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -128,12 +129,12 @@ class LastLayer:
         self.residual = model.residual.frozen(NODES)
         self.layers = last_layer(model.regressor)
 
-    @property
+    @cached_property
     def trained(self) -> dict[str, Tensor]:
         """The trained values."""
         return {name: _matrix(layer).detach() for name, layer in self.layers.items()}
 
-    @property
+    @cached_property
     def weights(self) -> dict[str, Tensor]:
         """The trained values with 0 for biases: how far they are from the prior's mean."""
         found = {}

@@ -15,10 +15,14 @@ Laplace's.
 
 from __future__ import annotations
 
-__all__ = ["Kind", "LastLayerPosterior", "Whitened", "balanced", "evidence_precision", "fit_guide", "sample_last_layer"]
+__all__ = [
+    "Kind", "LastLayerPosterior", "Whitened", "balanced", "evidence_precision", "fit_guide", "held_out_nll",
+    "sample_last_layer",
+]  # fmt: skip
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import pyro
@@ -104,7 +108,7 @@ class Whitened:
         trained, known = self.layer.trained, self.information
         return {name: trained[name] + known[name].turned_back(z[name] * self.deviation(name)) for name in known}
 
-    @property
+    @cached_property
     def prior(self) -> dict[str, Normal]:
         """The prior of z."""
         found = {}
@@ -167,15 +171,14 @@ def sample_last_layer(
             with counting("fitting the guide", steps) as move:
                 guide = fit_guide(place, data, steps=steps, progress=move)
         matrices = place.matrices({name: balanced(law, draws) for name, law in guide.items()})
-    prior = place.prior
-    kl = float(sum(kl_divergence(guide[name], prior[name]).sum() for name in guide))
-    labels = _labels(data)
+    kl = float(sum(kl_divergence(guide[name], place.prior[name]).sum() for name in guide))
+    persons, labels = _counted(data)
     parameters = layer.parameters(matrices)
     return LastLayerPosterior(
         kind=kind,
         draws=parameters,
         precision=chosen,
-        persons=sum(len(batch) for batch in data),
+        persons=persons,
         labels=labels,
         kl_nats=kl,
         elbo_nats=(_expected_log_likelihood(layer, matrices, data) - kl) / max(labels, 1),
@@ -215,7 +218,7 @@ def fit_guide(
         start: mean of the guide at first; 0, the trained values, by default.
         progress: told after each step how many are done.
     """
-    persons, labels, prior = sum(len(batch) for batch in data), max(1, _labels(data)), place.prior
+    (persons, labels), prior = _counted(data), place.prior
     first = {name: torch.zeros_like(law.loc) for name, law in prior.items()} if start is None else dict(start)
 
     def program(batch: Encoded) -> None:
@@ -227,7 +230,7 @@ def fit_guide(
         values = {_site(name): value for name, value in first.items()}
         start_at = init_to_value(values=values)
         autoguide: Any = AutoNormal(program, init_loc_fn=start_at, init_scale=1.0)  # type: ignore[no-untyped-call]
-        model, guide = (poutine.scale(part, 1 / labels) for part in (program, autoguide))
+        model, guide = (poutine.scale(part, 1 / max(labels, 1)) for part in (program, autoguide))
         batches = _again(data)
         autoguide(next(batches))
         elbo: Any = Trace_ELBO()  # type: ignore[no-untyped-call]
@@ -265,8 +268,10 @@ def _one(matrices: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: matrix.unsqueeze(0) for name, matrix in matrices.items()}
 
 
-def _labels(data: Iterable[Encoded]) -> int:
-    return sum(int(batch.labelled.sum()) for batch in data)
+def _counted(data: Iterable[Encoded]) -> tuple[int, int]:
+    """How many persons, and labelled keypoints, there are; in one pass, which may run the backbone."""
+    counts = [(len(batch), int(batch.labelled.sum())) for batch in data]
+    return sum(persons for persons, _ in counts), sum(labels for _, labels in counts)
 
 
 @torch.no_grad()

@@ -190,7 +190,11 @@ def open_run(path: Path, *, checkpoint: str = "best") -> LoadedRun:
         raise CheckpointError(f"{path}: a member is not trained yet: go on with --resume --out {path}.")
     runs = [_checked(folder, member) for member in found.members]
     if found.posterior is not None:
-        return _as_one(folder, runs, LastLayerDraws(runs[0].model, load_checkpoint(folder.draws).part("draws")))
+        with reading(
+            folder.draws, "holds no draws of the last layer of its network", CheckpointError, "make the ensemble again."
+        ):
+            drawn = LastLayerDraws(runs[0].model, load_checkpoint(folder.draws).part("draws"))
+        return _as_one(folder, runs, drawn)
     _check_together(runs)
     return _as_one(folder, runs, Ensemble([run.model for run in runs]))
 
