@@ -82,3 +82,23 @@ def test_cliff_is_a_divergence_and_not_an_error() -> None:
     chain = run_chain(cliff, np.zeros(1), 300, 50, 0)
     assert chain.draws.max() <= 1
     assert chain.diverging.any()
+
+
+def funnel(x: Array) -> tuple[float, Array]:
+    """Two normals whose log scale is a normal of standard deviation 1.2 (Neal, "Slice Sampling", 2003)."""
+    v, rest = float(x[0]), x[1:]
+    precision = math.exp(-2 * v)
+    square = float(rest @ rest)
+    value = -0.5 * v * v / 1.44 - 0.5 * square * precision - len(rest) * v
+    return value, np.concatenate([[-v / 1.44 + square * precision - len(rest)], -rest * precision])
+
+
+def test_chains_that_diverge_are_drawn_again_with_smaller_steps() -> None:
+    starts = [np.random.default_rng([seed, 0]).standard_normal(3) for seed in range(4)]
+    first = [run_chain(funnel, start, 300, 100, seed) for seed, start in enumerate(starts)]
+    again = [run_chains(funnel, 3, 300, 100, 1, seed) for seed in range(4)]
+    for chain, (draws, diverging) in zip(first, again, strict=True):
+        same = np.array_equal(chain.draws, draws[0])
+        assert same == (not chain.diverging.any())
+        assert diverging.sum() <= chain.diverging.sum()
+    assert sum(chain.diverging.sum() for chain in first) > 2 * sum(int(one.sum()) for _, one in again)

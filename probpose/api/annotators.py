@@ -165,7 +165,7 @@ def annotators(
     *,
     noise: Noise = "gaussian",
     method: Literal["auto", "nuts", "svi"] = "auto",
-    draws: int = 400,
+    draws: int = 600,
     warmup: int = 100,
     chains: int = 2,
     category: str | int | None = None,

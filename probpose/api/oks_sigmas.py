@@ -39,7 +39,7 @@ def oks_sigmas(
     correlation: tuple[float, float] = (0.0, 0.5),
     statistic: Statistic = "core",
     noise: Noise = "gaussian",
-    draws: int = 400,
+    draws: int = 600,
     level: float = 0.9,
     replicates: int = REPLICATES,
     category: str | int | None = None,

@@ -148,7 +148,7 @@ noise_option = click.option(
 draws_option = click.option(
     "--draws",
     type=click.IntRange(4),
-    default=400,
+    default=600,
     show_default=True,
     help="From the posterior of repeated labels, in each chain.",
 )

@@ -45,7 +45,7 @@ def sample_annotation_posterior(
     *,
     noise: Noise = "gaussian",
     method: Literal["auto", "nuts", "svi"] = "auto",
-    draws: int = 400,
+    draws: int = 600,
     warmup: int = 100,
     chains: int = 2,
     steps: int = 1000,

@@ -27,8 +27,9 @@ LogDensity = Callable[[Array], tuple[float, Array]]
 """A point (D,) -> the log density there, up to a constant, and its gradient (D,)."""
 
 MAX_DEPTH = 8
-_ACCEPTANCE = 0.7
-"""On average. With a metric that fits, trajectories of 0.8 take twice the gradients for an effective draw."""
+_ACCEPTANCES = (0.7, 0.9, 0.97)
+"""Of a trajectory on average; the next where a chain diverged. With a metric that fits, 0.8 takes twice the gradients
+for an effective draw."""
 _DIVERGENCE = 1000.0
 _DIFFERENCE = 1e-4
 _LEAST_CURVATURE = 0.05
@@ -141,8 +142,9 @@ class Chain:
 
 
 def run_chain(
-    log_density: LogDensity, start: Array, draws: int, warmup: int, seed: int, step: Callable[[], None] = lambda: None
-) -> Chain:
+    log_density: LogDensity, start: Array, draws: int, warmup: int, seed: int, step: Callable[[], None] = lambda: None,
+    acceptance: float = _ACCEPTANCES[0],
+) -> Chain:  # fmt: skip
     """Sample a density whose covariance is about the identity.
 
     Args:
@@ -152,17 +154,18 @@ def run_chain(
         warmup: draws that adapt the step size and are dropped.
         seed: of the chain.
         step: called after each draw.
+        acceptance: of a trajectory on average, that the step size adapts to.
     """
     sampler = _Sampler(log_density, np.random.default_rng(seed))
     point = _Point(start, np.zeros_like(start), *log_density(start))
-    adaptation = _StepSize(_first_step(sampler, point))
+    adaptation = _StepSize(_first_step(sampler, point), acceptance)
     kept, diverging = np.empty((draws, len(start))), np.zeros(draws, dtype=bool)
     for i in range(warmup + draws):
         size = adaptation.now if i < warmup else adaptation.settled
         with np.errstate(all="ignore"):  # far from the mass numbers overflow, which ends a trajectory
-            point, acceptance, diverged = sampler.draw(point, size)
+            point, accepted, diverged = sampler.draw(point, size)
         if i < warmup:
-            adaptation.learn(acceptance)
+            adaptation.learn(accepted)
         else:
             kept[i - warmup], diverging[i - warmup] = point.x, diverged
         step()
@@ -179,6 +182,9 @@ def run_chains(
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Array, Mask]:
     """Chains one after the other, from standard normal starts: draws (chains, S, D), and which diverged (chains, S).
+
+    A chain in which a trajectory diverged is drawn again with smaller steps, twice at most (Betancourt, "A Conceptual
+    Introduction to Hamiltonian Monte Carlo", 2017, section 6.2).
 
     Args:
         log_density: in coordinates of about unit covariance, about 0.
@@ -197,8 +203,21 @@ def run_chains(
             progress(done)
 
     starts = [np.random.default_rng([seed, chain]).standard_normal(size) for chain in range(chains)]
-    runs = [run_chain(log_density, start, draws, warmup, seed + 1000 * i, step) for i, start in enumerate(starts)]
+    runs = [_steady(log_density, start, draws, warmup, seed + 1000 * i, step) for i, start in enumerate(starts)]
     return np.stack([run.draws for run in runs]), np.stack([run.diverging for run in runs])
+
+
+def _steady(
+    log_density: LogDensity, start: Array, draws: int, warmup: int, seed: int, step: Callable[[], None]
+) -> Chain:
+    """The chain with the largest steps at which nothing diverges, or that with the smallest."""
+    first, *smaller = _ACCEPTANCES
+    chain = run_chain(log_density, start, draws, warmup, seed, step, first)
+    for acceptance in smaller:
+        if not chain.diverging.any():
+            break
+        chain = run_chain(log_density, start, draws, warmup, seed, acceptance=acceptance)
+    return chain
 
 
 @dataclass(frozen=True)
@@ -306,7 +325,8 @@ def _turns(first: Array, last: Array, momentum: Array) -> bool:
 class _StepSize:
     """Dual averaging of the logarithm towards a mean acceptance."""
 
-    def __init__(self, first: float) -> None:
+    def __init__(self, first: float, acceptance: float) -> None:
+        self.acceptance = acceptance
         self.centre, self.now, self.log_mean, self.error, self.count = (
             math.log(10 * first),
             first,
@@ -324,7 +344,7 @@ class _StepSize:
         """Adapt to the acceptance of a trajectory."""
         self.count += 1
         share = 1 / (self.count + 10)
-        self.error += share * (_ACCEPTANCE - acceptance - self.error)
+        self.error += share * (self.acceptance - acceptance - self.error)
         log_size = self.centre - math.sqrt(self.count) / 0.05 * self.error
         weight = self.count**-0.75
         self.log_mean += weight * (log_size - self.log_mean)

@@ -121,7 +121,7 @@ class Convergence:
             if not value >= least
         ]
         if self.divergences:
-            lines.append(f"{self.divergences} draws diverged: the posterior may be biased. Lengthen the warm-up.")
+            lines.append(f"{self.divergences} draws diverged, with small steps too: do not trust the tails.")
         return lines
 
 
