@@ -27,7 +27,7 @@ from torch.distributions import Normal
 import probpose as pp
 from benchmarks.field import Data, _save
 from benchmarks.tables import report
-from benchmarks.unsure import MODELS, SETS, trained
+from benchmarks.unsure import MODELS, SETS, milliseconds, trained
 from probpose.analysis.evaluation.comparison import Comparison
 from probpose.analysis.evaluation.scores import Scores, score_run
 from probpose.inference.fitting.last_layer import Features, LastLayer, information
@@ -76,9 +76,8 @@ def compared(data: str, model: str, seeds: Sequence[int], source: Data, work: Pa
         runs = {SINGLE: single} | {kind: work / slug(f"{data}-{model}-{kind}-seed{seed}") for kind in KINDS}
         for name, folder in runs.items():
             found = drawn(single, name, source, data, folder, draws) if name in KINDS and not folder.exists() else {}
-            begun = time.process_time()
             scores.setdefault(name, {})[seed] = score_run(open_run(folder), persons)
-            found["ms"] = 1e3 * (time.process_time() - begun) / len(persons)
+            found["ms"] = milliseconds(folder, persons)  # not of `score_run`, which reads what it has kept
             facts.setdefault(name, []).append(found)
             out.mkdir(parents=True, exist_ok=True)
             _save(out / f"{name}-seed{seed}.npz", scores[name][seed])

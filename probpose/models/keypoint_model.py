@@ -114,7 +114,7 @@ class KeypointModel(PyroModule):
         lost: Tensor | float = 0.0
         if self.standardisation is not None:
             keypoints, lost = self.standardisation.to_unit(keypoints), self.standardisation.log_det
-        filled = torch.where(labelled.unsqueeze(-1), keypoints.to(heads.placeholder), heads.placeholder)
+        filled = _filled(keypoints, labelled, heads.placeholder)
         given = heads.density(residual).log_prob(filled.to(residual.loc)) - lost
         found: Tensor = (known + torch.where(labelled, given, 0.0)).sum(-1)
         return found
@@ -156,7 +156,8 @@ class KeypointModel(PyroModule):
             density = predictive  # keypoints are drawn in network units
         elif self.standardisation is not None:
             keypoints = self.standardisation.to_unit(keypoints)
-        keypoints = _fill_unlabelled(keypoints, labelled, heads.placeholder)
+        if keypoints is not None and labelled is not None:
+            keypoints = _filled(keypoints, labelled, heads.placeholder)
         person, joint = pyro.plate("person", persons, dim=-2), pyro.plate("joint", joints, dim=-1)
         with person, joint, poutine.scale(scale=1 / (self.mean_count(persons) * joints)):
             there = pyro.sample("labelled", dist.Bernoulli(logits=heads.presence), obs=_as_float(labelled)).bool()
@@ -190,8 +191,6 @@ def _as_float(labelled: Tensor | None) -> Tensor | None:
     return None if labelled is None else labelled.float()
 
 
-def _fill_unlabelled(keypoints: Tensor | None, labelled: Tensor | None, point: Tensor) -> Tensor | None:
+def _filled(keypoints: Tensor, labelled: Tensor, point: Tensor) -> Tensor:
     """Unlabelled coordinates replaced by `point`: a NaN under a mask would still give NaN gradients."""
-    if keypoints is None or labelled is None:
-        return keypoints
     return torch.where(labelled.unsqueeze(-1), keypoints.to(point), point)

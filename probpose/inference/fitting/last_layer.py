@@ -137,10 +137,9 @@ class LastLayer:
     @cached_property
     def weights(self) -> dict[str, Tensor]:
         """The trained values with 0 for biases: how far they are from the prior's mean."""
-        found = {}
+        found = {name: matrix.clone() for name, matrix in self.trained.items()}
         for name, layer in self.layers.items():
-            found[name] = matrix = _matrix(layer).detach().clone()
-            matrix[:, layer.get_parameter("weight").shape[1] :] = 0.0
+            found[name][:, layer.get_parameter("weight").shape[1] :] = 0.0
         return found
 
     def parameters(self, matrices: Mapping[str, Tensor]) -> dict[str, Tensor]:

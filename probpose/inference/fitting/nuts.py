@@ -193,7 +193,8 @@ def run_chains(
         warmup: dropped in each chain.
         chains: their number.
         seed: of starts and chains.
-        progress: called after each draw, warm-up included, with the number of draws so far.
+        progress: called after each draw, warm-up included, with the number of draws so far; those that are drawn again
+            do not count.
     """
     counter = itertools.count(1)
 
